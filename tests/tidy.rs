@@ -78,6 +78,24 @@ const FOREIGN: &[(&str, &[&str])] = &[
 /// terminal.
 const PRINTING: &[&str] = &["cli/output.rs", "telemetry/"];
 
+/// The tables of error codes: each code is a literal there and nowhere else.
+const CODES: &[&str] = &["model/deny.rs", "model/error_code.rs"];
+
+/// Literals that read like an error code and are another word: a member of a record, a template, a metric, a fault.
+const NAMESAKES: &[(&str, &[&str])] = &[
+    ("account/import/lines.rs", &["password_must_change"]),
+    ("doctor/report.rs", &["forwarder_refused"]),
+    (
+        "mail/template/mod.rs",
+        &["identity_taken", "username_taken"],
+    ),
+    ("model/refusal_fault.rs", &["account_pending"]),
+    ("operator/execute.rs", &["password_must_change"]),
+    ("store/backup/export.rs", &["password_must_change"]),
+    ("telemetry/metrics.rs", &["limits_full", "upstream_error"]),
+    ("web/endpoints/examples.rs", &["password_must_change"]),
+];
+
 /// What stands in no file: work that was left for later, tests that cannot fail. Split, so that this file is none.
 const WORDS: &[&str] = &[
     concat!("TO", "DO"),
@@ -93,6 +111,8 @@ const LINES_MAX: usize = 500;
 #[derive(Clone, Debug, PartialEq)]
 struct Token {
     text: String,
+    /// What a plain string literal holds, as written.
+    literal: Option<String>,
     line: usize,
 }
 
@@ -153,7 +173,13 @@ fn tokens(source: &str) -> Vec<Token> {
                 (!c.is_whitespace()).then(|| c.to_string())
             }
         };
-        tokens.extend(text.map(|text| Token { text, line }));
+        let is_string = at(begin) == '"';
+        let literal = || chars[begin + 1..index - 1].iter().collect();
+        tokens.extend(text.map(|text| Token {
+            text,
+            literal: is_string.then(literal),
+            line,
+        }));
         let end = index.min(chars.len());
         line += chars[begin..end].iter().filter(|c| **c == '\n').count();
     }
@@ -327,6 +353,31 @@ fn supers(tokens: &[Token]) -> Vec<String> {
     found
 }
 
+/// The plain string literals of a file outside of its tests, with their lines.
+fn literals(tokens: &[Token]) -> impl Iterator<Item = (&str, usize)> {
+    let code = tokens[..test_start(tokens)].iter();
+    code.filter_map(|token| Some((token.literal.as_deref()?, token.line)))
+}
+
+/// The codes of a table of error codes, whose rows are a status, a code and a title.
+fn codes(tokens: &[Token]) -> Vec<String> {
+    let code = tokens[..test_start(tokens)].windows(4);
+    let rows = code.filter(|t| t[0].text == "(" && t[2].text == ",");
+    let numbered = rows.filter(|t| t[1].text.parse::<u16>().is_ok());
+    numbered.filter_map(|t| t[3].literal.clone()).collect()
+}
+
+/// Every error code that a file has as a literal.
+fn coded(name: &str, tokens: &[Token], codes: &[String]) -> Vec<String> {
+    let own = NAMESAKES.iter().find(|(file, _)| *file == name);
+    let own = own.map_or(&[][..], |(_, words)| *words);
+    let is_code = |text: &str| codes.iter().any(|code| code == text) && !own.contains(&text);
+    literals(tokens)
+        .filter(|(text, _)| is_code(text))
+        .map(|(text, line)| format!("line {line}: the code {text} belongs to the table of codes"))
+        .collect()
+}
+
 /// Whether a file reads the text of a secret outside of its tests.
 fn exposes(tokens: &[Token]) -> bool {
     tokens[..test_start(tokens)]
@@ -452,6 +503,32 @@ fn the_source_keeps_its_floors_and_forms() {
         if prints(&tokens) && !PRINTING.iter().any(|place| name.starts_with(place)) {
             here.push("writes to the terminal by itself: what it prints is not escaped".to_owned());
         }
+        found.extend(here.into_iter().map(|what| format!("src/{name}: {what}")));
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn an_error_code_is_written_once() {
+    let source = root().join("src");
+    let all = files(&source, &[".rs"]);
+    let named = all.iter().map(|(path, text)| {
+        let name = path.strip_prefix(&source).unwrap().display().to_string();
+        (name, tokens_of(path, text))
+    });
+    let named: Vec<_> = named.collect();
+    let is_table = |name: &str| CODES.contains(&name);
+    let tables = named.iter().filter(|(name, _)| is_table(name));
+    let codes: Vec<_> = tables.flat_map(|(_, tokens)| codes(tokens)).collect();
+    assert!(60 < codes.len(), "{codes:?}");
+    let mut found = Vec::new();
+    for (index, code) in codes.iter().enumerate() {
+        if codes[..index].contains(code) {
+            found.push(format!("{code}: two rows of the table"));
+        }
+    }
+    for (name, tokens) in named.iter().filter(|(name, _)| !is_table(name)) {
+        let here = coded(name, tokens, &codes);
         found.extend(here.into_iter().map(|what| format!("src/{name}: {what}")));
     }
     assert!(found.is_empty(), "{}", found.join("\n"));

@@ -1,9 +1,9 @@
 //! Administration: accounts listed and changed by administrators and by the operator.
 
 use crate::account::call::Call;
-use crate::account::halt::{Halt, Refuses};
+use crate::account::halt::{Halt, refusals};
 use crate::account::page::{PAGE, Page};
-use crate::account::password::PasswordRefusal;
+use crate::account::password_rules::PasswordFault;
 use crate::account::register::NewPerson;
 use crate::account::{AccountError, Accounts, Actor};
 use crate::model::access::Role;
@@ -14,46 +14,25 @@ use crate::model::identity::Principal;
 use crate::store::AccountChange;
 use crate::telemetry::audit::AuditAction;
 
-/// Why an account was neither made nor changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AdministrationRefusal {
-    /// There is no such account.
-    NoAccount,
-    /// The name belongs to another account.
-    UsernameTaken,
-    /// The address belongs to another account.
-    IdentityTaken,
-    /// An administrator who changes their own account might lock everybody out.
-    OwnAccount,
-    /// A pending account becomes active by its first password and by nothing else.
-    Pending,
-    /// The role is given by other means only.
-    RoleReserved,
-    /// The account has changed meanwhile.
-    Changed,
-    /// The password is not taken.
-    Password(PasswordRefusal),
-}
-
-impl Refuses for AdministrationRefusal {
-    fn code(&self) -> ErrorCode {
-        match self {
-            Self::NoAccount => ErrorCode::NotFound,
-            Self::UsernameTaken => ErrorCode::UsernameTaken,
-            Self::IdentityTaken => ErrorCode::IdentityTaken,
-            Self::OwnAccount => ErrorCode::OwnAccount,
-            Self::Pending => ErrorCode::AccountPending,
-            Self::RoleReserved => ErrorCode::RoleReserved,
-            Self::Changed => ErrorCode::AccountChanged,
-            Self::Password(refusal) => refusal.code(),
-        }
-    }
-
-    fn detail(&self) -> Option<String> {
-        match self {
-            Self::Password(refusal) => refusal.detail(),
-            _ => None,
-        }
+refusals! {
+    /// Why an account was neither made nor changed.
+    pub enum AdministrationRefusal {
+        /// There is no such account.
+        NoAccount => ErrorCode::NotFound,
+        /// The name belongs to another account.
+        UsernameTaken => ErrorCode::UsernameTaken,
+        /// The address belongs to another account.
+        IdentityTaken => ErrorCode::IdentityTaken,
+        /// An administrator who changes their own account might lock everybody out.
+        OwnAccount => ErrorCode::OwnAccount,
+        /// A pending account becomes active by its first password and by nothing else.
+        Pending => ErrorCode::AccountPending,
+        /// The role is given by other means only.
+        RoleReserved => ErrorCode::RoleReserved,
+        /// The account has changed meanwhile.
+        Changed => ErrorCode::AccountChanged,
+        /// The password is not taken.
+        Password(PasswordFault) => ErrorCode::PasswordRefused,
     }
 }
 
@@ -240,8 +219,8 @@ mod tests {
                 Some(AdministrationRefusal::OwnAccount),
             ),
             (pending, activated, Some(AdministrationRefusal::Pending)),
-            (&anna, with_roles(&["admin"]), reserved.clone()),
-            (&anna, with_roles(&["Admin"]), reserved.clone()),
+            (&anna, with_roles(&["admin"]), reserved),
+            (&anna, with_roles(&["Admin"]), reserved),
             (&anna, with_roles(&["list-42-member"]), reserved),
             (&anna, with_roles(&["editor", "author", "editor"]), None),
         ];

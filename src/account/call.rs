@@ -138,7 +138,7 @@ impl Accounts {
             return Ok(());
         }
         // Writing this line, or the note of its loss, shows when the output works again.
-        call.record(action, ErrorCode::AuditUnavailable.code(), None, None);
+        call.record(action, ErrorCode::AuditUnavailable.as_str(), None, None);
         Err(Unrecorded)
     }
 }

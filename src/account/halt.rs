@@ -21,12 +21,15 @@ pub enum Halt<R> {
 
 /// A refusal of a use case.
 pub trait Refuses {
+    /// Every code that it may have, as far as its type says it: the document of an endpoint lists them.
+    const ALL: &'static [ErrorCode] = &[];
+
     /// The code in the answer.
     fn code(&self) -> ErrorCode;
 
     /// The outcome in the audit trail, which may say more than the caller learns.
     fn outcome(&self) -> &'static str {
-        self.code().code()
+        self.code().as_str()
     }
 
     /// A sentence about the request for the person who sent it; it holds no value of theirs.
@@ -39,6 +42,61 @@ pub trait Refuses {
         None
     }
 }
+
+/// Declares the refusals of a use case, one row each: the variant, the value that it holds, its error code and, where the
+/// audit trail says more than the caller learns, the outcome there. What it holds is a refusal too, and knows the detail.
+macro_rules! refusals {
+    (
+        $(#[$about:meta])*
+        pub enum $name:ident {
+            $($(#[$doc:meta])* $variant:ident $(($held:ty))? => $code:expr $(=> $outcome:expr)?,)*
+        }
+    ) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$doc])* $variant $(($held))?,)*
+        }
+
+        impl $crate::account::halt::Refuses for $name {
+            const ALL: &'static [ErrorCode] = &[$($code),*];
+
+            fn code(&self) -> ErrorCode {
+                match self {
+                    $(Self::$variant { .. } => $code,)*
+                }
+            }
+
+            fn outcome(&self) -> &'static str {
+                $($(
+                    if matches!(self, Self::$variant { .. }) {
+                        return $outcome;
+                    }
+                )?)*
+                self.code().as_str()
+            }
+
+            fn detail(&self) -> Option<String> {
+                $($(
+                    if let Self::$variant(held) = self {
+                        return <$held>::detail(held);
+                    }
+                )?)*
+                None
+            }
+
+            fn limit(&self) -> Option<$crate::limit::Limit> {
+                $($(
+                    if let Self::$variant(held) = self {
+                        return <$held>::limit(held);
+                    }
+                )?)*
+                None
+            }
+        }
+    };
+}
+pub(in crate::account) use refusals;
 
 /// The account has no record of that id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +112,8 @@ pub(in crate::account) fn found(was_there: bool) -> Result<(), Halt<NotFound>> {
 }
 
 impl Refuses for NotFound {
+    const ALL: &'static [ErrorCode] = &[ErrorCode::NotFound];
+
     fn code(&self) -> ErrorCode {
         ErrorCode::NotFound
     }
@@ -66,6 +126,16 @@ impl Refuses for InvalidField {
 
     fn detail(&self) -> Option<String> {
         Some(format!("{}: {}", self.field, self.expected))
+    }
+}
+
+impl Refuses for Limit {
+    fn code(&self) -> ErrorCode {
+        ErrorCode::LoginLimited
+    }
+
+    fn limit(&self) -> Option<Limit> {
+        Some(*self)
     }
 }
 

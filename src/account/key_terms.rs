@@ -1,6 +1,6 @@
 //! The terms of API keys, as far as their rules depend on the settings, on the clock and on the maker.
 
-use crate::account::halt::Refuses;
+use crate::account::halt::refusals;
 use crate::config::RoleSettings;
 use crate::model::access::{Membership, Name, ResourceId, Scope};
 use crate::model::api_key::{KeyExpiry, KeyPatch, KeyTerms, RESOURCES_MAX, WantedRole};
@@ -9,42 +9,23 @@ use crate::model::deny::DenyReason;
 use crate::model::error_code::ErrorCode;
 use crate::model::field::{Checked, InvalidField};
 
-/// Why a key was neither made nor changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyRefusal {
-    /// A value breaks its rule.
-    Invalid(InvalidField),
-    /// A scope that is not declared.
-    ScopeUnknown,
-    /// A scope that the maker does not carry, or one of the gateway's own that only an administrator gives.
-    ScopeMissing,
-    /// The account has as many keys as one may have.
-    TooMany,
-    /// The maker is no account of ours.
-    NoAccount,
-    /// The account has no such key.
-    NoKey,
-    /// The account has changed since the caller was recognised.
-    Changed,
-}
-
-impl Refuses for KeyRefusal {
-    fn code(&self) -> ErrorCode {
-        match self {
-            Self::Invalid(_) => ErrorCode::ValueInvalid,
-            Self::ScopeUnknown => ErrorCode::ScopeUnknown,
-            Self::ScopeMissing => DenyReason::ScopeMissing.into(),
-            Self::TooMany => ErrorCode::KeyLimit,
-            Self::NoAccount | Self::NoKey => ErrorCode::NotFound,
-            Self::Changed => ErrorCode::AccountChanged,
-        }
-    }
-
-    fn detail(&self) -> Option<String> {
-        match self {
-            Self::Invalid(field) => field.detail(),
-            _ => None,
-        }
+refusals! {
+    /// Why a key was neither made nor changed.
+    pub enum KeyRefusal {
+        /// A value breaks its rule.
+        Invalid(InvalidField) => ErrorCode::ValueInvalid,
+        /// A scope that is not declared.
+        ScopeUnknown => ErrorCode::ScopeUnknown,
+        /// A scope that the maker does not carry, or one of the gateway's own that only an administrator gives.
+        ScopeMissing => ErrorCode::Denied(DenyReason::ScopeMissing),
+        /// The account has as many keys as one may have.
+        TooMany => ErrorCode::KeyLimit,
+        /// The maker is no account of ours.
+        NoAccount => ErrorCode::NotFound,
+        /// The account has no such key.
+        NoKey => ErrorCode::NotFound,
+        /// The account has changed since the caller was recognised.
+        Changed => ErrorCode::AccountChanged,
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::account::Accounts;
 use crate::account::call::Call;
 use crate::account::guess::{Guess, Guesser};
-use crate::account::halt::{Halt, Refuses};
+use crate::account::halt::{Halt, refusals};
 use crate::crypto::token::{self, RefreshToken, SessionCookie};
 use crate::limit::Limit;
 use crate::model::account::{Account, CookieDigests, Session};
@@ -16,40 +16,17 @@ use crate::model::secret::Secret;
 use crate::store::Guarded;
 use crate::telemetry::audit::AuditAction;
 
-/// Why no session has begun. Callers learn of [`LoginRefusal::Limited`], and of nothing else more than that no session has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LoginRefusal {
-    /// Unknown, pending or disabled account, or wrong password. The work was the same.
-    NoMatch,
-    /// The account has used up its guesses under another name.
-    AccountLimited,
-    /// The account has changed while the password was hashed.
-    Changed,
-    /// The name, whether or not there is an account of it, or the client network has used up its guesses.
-    Limited(Limit),
-}
-
-impl Refuses for LoginRefusal {
-    fn code(&self) -> ErrorCode {
-        match self {
-            Self::NoMatch | Self::AccountLimited | Self::Changed => ErrorCode::LoginRefused,
-            Self::Limited(_) => ErrorCode::LoginLimited,
-        }
-    }
-
-    fn outcome(&self) -> &'static str {
-        match self {
-            Self::AccountLimited => "account_limited",
-            Self::Changed => ErrorCode::AccountChanged.code(),
-            Self::NoMatch | Self::Limited(_) => self.code().code(),
-        }
-    }
-
-    fn limit(&self) -> Option<Limit> {
-        match self {
-            Self::Limited(limit) => Some(*limit),
-            _ => None,
-        }
+refusals! {
+    /// Why no session has begun. Callers learn of [`LoginRefusal::Limited`], and of nothing else more than that no session has.
+    pub enum LoginRefusal {
+        /// Unknown, pending or disabled account, or wrong password. The work was the same.
+        NoMatch => ErrorCode::LoginRefused,
+        /// The account has used up its guesses under another name.
+        AccountLimited => ErrorCode::LoginRefused => "account_limited",
+        /// The account has changed while the password was hashed.
+        Changed => ErrorCode::LoginRefused => ErrorCode::AccountChanged.as_str(),
+        /// The name, whether or not there is an account of it, or the client network has used up its guesses.
+        Limited(Limit) => ErrorCode::LoginLimited,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::account::call::{Call, MAIL_LIMITED};
 use crate::account::guess::{Guess, Guesser};
-use crate::account::halt::{Halt, Refuses};
+use crate::account::halt::{Halt, refusals};
 use crate::account::mail_limit::{Cause, MailPlaces};
 use crate::account::register::{checked_address, checked_name};
 use crate::account::{AccountError, Accounts};
@@ -37,56 +37,27 @@ pub struct OwnChange {
     pub identity: Option<WantedIdentity>,
 }
 
-/// Why nothing has changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MeRefusal {
-    /// The password is wrong.
-    WrongPassword,
-    /// The account, or the client network, has used up its guesses.
-    Limited(Limit),
-    /// Another account has the address; told only where `account.reveal_existing` is set.
-    IdentityTaken,
-    /// The account is gone or not active any more.
-    Changed,
-}
-
-impl Refuses for MeRefusal {
-    fn code(&self) -> ErrorCode {
-        match self {
-            Self::WrongPassword => ErrorCode::PasswordWrong,
-            Self::Limited(_) => ErrorCode::LoginLimited,
-            Self::IdentityTaken => ErrorCode::IdentityTaken,
-            Self::Changed => ErrorCode::AccountChanged,
-        }
-    }
-
-    fn limit(&self) -> Option<Limit> {
-        match self {
-            Self::Limited(limit) => Some(*limit),
-            _ => None,
-        }
+refusals! {
+    /// Why nothing has changed.
+    pub enum MeRefusal {
+        /// The password is wrong.
+        WrongPassword => ErrorCode::PasswordWrong,
+        /// The account, or the client network, has used up its guesses.
+        Limited(Limit) => ErrorCode::LoginLimited,
+        /// Another account has the address; told only where `account.reveal_existing` is set.
+        IdentityTaken => ErrorCode::IdentityTaken,
+        /// The account is gone or not active any more.
+        Changed => ErrorCode::AccountChanged,
     }
 }
 
-/// Why the token of a new address was not accepted. The caller learns no more than that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConfirmRefusal {
-    /// Unknown, used or expired, of another purpose or of an account that is not active.
-    Invalid,
-    /// Another account has the address meanwhile.
-    IdentityTaken,
-}
-
-impl Refuses for ConfirmRefusal {
-    fn code(&self) -> ErrorCode {
-        ErrorCode::TokenInvalid
-    }
-
-    fn outcome(&self) -> &'static str {
-        match self {
-            Self::Invalid => self.code().code(),
-            Self::IdentityTaken => ErrorCode::IdentityTaken.code(),
-        }
+refusals! {
+    /// Why the token of a new address was not accepted. The caller learns no more than that.
+    pub enum ConfirmRefusal {
+        /// Unknown, used or expired, of another purpose or of an account that is not active.
+        Invalid => ErrorCode::TokenInvalid,
+        /// Another account has the address meanwhile.
+        IdentityTaken => ErrorCode::TokenInvalid => ErrorCode::IdentityTaken.as_str(),
     }
 }
 
@@ -187,7 +158,7 @@ impl Accounts {
         let (secret, digest) = token::draw_one_time();
         let username = account.username.as_str().to_owned();
         let (to, mail, outcome) = if let Some(other) = &other {
-            let taken = ErrorCode::IdentityTaken.code();
+            let taken = ErrorCode::IdentityTaken.as_str();
             (&other.identity, Mail::IdentityTaken, taken)
         } else {
             let username = username.clone();

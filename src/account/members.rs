@@ -1,7 +1,7 @@
 //! Memberships: who is what on one resource, and who may change that.
 
 use crate::account::call::Call;
-use crate::account::halt::{Halt, Refuses};
+use crate::account::halt::{Halt, refusals};
 use crate::account::page::{PAGE, Page};
 use crate::account::{AccountError, Accounts, Actor};
 use crate::model::access::{Membership, Name, Rank, ResourceId};
@@ -23,32 +23,21 @@ pub struct Resource {
     pub id: ResourceId,
 }
 
-/// Why a call about members was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MemberRefusal {
-    /// The level is not declared.
-    LevelUnknown,
-    /// The caller does not manage this resource, or the level is above their own.
-    NotAllowed,
-    /// There is no active account of that uid.
-    NoAccount,
-    /// The uid has no membership of this resource.
-    NoMember,
-    /// Others changed the same membership over and over.
-    Changed,
-    /// The account has as many memberships as one may have, or the resource as many members.
-    TooMany,
-}
-
-impl Refuses for MemberRefusal {
-    fn code(&self) -> ErrorCode {
-        match self {
-            Self::LevelUnknown => ErrorCode::LevelUnknown,
-            Self::NotAllowed => DenyReason::RoleMissing.into(),
-            Self::NoAccount | Self::NoMember => ErrorCode::NotFound,
-            Self::Changed => ErrorCode::MembershipChanged,
-            Self::TooMany => ErrorCode::MembershipLimit,
-        }
+refusals! {
+    /// Why a call about members was refused.
+    pub enum MemberRefusal {
+        /// The level is not declared.
+        LevelUnknown => ErrorCode::LevelUnknown,
+        /// The caller does not manage this resource, or the level is above their own.
+        NotAllowed => ErrorCode::Denied(DenyReason::RoleMissing),
+        /// There is no active account of that uid.
+        NoAccount => ErrorCode::NotFound,
+        /// The uid has no membership of this resource.
+        NoMember => ErrorCode::NotFound,
+        /// Others changed the same membership over and over.
+        Changed => ErrorCode::MembershipChanged,
+        /// The account has as many memberships as one may have, or the resource as many members.
+        TooMany => ErrorCode::MembershipLimit,
     }
 }
 

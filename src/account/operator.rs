@@ -3,7 +3,6 @@
 use crate::account::admin::{AdministrationRefusal, settle_creation};
 use crate::account::call::Call;
 use crate::account::halt::Halt;
-use crate::account::password::WantedPassword;
 use crate::account::register::{NewPerson, new_account};
 use crate::account::{AccountError, Accounts};
 use crate::mail::Mail;
@@ -63,10 +62,9 @@ impl Accounts {
     ) -> Result<Account, Halt<AdministrationRefusal>> {
         let now = self.parts.clock.now();
         let mut account = new_account(person, is_admin, AccountStatus::Active, now);
-        let wanted = typed_once(password);
-        self.check(&wanted, &account)
+        self.check_rules(&password, &account)
             .map_err(AdministrationRefusal::Password)?;
-        account.password = Some(self.parts.passwords.hash(wanted.new).await?);
+        account.password = Some(self.parts.passwords.hash(password).await?);
         self.begin(call, AuditAction::CreateAccount, None, None)
             .await?;
         match self.parts.store.create_account(account.clone()).await? {
@@ -130,11 +128,10 @@ impl Accounts {
         if account.status == AccountStatus::Pending {
             return Err(AdministrationRefusal::Pending.into());
         }
-        let wanted = typed_once(password);
-        self.check(&wanted, &account)
+        self.check_rules(&password, &account)
             .map_err(AdministrationRefusal::Password)?;
         let password = NewPassword {
-            hash: self.parts.passwords.hash(wanted.new).await?,
+            hash: self.parts.passwords.hash(password).await?,
             revoke_keys: false,
         };
         self.begin(call, AuditAction::SetPassword, Some(uid), None)
@@ -148,14 +145,6 @@ impl Accounts {
             Guarded::Done(account) => Ok(account),
             Guarded::Stale => Err(AdministrationRefusal::Changed.into()),
         }
-    }
-}
-
-fn typed_once(password: Secret) -> WantedPassword {
-    WantedPassword {
-        verify: password.clone(),
-        new: password,
-        revoke_keys: false,
     }
 }
 

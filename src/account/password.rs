@@ -2,7 +2,7 @@
 
 use crate::account::call::Call;
 use crate::account::guess::{Guess, Guesser};
-use crate::account::halt::{Halt, Refuses};
+use crate::account::halt::{Halt, Refuses, refusals};
 use crate::account::password_rules::{PasswordFault, PasswordRules};
 use crate::account::{AccountError, Accounts};
 use crate::crypto::digest;
@@ -27,47 +27,21 @@ pub struct WantedPassword {
     pub revoke_keys: bool,
 }
 
-/// Why a password was not set.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PasswordRefusal {
-    /// The two texts differ. Nothing was consumed.
-    Mismatch,
-    /// The new password breaks a rule. Nothing was consumed.
-    Rule(PasswordFault),
-    /// Unknown, used or expired, of another purpose or another account: the caller is told no more than that.
-    TokenInvalid,
-    /// The old password is wrong.
-    WrongOld,
-    /// The account, or the client network, has used up its guesses.
-    Limited(Limit),
-    /// The account has changed while the password was hashed.
-    Changed,
-}
-
-impl Refuses for PasswordRefusal {
-    fn code(&self) -> ErrorCode {
-        match self {
-            Self::Mismatch => ErrorCode::PasswordMismatch,
-            Self::Rule(_) => ErrorCode::PasswordRefused,
-            Self::TokenInvalid => ErrorCode::TokenInvalid,
-            Self::WrongOld => ErrorCode::PasswordWrong,
-            Self::Limited(_) => ErrorCode::LoginLimited,
-            Self::Changed => ErrorCode::AccountChanged,
-        }
-    }
-
-    fn detail(&self) -> Option<String> {
-        match self {
-            Self::Rule(fault) => Some(fault.detail()),
-            _ => None,
-        }
-    }
-
-    fn limit(&self) -> Option<Limit> {
-        match self {
-            Self::Limited(limit) => Some(*limit),
-            _ => None,
-        }
+refusals! {
+    /// Why a password was not set.
+    pub enum PasswordRefusal {
+        /// The two texts differ. Nothing was consumed.
+        Mismatch => ErrorCode::PasswordMismatch,
+        /// The new password breaks a rule. Nothing was consumed.
+        Rule(PasswordFault) => ErrorCode::PasswordRefused,
+        /// Unknown, used or expired, of another purpose or another account: the caller is told no more than that.
+        TokenInvalid => ErrorCode::TokenInvalid,
+        /// The old password is wrong.
+        WrongOld => ErrorCode::PasswordWrong,
+        /// The account, or the client network, has used up its guesses.
+        Limited(Limit) => ErrorCode::LoginLimited,
+        /// The account has changed while the password was hashed.
+        Changed => ErrorCode::AccountChanged,
     }
 }
 
@@ -242,18 +216,22 @@ impl Accounts {
     }
 
     /// Whether the new password may be taken for this account.
-    pub(in crate::account) fn check(
-        &self,
-        wanted: &WantedPassword,
-        account: &Account,
-    ) -> Result<(), PasswordRefusal> {
-        let rules = PasswordRules::of(&self.parts.account);
+    fn check(&self, wanted: &WantedPassword, account: &Account) -> Result<(), PasswordRefusal> {
         if !same(&wanted.new, &wanted.verify) {
             return Err(PasswordRefusal::Mismatch);
         }
-        rules
-            .check(&wanted.new, &account.username, &account.identity)
+        self.check_rules(&wanted.new, account)
             .map_err(PasswordRefusal::Rule)
+    }
+
+    /// Whether a password keeps the rules for this account.
+    pub(in crate::account) fn check_rules(
+        &self,
+        password: &Secret,
+        account: &Account,
+    ) -> Result<(), PasswordFault> {
+        let rules = PasswordRules::of(&self.parts.account);
+        rules.check(password, &account.username, &account.identity)
     }
 
     /// Tells the owner that their password is another one now.

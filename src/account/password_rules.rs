@@ -2,9 +2,11 @@
 
 use std::sync::LazyLock;
 
+use crate::account::halt::Refuses;
 use crate::config::AccountSettings;
 use crate::crypto::password::{PASSWORD_BYTES_MAX, composed};
 use crate::model::account::{EmailAddress, Username};
+use crate::model::error_code::ErrorCode;
 use crate::model::secret::Secret;
 
 /// Longest password, in characters; so many of UTF-8 can be hashed (NIST SP 800-63B-4 section 3.1.1.2 asks for at least 64).
@@ -33,7 +35,7 @@ static COMMON: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
 });
 
 /// Why a password is not taken. Says nothing of the password itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PasswordFault {
     /// Too few characters.
     TooShort {
@@ -57,11 +59,13 @@ pub enum PasswordFault {
     Unchanged,
 }
 
-impl PasswordFault {
-    /// The reason, for people.
-    #[must_use]
-    pub fn detail(&self) -> String {
-        match self {
+impl Refuses for PasswordFault {
+    fn code(&self) -> ErrorCode {
+        ErrorCode::PasswordRefused
+    }
+
+    fn detail(&self) -> Option<String> {
+        Some(match self {
             Self::TooShort { min } => format!("the password needs at least {min} characters"),
             Self::TooLong => format!("the password may have at most {CHARS_MAX} characters"),
             Self::TooFewClasses { min } => format!(
@@ -76,7 +80,7 @@ impl PasswordFault {
                     .to_owned()
             }
             Self::Unchanged => "the new password is the old one".to_owned(),
-        }
+        })
     }
 }
 
@@ -307,6 +311,6 @@ mod tests {
     #[test]
     fn a_refusal_names_no_part_of_the_password() {
         let fault = check("Summer2026!", 3).unwrap_err();
-        assert!(!fault.detail().to_lowercase().contains("summer"));
+        assert!(!fault.detail().unwrap().to_lowercase().contains("summer"));
     }
 }

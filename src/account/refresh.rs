@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::account::Accounts;
 use crate::account::call::{Call, NOT_ACTIVE};
-use crate::account::halt::{Halt, Refuses};
+use crate::account::halt::{Halt, refusals};
 use crate::crypto::token::RefreshToken;
 use crate::model::account::AccountStatus;
 use crate::model::deny::DenyReason;
@@ -28,28 +28,15 @@ pub struct RefreshedTokens {
     pub refresh_token: Secret,
 }
 
-/// Why a refresh token was not accepted. The caller learns no more than that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RefreshRefusal {
-    /// It belongs to no session that goes on.
-    Unknown,
-    /// It was spent before; its session has ended.
-    Reused,
-    /// Its account may not act.
-    NotActive,
-}
-
-impl Refuses for RefreshRefusal {
-    fn code(&self) -> ErrorCode {
-        ErrorCode::RefreshTokenInvalid
-    }
-
-    fn outcome(&self) -> &'static str {
-        match self {
-            Self::Unknown => self.code().code(),
-            Self::Reused => DenyReason::SessionEnded.code(),
-            Self::NotActive => NOT_ACTIVE,
-        }
+refusals! {
+    /// Why a refresh token was not accepted. The caller learns no more than that.
+    pub enum RefreshRefusal {
+        /// It belongs to no session that goes on.
+        Unknown => ErrorCode::RefreshTokenInvalid,
+        /// It was spent before; its session has ended.
+        Reused => ErrorCode::RefreshTokenInvalid => DenyReason::SessionEnded.code(),
+        /// Its account may not act.
+        NotActive => ErrorCode::RefreshTokenInvalid => NOT_ACTIVE,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Register: a pending account and a mail. The mail tells what the answer must not.
 
 use crate::account::call::{Call, MAIL_LIMITED};
-use crate::account::halt::{Halt, Refuses};
+use crate::account::halt::{Halt, refusals};
 use crate::account::mail_limit::{Cause, MailPlaces};
 use crate::account::{AccountError, Accounts};
 use crate::config::Registration;
@@ -32,25 +32,16 @@ pub struct NewPerson {
     pub name: String,
 }
 
-/// Why somebody was not registered. Whatever else was found, the caller does not learn it, and a mail tells the owner of
-/// the address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RegisterRefusal {
-    /// Strangers may not register here.
-    Closed,
-    /// Another account has the name; told only where `account.reveal_existing` is set, and then without a mail.
-    UsernameTaken,
-    /// Another account has the address; told as above.
-    IdentityTaken,
-}
-
-impl Refuses for RegisterRefusal {
-    fn code(&self) -> ErrorCode {
-        match self {
-            Self::Closed => ErrorCode::RegistrationClosed,
-            Self::UsernameTaken => ErrorCode::UsernameTaken,
-            Self::IdentityTaken => ErrorCode::IdentityTaken,
-        }
+refusals! {
+    /// Why somebody was not registered. Whatever else was found, the caller does not learn it, and a mail tells the owner of
+    /// the address.
+    pub enum RegisterRefusal {
+        /// Strangers may not register here.
+        Closed => ErrorCode::RegistrationClosed,
+        /// Another account has the name; told only where `account.reveal_existing` is set, and then without a mail.
+        UsernameTaken => ErrorCode::UsernameTaken,
+        /// Another account has the address; told as above.
+        IdentityTaken => ErrorCode::IdentityTaken,
     }
 }
 
@@ -146,12 +137,12 @@ impl Accounts {
             // Nothing that no mail tells of is written either.
             call.record(action, MAIL_LIMITED, None, None);
         } else if let Some(owner) = owner {
-            let taken = ErrorCode::IdentityTaken.code();
+            let taken = ErrorCode::IdentityTaken.as_str();
             call.record(action, taken, Some(owner.uid.as_str()), None);
             // Fails as the writing of an account would.
             self.post(&owner.identity, &Mail::IdentityTaken).await?;
         } else if username_taken {
-            call.record(action, ErrorCode::UsernameTaken.code(), None, None);
+            call.record(action, ErrorCode::UsernameTaken.as_str(), None, None);
             let username = person.username.as_str().to_owned();
             self.post(&person.identity, &Mail::UsernameTaken { username })
                 .await?;

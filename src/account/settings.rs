@@ -3,7 +3,7 @@
 use serde_json::value::RawValue;
 
 use crate::account::call::Call;
-use crate::account::halt::{Halt, Refuses};
+use crate::account::halt::{Halt, refusals};
 use crate::account::{AccountError, Accounts, is_administrator};
 use crate::model::account::Account;
 use crate::model::deny::DenyReason;
@@ -61,24 +61,15 @@ impl Document {
     }
 }
 
-/// Why a document was not written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SettingsRefusal {
-    /// There is no document of that id, or it is somebody else's.
-    NotFound,
-    /// Only administrators write the shared one.
-    AdministratorsOnly,
-    /// The account is not active any more.
-    Changed,
-}
-
-impl Refuses for SettingsRefusal {
-    fn code(&self) -> ErrorCode {
-        match self {
-            Self::NotFound => ErrorCode::NotFound,
-            Self::AdministratorsOnly => DenyReason::RoleMissing.into(),
-            Self::Changed => ErrorCode::AccountChanged,
-        }
+refusals! {
+    /// Why a document was not written.
+    pub enum SettingsRefusal {
+        /// There is no document of that id, or it is somebody else's.
+        NotFound => ErrorCode::NotFound,
+        /// Only administrators write the shared one.
+        AdministratorsOnly => ErrorCode::Denied(DenyReason::RoleMissing),
+        /// The account is not active any more.
+        Changed => ErrorCode::AccountChanged,
     }
 }
 

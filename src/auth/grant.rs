@@ -139,7 +139,7 @@ impl Unavailable {
     /// The stable code, in the answer and the record.
     #[must_use]
     pub const fn code(self) -> &'static str {
-        self.error_code().code()
+        self.error_code().as_str()
     }
 }
 

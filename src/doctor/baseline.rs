@@ -6,6 +6,7 @@ use crate::doctor::probe::{Outcome, Probe};
 use crate::doctor::report::{Check, Report};
 use crate::doctor::wire::{Answer, Ask};
 use crate::doctor::{Credential, DoctorError, Fault};
+use crate::model::deny::DenyReason;
 
 const NAME: &str = "decision";
 
@@ -141,8 +142,8 @@ async fn diagnose(
 ) -> Result<(), DoctorError> {
     let told = format!("GET {}: the answer is {}", carrier.target, answer.told());
     let code = answer.code();
-    let is_code = |wanted: &str| code.as_deref() == Some(wanted);
-    if is_code("forwarder_refused") || (code.is_none() && answer.status == 403) {
+    let is_code = |wanted: DenyReason| code.as_deref() == Some(wanted.code());
+    if is_code(DenyReason::ForwarderRefused) || (code.is_none() && answer.status == 403) {
         let nobody = probe.config.listen.trusted_proxies.is_empty();
         let more = if nobody {
             "; [listen] trusted_proxies is empty, so that nobody may ask"
@@ -155,7 +156,8 @@ async fn diagnose(
     let is_open = probe
         .passing()
         .is_some_and(|(_, credential)| credential.is_none());
-    let asks_for_login = is_code("credential_missing") || (answer.status == 401 && code.is_none());
+    let asks_for_login =
+        is_code(DenyReason::CredentialMissing) || (answer.status == 401 && code.is_none());
     if is_open && asks_for_login {
         check.found(
             Fault::TargetMissing,

@@ -7,6 +7,7 @@ use crate::doctor::baseline::Standing;
 use crate::doctor::probe::Probe;
 use crate::doctor::report::{Check, Report};
 use crate::doctor::wire::{Answer, Ask, Wire};
+use crate::model::deny::DenyReason;
 
 pub(super) async fn check(probe: &Probe<'_>, standing: Standing, report: &mut Report) {
     let mut check = Check::new("verify", probe.proxy);
@@ -33,10 +34,11 @@ fn is_endpoint(probe: &Probe<'_>, answer: &Answer) -> bool {
                 .map(|name| answer.field(name.as_str()))
                 .any(|field| field.is_some())
     };
-    matches!(
-        code.as_deref(),
-        Some("forwarder_refused" | "forward_malformed")
-    ) || tells()
+    let refusals = [DenyReason::ForwarderRefused, DenyReason::ForwardMalformed];
+    refusals
+        .iter()
+        .any(|reason| code.as_deref() == Some(reason.code()))
+        || tells()
 }
 
 async fn through(probe: &Probe<'_>, check: &mut Check) {

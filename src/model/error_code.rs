@@ -117,6 +117,13 @@ impl ErrorCode {
                 "membership_changed",
                 "The membership has changed: try again",
             ),
+            failure => failure.row_of_failure(),
+        }
+    }
+
+    /// As [`ErrorCode::row`], for what is no fault of the request.
+    const fn row_of_failure(self) -> (u16, &'static str, &'static str) {
+        match self {
             Self::StoreUnavailable => (503, "store_unavailable", "Try again soon"),
             Self::WriteUnknown => (
                 503,
@@ -145,14 +152,23 @@ impl ErrorCode {
                 "upstream_error",
                 "The service behind this did not answer as it should",
             ),
-            Self::Internal => (500, "internal_error", "Something went wrong here"),
+            _ => (500, "internal_error", "Something went wrong here"),
         }
     }
 
     /// The stable code: in the answer's `code`, the audit trail, the access record and metrics.
     #[must_use]
-    pub const fn code(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         self.row().1
+    }
+
+    /// The reason, if the decision core has refused.
+    #[must_use]
+    pub const fn reason(self) -> Option<DenyReason> {
+        match self {
+            Self::Denied(reason) | Self::DeniedToProxy(reason) => Some(reason),
+            _ => None,
+        }
     }
 }
 

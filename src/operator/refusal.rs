@@ -56,5 +56,5 @@ fn advice(refused: ErrorCode) -> String {
         ErrorCode::LevelUnknown => "the level must be one of [roles] levels",
         _ => "this is refused",
     };
-    format!("{why} ({})", refused.code())
+    format!("{why} ({})", refused.as_str())
 }

@@ -39,7 +39,7 @@ pub enum Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The upstream, with the code of the answer.
-    Upstream(&'static str),
+    Upstream(ErrorCode),
     /// The caller went away, or its HTTP broke.
     Caller,
     /// A drain has ended a stream.
@@ -51,10 +51,10 @@ pub enum Fault {
 impl Fault {
     const fn code(self) -> Option<&'static str> {
         match self {
-            Self::Upstream(code) => Some(code),
+            Self::Upstream(code) => Some(code.as_str()),
             Self::Caller => None,
             Self::Drained => Some("drained"),
-            Self::Own => Some(ErrorCode::Internal.code()),
+            Self::Own => Some(ErrorCode::Internal.as_str()),
         }
     }
 }

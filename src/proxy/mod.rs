@@ -423,7 +423,7 @@ impl ProxyHttp for Gateway {
             }
             Cause::Upstream(problem) => {
                 let name = granted_upstream(ctx).map_or("", |upstream| &upstream.name);
-                warn!(request.id = %ctx.id, upstream.name = name, code = problem.code, cause = e.etype().as_str(), address = ctx.attempt.address.map(tracing::field::display), "an upstream failed");
+                warn!(request.id = %ctx.id, upstream.name = name, code = problem.code.as_str(), cause = e.etype().as_str(), address = ctx.attempt.address.map(tracing::field::display), "an upstream failed");
                 ctx.fault = Some(Fault::Upstream(problem.code));
                 Some(problem)
             }

@@ -35,7 +35,7 @@ pub struct Problem {
     /// Status.
     pub status: u16,
     /// Stable code.
-    pub code: &'static str,
+    pub code: ErrorCode,
     /// A short fixed sentence.
     pub title: &'static str,
     extra: Option<Extra>,
@@ -54,7 +54,7 @@ enum Extra {
 
 impl From<ErrorCode> for Problem {
     fn from(code: ErrorCode) -> Self {
-        let (status, code, title) = code.row();
+        let (status, _, title) = code.row();
         Self {
             status,
             code,
@@ -197,7 +197,7 @@ pub async fn problem(
         page.html
     } else {
         head.insert_header(CONTENT_TYPE, MEDIA_TYPE)?;
-        problem_json(problem.code, problem.title, problem.status, id)
+        problem_json(problem.code.as_str(), problem.title, problem.status, id)
     };
     head.insert_header(CONTENT_LENGTH, body.len())?;
     head.insert_header(CACHE_CONTROL, "no-store")?;
@@ -304,7 +304,7 @@ mod tests {
     #[test]
     fn errors_tell_what_broke_and_nothing_else() {
         let upstream = |kind| match cause(kind, ErrorSource::Upstream) {
-            Cause::Upstream(problem) => (problem.status, problem.code),
+            Cause::Upstream(problem) => (problem.status, problem.code.as_str()),
             other => panic!("{other:?}"),
         };
         for kind in [ErrorType::ConnectRefused, ErrorType::ConnectTimedout] {

@@ -30,6 +30,7 @@ use crate::limit::CounterSets;
 use crate::mail::{self, Mailer, post::Post};
 use crate::model::access::Requirement;
 use crate::model::clock::Clock;
+use crate::model::error_code::ErrorCode;
 use crate::model::id::RequestId;
 use crate::model::identity::Identity;
 use crate::model::path::CanonicalPath;
@@ -404,7 +405,7 @@ pub struct Refusal<'a> {
     /// Status of the answer.
     pub status: u16,
     /// Its stable code.
-    pub code: &'static str,
+    pub code: ErrorCode,
     /// A short fixed sentence.
     pub title: &'static str,
     /// In how many seconds it is worth another try, if that is known.

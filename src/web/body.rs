@@ -1,14 +1,18 @@
-//! What callers send: JSON, forms, queries and pieces of the path, each strict in the same way.
+//! What callers send: JSON, forms, queries and path parameters, each strict in the same way; and what each means for the
+//! document.
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
+use schemars::{JsonSchema, SchemaGenerator};
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
 
 use crate::model::deny::DenyReason;
 use crate::web::error::{Kind, OAuthProblem, Problem};
 use crate::web::malformed;
+use crate::web::openapi::{Describe, FORM, JSON, Operation, PathParameters, Schemas};
 
 /// A body of type JSON, as it came: for who keeps it as written.
 pub(in crate::web) struct JsonText(pub(in crate::web) Bytes);
@@ -17,9 +21,8 @@ impl<S: Send + Sync> FromRequest<S> for JsonText {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        if !has_type(request.headers(), is_json) {
-            let detail = "the content type must be application/json";
-            return Err(Problem::because(Kind::ContentType, detail));
+        if !has_type(request.headers(), JSON) {
+            return Err(not_of_type(JSON));
         }
         read(request, state).await.map(Self)
     }
@@ -63,8 +66,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for JsonOrNot
         if read(request, state).await?.is_empty() {
             Ok(Self(T::default()))
         } else {
-            let detail = "the content type must be application/json";
-            Err(Problem::because(Kind::ContentType, detail))
+            Err(not_of_type(JSON))
         }
     }
 }
@@ -76,12 +78,10 @@ impl<S: Send + Sync> FromRequest<S> for OAuthForm {
     type Rejection = OAuthProblem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, OAuthProblem> {
-        if !has_type(request.headers(), is_form) {
+        if !is_form_sent(request.headers()) {
             return Err(OAuthProblem::CONTENT_TYPE);
         }
-        let bytes = read(request, state).await?;
-        let pairs = url::form_urlencoded::parse(&bytes).into_owned().collect();
-        Ok(Self(pairs))
+        Ok(Self(read_form(request, state).await?))
     }
 }
 
@@ -96,44 +96,69 @@ impl OAuthForm {
     }
 }
 
-/// The form of a page for people: whatever it does not ask for, and whatever comes twice, is refused.
-pub(in crate::web) struct PageForm(Vec<(String, String)>);
+/// The fields of a page's form, in the order in which they came.
+pub(in crate::web) struct FormFields(Vec<(String, String)>);
 
-impl<S: Send + Sync> FromRequest<S> for PageForm {
+impl<S: Send + Sync> FromRequest<S> for FormFields {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         if !is_form_sent(request.headers()) {
-            let detail = "the content type must be application/x-www-form-urlencoded";
-            return Err(Problem::because(Kind::ContentType, detail));
+            return Err(not_of_type(FORM));
         }
-        let bytes = read(request, state).await?;
-        let pairs = url::form_urlencoded::parse(&bytes).into_owned().collect();
-        Ok(Self(pairs))
+        Ok(Self(read_form(request, state).await?))
     }
 }
 
-impl PageForm {
-    /// Sees that there are no other fields than these, and each once at most.
-    pub(in crate::web) fn only(&self, names: &[&str]) -> Result<(), Problem> {
-        let count = |name: &str| self.0.iter().filter(|(have, _)| have == name).count();
-        let fits = |name: &str| names.contains(&name) && count(name) == 1;
-        match self.0.iter().find(|(name, _)| !fits(name)) {
-            None => Ok(()),
-            Some((name, _)) => Err(malformed::form(name, names)),
+impl FormFields {
+    /// Reads the fields of `T`, each a text. A field that `T` lacks, one that is there twice and one that is missing are
+    /// refused, by name.
+    pub(in crate::web) fn read<T: DeserializeOwned + JsonSchema>(self) -> Result<T, Problem> {
+        let texts = self.0.iter().cloned();
+        let members: Map<String, Value> = texts.map(|(name, text)| (name, text.into())).collect();
+        if members.len() == self.0.len()
+            && let Ok(value) = serde_json::from_value(Value::Object(members))
+        {
+            return Ok(value);
         }
+        let schema = T::json_schema(&mut SchemaGenerator::default()).to_value();
+        let (required, optional) = names(&schema);
+        let all = [required.as_slice(), &optional].concat();
+        let count = |name: &str| self.0.iter().filter(|(have, _)| have == name).count();
+        let fits = |name: &str| all.contains(&name) && count(name) == 1;
+        Err(match self.0.iter().find(|(name, _)| !fits(name)) {
+            Some((name, _)) => malformed::form(name, &all),
+            None => malformed::form_lacks(&required),
+        })
     }
+}
 
-    /// Takes a field out.
-    pub(in crate::web) fn take(&mut self, name: &str) -> Option<String> {
-        let place = self.0.iter().position(|(have, _)| have == name)?;
-        Some(self.0.swap_remove(place).1)
+/// The names of the members that must be there, and of the others.
+fn names(schema: &Value) -> (Vec<&str>, Vec<&str>) {
+    let required = schema.get("required").and_then(Value::as_array);
+    let required = required.into_iter().flatten().filter_map(Value::as_str);
+    let required: Vec<_> = required.collect();
+    let members = schema.get("properties").and_then(Value::as_object);
+    let members = members.into_iter().flat_map(Map::keys).map(String::as_str);
+    let optional = members.filter(|name| !required.contains(name)).collect();
+    (required, optional)
+}
+
+/// The form of a page, read into a type.
+pub(in crate::web) struct PageForm<T>(pub(in crate::web) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + JsonSchema> FromRequest<S> for PageForm<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let fields = FormFields::from_request(request, state).await?;
+        fields.read().map(Self)
     }
 }
 
 /// Whether a request carries a form.
 pub(in crate::web) fn is_form_sent(headers: &HeaderMap) -> bool {
-    has_type(headers, is_form)
+    has_type(headers, FORM)
 }
 
 /// The query. Unknown parameters and those that come twice are refused.
@@ -150,7 +175,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// The pieces of the path that stand for names; whatever cannot be one is not there.
+/// The parameters of the path: one type, or a tuple in the order of the path. A value that does not parse is not found.
 pub(in crate::web) struct Place<T>(pub(in crate::web) T);
 
 impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Place<T> {
@@ -173,20 +198,99 @@ async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Prob
         })
 }
 
-fn has_type(headers: &HeaderMap, fits: fn(&str) -> bool) -> bool {
+async fn read_form<S: Send + Sync>(
+    request: Request,
+    state: &S,
+) -> Result<Vec<(String, String)>, Problem> {
+    let bytes = read(request, state).await?;
+    let pairs = url::form_urlencoded::parse(&bytes);
+    Ok(pairs.into_owned().collect())
+}
+
+fn not_of_type(media_type: &str) -> Problem {
+    let detail = format!("the content type must be {media_type}");
+    Problem::because(Kind::ContentType, detail)
+}
+
+fn has_type(headers: &HeaderMap, wanted: &str) -> bool {
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
     let (Some(value), None) = (types.next(), types.next()) else {
         return false;
     };
     let text = value.to_str().unwrap_or_default();
     let essence = text.split_once(';').map_or(text, |(essence, _)| essence);
-    fits(&essence.trim().to_ascii_lowercase())
+    essence.trim().eq_ignore_ascii_case(wanted)
 }
 
-fn is_json(essence: &str) -> bool {
-    essence == "application/json"
+impl Describe for JsonText {
+    fn describe(operation: &mut Operation, _: &mut Schemas) {
+        operation.refuse_bodies();
+        operation.body(JSON, json!({ "type": "object" }));
+    }
 }
 
-fn is_form(essence: &str) -> bool {
-    essence == "application/x-www-form-urlencoded"
+impl<T: JsonSchema> Describe for JsonBody<T> {
+    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
+        operation.refuse_bodies();
+        operation.body(JSON, schemas.taken::<T>());
+    }
+}
+
+impl<T: JsonSchema> Describe for JsonOrNothing<T> {
+    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
+        JsonBody::<T>::describe(operation, schemas);
+        operation.may_lack_body = true;
+    }
+}
+
+impl Describe for OAuthForm {
+    fn describe(operation: &mut Operation, _: &mut Schemas) {
+        operation.refuse(&[Kind::BodyMalformed, DenyReason::BodyTooLarge.into()]);
+        operation.refuse_grants(&[OAuthProblem::CONTENT_TYPE, OAuthProblem::PARAMETER]);
+    }
+}
+
+impl Describe for FormFields {
+    fn describe(operation: &mut Operation, _: &mut Schemas) {
+        operation.refuse_bodies();
+    }
+}
+
+impl<T: JsonSchema> Describe for PageForm<T> {
+    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
+        FormFields::describe(operation, schemas);
+        let schema = schemas.members::<T>();
+        let (required, _) = names(&schema);
+        let mut members = schema.get("properties").cloned().unwrap_or_default();
+        // A field that may be left out is a text all the same: a form has no `null`.
+        let texts = members.as_object_mut().into_iter().flatten();
+        for member in texts.filter_map(|(_, member)| member.as_object_mut()) {
+            member.insert("type".to_owned(), "string".into());
+        }
+        let form = json!({ "type": "object", "properties": members, "required": required });
+        operation.body(FORM, form);
+    }
+}
+
+impl<T: JsonSchema> Describe for Query<T> {
+    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
+        operation.refuse(&[Kind::QueryMalformed, Kind::ValueInvalid]);
+        let schema = schemas.members::<T>();
+        let members = schema.get("properties").and_then(Value::as_object);
+        for (name, member) in members.into_iter().flatten() {
+            operation.parameters.push(json!({
+                "name": name,
+                "in": "query",
+                "description": member.get("description"),
+                "schema": { "type": "string", "pattern": member.get("pattern") },
+            }));
+        }
+    }
+}
+
+impl<T: PathParameters> Describe for Place<T> {
+    fn describe(operation: &mut Operation, _: &mut Schemas) {
+        operation.path_parameters.extend(T::ALL);
+        operation.refuse(&[Kind::NotFound]);
+    }
 }

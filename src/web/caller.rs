@@ -1,8 +1,8 @@
-//! Who may call what: extractors that a handler names in its arguments.
+//! Who may call what: extractors that a handler names in its arguments, and what they mean for the document.
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, Request};
+use axum::extract::FromRequestParts;
 use http::request::Parts;
 use http::{HeaderMap, Method, header};
 
@@ -17,6 +17,7 @@ use crate::model::id::SessionId;
 use crate::model::identity::{Identity, Principal};
 use crate::snapshot::RequestScope;
 use crate::web::error::{Kind, Problem};
+use crate::web::openapi::{API_KEY, BEARER, COOKIE, Describe, Operation, Schemas};
 
 /// A post of one of our own pages, whoever is logged in: of a foreign page it is refused.
 pub(in crate::web) struct OwnPage(pub(in crate::web) RequestScope);
@@ -105,32 +106,6 @@ pub(in crate::web) fn own_view<'a>(
     }
 }
 
-/// The fields of a form that one of our own pages has sent.
-pub(in crate::web) fn own_page(
-    scope: &RequestScope,
-    request: &Request,
-) -> Result<HeaderMap, Problem> {
-    check_own_page(scope, request.method(), request.headers())?;
-    Ok(request.headers().clone())
-}
-
-fn check_own_page(
-    scope: &RequestScope,
-    method: &Method,
-    headers: &HeaderMap,
-) -> Result<(), Problem> {
-    let view = own_view(scope, method, headers);
-    if scope.snapshot.authorizer.own_page_sent(&view) {
-        return Ok(());
-    }
-    let refused = Kind::Denied(DenyReason::OriginRefused);
-    if headers.contains_key(header::ORIGIN) {
-        return Err(refused.into());
-    }
-    let detail = "no Origin header came; a form comes from a page whose browser sends it, a program sends application/json";
-    Err(Problem::because(refused, detail))
-}
-
 /// The circumstances of a request, for the audit trail.
 pub(in crate::web) fn call(scope: &RequestScope, caller: Option<&Identity>) -> Call {
     Call {
@@ -157,8 +132,16 @@ impl<S: Send + Sync> FromRequestParts<S> for OwnPage {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Anybody(scope) = Anybody::from_request_parts(parts, state).await?;
-        check_own_page(&scope, &parts.method, &parts.headers)?;
-        Ok(Self(scope))
+        let view = own_view(&scope, &parts.method, &parts.headers);
+        if scope.snapshot.authorizer.own_page_sent(&view) {
+            return Ok(Self(scope));
+        }
+        let refused = Kind::Denied(DenyReason::OriginRefused);
+        if parts.headers.contains_key(header::ORIGIN) {
+            return Err(refused.into());
+        }
+        let detail = "no Origin header came; a form comes from a page whose browser sends it, a program sends application/json";
+        Err(Problem::because(refused, detail))
     }
 }
 
@@ -274,5 +257,88 @@ impl<S: Send + Sync> FromRequestParts<S> for Administrator {
         } else {
             DenyReason::RoleMissing.into()
         })
+    }
+}
+
+impl Describe for Anybody {
+    fn describe(_: &mut Operation, _: &mut Schemas) {}
+}
+
+impl Describe for LastIdentity {
+    fn describe(_: &mut Operation, _: &mut Schemas) {}
+}
+
+impl Describe for OwnPage {
+    fn describe(operation: &mut Operation, _: &mut Schemas) {
+        operation.refuse(&[DenyReason::OriginRefused.into()]);
+    }
+}
+
+impl Describe for Recognised {
+    fn describe(operation: &mut Operation, _: &mut Schemas) {
+        operation.recognise();
+        operation.accept(BEARER, &[]);
+        operation.accept(COOKIE, &[]);
+        operation.accept(API_KEY, &[]);
+    }
+}
+
+impl Describe for AnyCaller {
+    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
+        Recognised::describe(operation, schemas);
+        operation.refuse(&[DenyReason::PasswordMustChange.into()]);
+    }
+}
+
+impl Describe for AnyLogin {
+    fn describe(operation: &mut Operation, _: &mut Schemas) {
+        operation.recognise();
+        operation.refuse(&[Kind::LoginNeeded]);
+        operation.accept(BEARER, &[]);
+        operation.accept(COOKIE, &[]);
+    }
+}
+
+impl Describe for LoginLater {
+    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
+        AnyLogin::describe(operation, schemas);
+        operation.accept("", &[]);
+    }
+}
+
+impl Describe for OwnLogin {
+    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
+        AnyLogin::describe(operation, schemas);
+        operation.refuse(&[DenyReason::PasswordMustChange.into()]);
+    }
+}
+
+impl Describe for MemberCaller {
+    fn describe(operation: &mut Operation, _: &mut Schemas) {
+        operation.recognise();
+        operation.refuse(&[
+            DenyReason::PasswordMustChange.into(),
+            DenyReason::ScopeMissing.into(),
+            DenyReason::RoleMissing.into(),
+            Kind::LoginNeeded,
+            Kind::RoleSourceUnavailable,
+        ]);
+        operation.accept(BEARER, &[]);
+        operation.accept(COOKIE, &[]);
+        operation.accept(API_KEY, &[Scope::MEMBERS]);
+    }
+}
+
+impl Describe for Administrator {
+    fn describe(operation: &mut Operation, _: &mut Schemas) {
+        operation.recognise();
+        operation.refuse(&[
+            DenyReason::PasswordMustChange.into(),
+            DenyReason::ScopeMissing.into(),
+            DenyReason::RoleMissing.into(),
+        ]);
+        operation.accept(BEARER, &["admin"]);
+        operation.accept(COOKIE, &["admin"]);
+        operation.accept(API_KEY, &[Scope::ADMIN]);
     }
 }

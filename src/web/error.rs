@@ -1,6 +1,7 @@
 //! From refusals and failures to answers.
 
 use std::any::Any;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
@@ -19,7 +20,7 @@ use crate::telemetry::log::with_causes;
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// A refusal or failure on its way out. [`crate::web::answer::finish`] writes its body, since it knows the request id.
+/// A refusal or failure on its way out. [`crate::web::finish::finish`] writes its body, since it knows the request id.
 #[derive(Clone, Debug)]
 pub(in crate::web) struct Problem {
     pub(in crate::web) kind: ErrorCode,
@@ -79,6 +80,25 @@ impl<R: Refuses> From<Halt<R>> for Problem {
     }
 }
 
+/// A problem of a handler whose use case refuses as `R` says. The document reads the codes from this type.
+#[derive(Debug)]
+pub(in crate::web) struct Refused<R>(Problem, PhantomData<fn() -> R>);
+
+impl<T, R> From<T> for Refused<R>
+where
+    Problem: From<T>,
+{
+    fn from(source: T) -> Self {
+        Self(source.into(), PhantomData)
+    }
+}
+
+impl<R> IntoResponse for Refused<R> {
+    fn into_response(self) -> Response {
+        self.0.into_response()
+    }
+}
+
 /// What is said of too many wrong passwords.
 fn used_up(limit: Limit) -> String {
     let wait = in_words(limit.wait);
@@ -123,12 +143,7 @@ impl IntoResponse for Problem {
         let (status, _, _) = self.kind.row();
         let mut response = status_code(status).into_response();
         let headers = response.headers_mut();
-        let error = match self.kind {
-            ErrorCode::Denied(reason) | ErrorCode::DeniedToProxy(reason) => {
-                reason.challenge_error()
-            }
-            _ => None,
-        };
+        let error = self.kind.reason().and_then(DenyReason::challenge_error);
         if status == 401 || error.is_some() {
             headers.insert(
                 header::WWW_AUTHENTICATE,
@@ -213,7 +228,7 @@ impl OAuthProblem {
         Self {
             status,
             error,
-            code: code.code(),
+            code: code.as_str(),
             challenge: None,
             parameter: None,
             cause: None,
@@ -250,10 +265,7 @@ where
             (_, 500) => "server_error",
             _ => "invalid_request",
         };
-        let challenged = match problem.kind {
-            ErrorCode::Denied(reason) => reason.challenge_error(),
-            _ => None,
-        };
+        let challenged = problem.kind.reason().and_then(DenyReason::challenge_error);
         Self {
             status,
             error,

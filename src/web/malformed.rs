@@ -132,6 +132,16 @@ pub(in crate::web) fn form(name: &str, names: &[&str]) -> Problem {
     Problem::because(Kind::BodyMalformed, detail)
 }
 
+/// The problem of a form that lacks one of the fields that it must have. `names`: those fields.
+pub(in crate::web) fn form_lacks(names: &[&str]) -> Problem {
+    let detail = match names {
+        [] => "a field is missing".to_owned(),
+        [name] => format!("{name} is needed"),
+        [others @ .., last] => format!("{} and {last} are needed", others.join(", ")),
+    };
+    Problem::because(Kind::BodyMalformed, detail)
+}
+
 /// A name that a caller chose, on one line and bounded.
 fn shown(name: &str) -> String {
     let bounded: String = name.chars().take(PLACE_CHARS_MAX).collect();

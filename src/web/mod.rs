@@ -1,7 +1,7 @@
 //! Floor 6: the gateway's own endpoints over HTTP, and forward-auth over gRPC.
 //!
 //! A handler reads HTTP, asks one use case of `account`, and writes HTTP. Who is calling is told by the extractors of
-//! `caller`, what a refusal looks like by the table in `error`, what every answer carries by `answer`.
+//! `caller`, what a refusal looks like by the table in `error`, what every answer carries by `finish`.
 
 mod answer;
 mod api;
@@ -12,11 +12,14 @@ mod cors;
 mod cursor;
 mod endpoints;
 mod error;
+mod finish;
 pub mod forward_auth;
+mod json_or_form;
 mod malformed;
 mod openapi;
 mod pace;
 mod portal;
+mod state;
 #[cfg(test)]
 mod test_kit;
 #[cfg(test)]
@@ -38,31 +41,35 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::auth::asked::{Judged, Question};
 use crate::model::id::RequestId;
 use crate::snapshot::{OWN_BODY_BYTES_MAX, OwnEndpoints, Refusal, RefusalPage, Snapshot};
-use crate::web::openapi::Documented;
+use crate::web::openapi::{Api, Documented};
 use crate::web::portal::Portal;
+use crate::web::state::WebState;
 
 /// Everything that the gateway serves itself, below a prefix and at [`crate::config::JWKS_PATH`].
 #[derive(Debug)]
 pub struct Endpoints {
     router: Router,
     questions: Documented,
-    portal: Arc<Portal>,
+    state: WebState,
 }
 
 impl Endpoints {
     /// `prefix`: such as `/auth`.
     #[must_use]
     pub fn new(prefix: &str) -> Self {
-        let (router, questions, document) = endpoints::all(prefix).finish();
-        let portal = Arc::new(Portal::new(prefix, document));
-        Self::of(router, questions, portal)
+        Self::of(prefix, endpoints::all(prefix))
     }
 
-    fn of(router: Router<Arc<Portal>>, questions: Documented, portal: Arc<Portal>) -> Self {
+    fn of(prefix: &str, api: Api<WebState>) -> Self {
+        let (router, questions, document) = api.finish();
+        let state = WebState {
+            portal: Arc::new(Portal::new(prefix)),
+            document: Arc::new(document),
+        };
         Self {
-            router: dressed(router.with_state(Arc::clone(&portal)), Arc::clone(&portal)),
+            router: dressed(router.with_state(state.clone()), Arc::clone(&state.portal)),
             questions,
-            portal,
+            state,
         }
     }
 }
@@ -78,7 +85,7 @@ impl OwnEndpoints for Endpoints {
     }
 
     fn page(&self, refusal: &Refusal<'_>) -> Option<RefusalPage> {
-        self.portal.refusal(refusal)
+        self.state.portal.refusal(refusal)
     }
 
     async fn verify(
@@ -87,13 +94,14 @@ impl OwnEndpoints for Endpoints {
         id: RequestId,
         snapshot: &Snapshot,
     ) -> (Response, Judged) {
-        let (response, judged) = forward_auth::verify(question, snapshot, (id, &self.portal)).await;
+        let (response, judged) =
+            forward_auth::verify(question, snapshot, (id, &self.state.portal)).await;
         self.questions.look(&response, "forward-auth");
         // What lets a request pass is for no browser, and is read once for each request: it says no more than it must.
         if response.status().is_success() {
             return (response, judged);
         }
-        (answer::finished(response, id, Some(snapshot)), judged)
+        (finish::finished(response, id, Some(snapshot)), judged)
     }
 }
 
@@ -103,5 +111,5 @@ fn dressed(own: Router, portal: Arc<Portal>) -> Router {
         .layer(middleware::from_fn(cors::share))
         .layer(DefaultBodyLimit::max(OWN_BODY_BYTES_MAX))
         .layer(CatchPanicLayer::custom(error::panicked))
-        .layer(middleware::from_fn_with_state(portal, answer::finish))
+        .layer(middleware::from_fn_with_state(portal, finish::finish))
 }

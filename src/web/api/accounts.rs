@@ -76,7 +76,7 @@ pub(in crate::web) async fn list(
 /// One account.
 pub(in crate::web) async fn show(
     Administrator(caller): Administrator,
-    Place(id): Place<String>,
+    Place(id): Place<AccountId>,
 ) -> Result<Json<AccountAnswer>, Problem> {
     Ok(Json(found(&caller, &id).await?.into()))
 }
@@ -99,10 +99,9 @@ pub(in crate::web) struct ChangeBody {
 /// Changes an account.
 pub(in crate::web) async fn change(
     Administrator(caller): Administrator,
-    Place(id): Place<String>,
+    Place(id): Place<AccountId>,
     JsonBody(body): JsonBody<ChangeBody>,
 ) -> Result<Json<AccountAnswer>, Problem> {
-    let id = AccountId::parse(&id).map_err(|_| Kind::NotFound)?;
     let change = AccountChange {
         status: body.status.as_deref().map(status).transpose()?,
         is_admin: body.is_admin,
@@ -154,9 +153,8 @@ pub(in crate::web) async fn invite(
 /// Removes an account for ever.
 pub(in crate::web) async fn remove(
     Administrator(caller): Administrator,
-    Place(id): Place<String>,
+    Place(id): Place<AccountId>,
 ) -> Result<NoContent, Problem> {
-    let id = AccountId::parse(&id).map_err(|_| Kind::NotFound)?;
     caller
         .accounts()
         .remove(&caller.call(), caller.actor(), &id)
@@ -167,7 +165,7 @@ pub(in crate::web) async fn remove(
 /// The sessions of one account.
 pub(in crate::web) async fn sessions(
     Administrator(caller): Administrator,
-    Place(id): Place<String>,
+    Place(id): Place<AccountId>,
     Query(query): Query<PageQuery<SessionId>>,
 ) -> Result<Json<List<SessionAnswer>>, Problem> {
     let after = query.after()?;
@@ -188,7 +186,7 @@ pub(in crate::web) async fn sessions(
 /// Ends all sessions of one account.
 pub(in crate::web) async fn end_sessions(
     Administrator(caller): Administrator,
-    Place(id): Place<String>,
+    Place(id): Place<AccountId>,
 ) -> Result<NoContent, Problem> {
     let account = found(&caller, &id).await?;
     caller
@@ -198,9 +196,8 @@ pub(in crate::web) async fn end_sessions(
     Ok(NoContent)
 }
 
-async fn found(caller: &Recognised, id: &str) -> Result<Account, Problem> {
-    let id = AccountId::parse(id).map_err(|_| Kind::NotFound)?;
-    let found = caller.accounts().account_by_id(&id).await?;
+async fn found(caller: &Recognised, id: &AccountId) -> Result<Account, Problem> {
+    let found = caller.accounts().account_by_id(id).await?;
     found.ok_or_else(|| Kind::NotFound.into())
 }
 

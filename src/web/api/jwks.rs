@@ -1,17 +1,16 @@
 //! GET /.well-known/jwks.json.
 
-use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, header};
+use axum::response::Response;
 use serde_json::json;
 
+use crate::web::answer::text;
 use crate::web::caller::Anybody;
 
 /// The public keys of access tokens and of assertions (RFC 7517).
 pub(in crate::web) async fn show(Anybody(scope): Anybody) -> Response {
-    let media_type = HeaderValue::from_static("application/jwk-set+json");
     let services = &scope.snapshot.services;
     let rings = [&services.signing, &services.assertion_keys];
     let keys: Vec<_> = rings.iter().flat_map(|ring| ring.public_keys()).collect();
     let document = json!({ "keys": keys }).to_string();
-    ([(header::CONTENT_TYPE, media_type)], document).into_response()
+    text("application/jwk-set+json", document)
 }

@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use crate::account::Accounts;
 use crate::account::api_keys::{IssuedKey, OVERLAP_S_MAX};
+use crate::account::key_terms::KeyRefusal;
 use crate::model::api_key::{ApiKey, KeyPatch, NewKey, ShownKey};
 use crate::model::clock::Timestamp;
 use crate::model::field::{Checked, FieldChange};
@@ -13,7 +14,7 @@ use crate::web::answer::{Created, Json, List, NoContent};
 use crate::web::body::{JsonBody, JsonOrNothing, Place, Query};
 use crate::web::caller::OwnLogin;
 use crate::web::cursor::PageQuery;
-use crate::web::error::{Kind, Problem};
+use crate::web::error::{Kind, Problem, Refused};
 
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -31,7 +32,7 @@ const OVERLAP_S: u64 = 3600;
 pub(in crate::web) async fn create(
     OwnLogin(login): OwnLogin,
     JsonBody(wanted): JsonBody<NewKey>,
-) -> Result<Created<ShownKey>, Problem> {
+) -> Result<Created<ShownKey>, Refused<KeyRefusal>> {
     // A time that cannot be read is refused before the use case, which would write an audit event.
     wanted.expires.as_ref().map(Checked::get).transpose()?;
     let issued = login
@@ -44,10 +45,9 @@ pub(in crate::web) async fn create(
 /// Changes one of one's own keys.
 pub(in crate::web) async fn change(
     OwnLogin(login): OwnLogin,
-    Place(id): Place<String>,
+    Place(id): Place<KeyId>,
     JsonBody(patch): JsonBody<KeyPatch>,
 ) -> Result<Json<ShownKey>, Problem> {
-    let id = KeyId::parse(&id).map_err(|_| Kind::NotFound)?;
     if let FieldChange::Set(expires) = &patch.expires {
         expires.get()?;
     }
@@ -62,10 +62,9 @@ pub(in crate::web) async fn change(
 /// Makes another secret for one of one's own keys, shown in this answer only.
 pub(in crate::web) async fn rotate(
     OwnLogin(login): OwnLogin,
-    Place(id): Place<String>,
+    Place(id): Place<KeyId>,
     JsonOrNothing(body): JsonOrNothing<RotateBody>,
 ) -> Result<Json<ShownKey>, Problem> {
-    let id = KeyId::parse(&id).map_err(|_| Kind::NotFound)?;
     let overlap_s = body.overlap_s.unwrap_or(OVERLAP_S);
     let accounts = login.accounts();
     let issued = accounts
@@ -104,9 +103,8 @@ pub(in crate::web) async fn list(
 /// One of one's own keys.
 pub(in crate::web) async fn show(
     OwnLogin(login): OwnLogin,
-    Place(id): Place<String>,
+    Place(id): Place<KeyId>,
 ) -> Result<Json<ShownKey>, Problem> {
-    let id = KeyId::parse(&id).map_err(|_| Kind::NotFound)?;
     let found = login.accounts().api_key(&login.account.uid, &id).await?;
     let key = found.ok_or(Kind::NotFound)?;
     let used = last_used(login.accounts(), &key).await?;
@@ -116,9 +114,8 @@ pub(in crate::web) async fn show(
 /// Revokes one of one's own keys.
 pub(in crate::web) async fn revoke(
     OwnLogin(login): OwnLogin,
-    Place(id): Place<String>,
+    Place(id): Place<KeyId>,
 ) -> Result<NoContent, Problem> {
-    let id = KeyId::parse(&id).map_err(|_| Kind::NotFound)?;
     let uid = &login.account.uid;
     login
         .accounts()

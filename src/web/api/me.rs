@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::account::Accounts;
-use crate::account::me::OwnChange;
+use crate::account::me::{ConfirmRefusal, MeRefusal, OwnChange};
 use crate::account::roles::RoleFilter;
 use crate::config::Registration;
 use crate::model::access::Scope;
@@ -17,7 +17,7 @@ use crate::web::api::password::PasswordAnswer;
 use crate::web::api::session::PASSWORD_METHOD;
 use crate::web::body::JsonBody;
 use crate::web::caller::{Anybody, OwnLogin, Recognised, call};
-use crate::web::error::{Kind, Problem};
+use crate::web::error::{Kind, Problem, Refused};
 use crate::web::openapi::rules::{EMAIL, PRINTED};
 use crate::web::pace::even_out;
 
@@ -79,7 +79,7 @@ pub(in crate::web) struct ChangeBody {
 pub(in crate::web) async fn change(
     OwnLogin(login): OwnLogin,
     JsonBody(body): JsonBody<ChangeBody>,
-) -> Result<Json<MeAnswer>, Problem> {
+) -> Result<Json<MeAnswer>, Refused<MeRefusal>> {
     let clock = &login.scope.snapshot.services.clock;
     let started = clock.elapsed();
     let identity = match (&body.identity, body.password) {
@@ -87,7 +87,7 @@ pub(in crate::web) async fn change(
         (None, None) if body.name.is_some() => None,
         _ => {
             let detail = "name, or identity with password";
-            return Err(Problem::because(Kind::BodyMalformed, detail));
+            return Err(Problem::because(Kind::BodyMalformed, detail).into());
         }
     };
     let is_mailed = identity.is_some();
@@ -114,7 +114,7 @@ pub(in crate::web) struct IdentityBody {
 pub(in crate::web) async fn confirm_identity(
     Anybody(scope): Anybody,
     JsonBody(body): JsonBody<IdentityBody>,
-) -> Result<Json<PasswordAnswer>, Problem> {
+) -> Result<Json<PasswordAnswer>, Refused<ConfirmRefusal>> {
     let accounts = &scope.snapshot.accounts;
     let account = accounts
         .confirm_identity(&call(&scope, None), body.token.expose())

@@ -3,13 +3,14 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::account::members::Resource;
+use crate::account::members::{MemberRefusal, Resource};
+use crate::model::access::{Name, ResourceId};
 use crate::model::id::UserId;
 use crate::web::answer::{Json, List, NoContent};
 use crate::web::body::{JsonBody, Place, Query};
 use crate::web::caller::{MemberCaller, Recognised};
 use crate::web::cursor::PageQuery;
-use crate::web::error::{Kind, Problem};
+use crate::web::error::{Kind, Problem, Refused};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -29,7 +30,7 @@ pub(in crate::web) struct MemberAnswer {
 /// One page of the members of a resource.
 pub(in crate::web) async fn list(
     MemberCaller(caller): MemberCaller,
-    Place((kind, id)): Place<(String, String)>,
+    Place((kind, id)): Place<(Name, ResourceId)>,
     Query(query): Query<PageQuery<UserId>>,
 ) -> Result<Json<List<MemberAnswer>>, Problem> {
     let resource = resource(&caller, &kind, &id)?;
@@ -47,9 +48,9 @@ pub(in crate::web) async fn list(
 /// One member.
 pub(in crate::web) async fn show(
     MemberCaller(caller): MemberCaller,
-    Place((kind, id, uid)): Place<(String, String, String)>,
+    Place((kind, id, uid)): Place<(Name, ResourceId, UserId)>,
 ) -> Result<Json<MemberAnswer>, Problem> {
-    let (resource, uid) = (resource(&caller, &kind, &id)?, user(&uid)?);
+    let resource = resource(&caller, &kind, &id)?;
     let accounts = caller.accounts();
     let level = accounts.member(caller.actor(), &resource, &uid).await?;
     Ok(Json(MemberAnswer {
@@ -61,10 +62,10 @@ pub(in crate::web) async fn show(
 /// Sets a level.
 pub(in crate::web) async fn set(
     MemberCaller(caller): MemberCaller,
-    Place((kind, id, uid)): Place<(String, String, String)>,
+    Place((kind, id, uid)): Place<(Name, ResourceId, UserId)>,
     JsonBody(body): JsonBody<LevelBody>,
-) -> Result<Json<MemberAnswer>, Problem> {
-    let (resource, uid) = (resource(&caller, &kind, &id)?, user(&uid)?);
+) -> Result<Json<MemberAnswer>, Refused<MemberRefusal>> {
+    let resource = resource(&caller, &kind, &id)?;
     let change = (&uid, body.level.as_str());
     caller
         .accounts()
@@ -79,9 +80,9 @@ pub(in crate::web) async fn set(
 /// Ends a membership.
 pub(in crate::web) async fn end(
     MemberCaller(caller): MemberCaller,
-    Place((kind, id, uid)): Place<(String, String, String)>,
+    Place((kind, id, uid)): Place<(Name, ResourceId, UserId)>,
 ) -> Result<NoContent, Problem> {
-    let (resource, uid) = (resource(&caller, &kind, &id)?, user(&uid)?);
+    let resource = resource(&caller, &kind, &id)?;
     caller
         .accounts()
         .end_member(&caller.call(), caller.actor(), &resource, &uid)
@@ -89,11 +90,7 @@ pub(in crate::web) async fn end(
     Ok(NoContent)
 }
 
-fn resource(caller: &Recognised, kind: &str, id: &str) -> Result<Resource, Problem> {
-    let found = caller.accounts().resource(kind, id);
+fn resource(caller: &Recognised, kind: &Name, id: &ResourceId) -> Result<Resource, Problem> {
+    let found = caller.accounts().resource(kind.as_str(), id.as_str());
     found.ok_or_else(|| Kind::NotFound.into())
-}
-
-fn user(text: &str) -> Result<UserId, Problem> {
-    UserId::parse(text).map_err(|_| Kind::NotFound.into())
 }

@@ -1,22 +1,18 @@
-//! PUT /password, POST /forgot.
+//! PUT /password; POST /forgot as JSON.
 
-use std::sync::Arc;
-
-use axum::extract::{FromRequest, Request, State};
-use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::account::password::WantedPassword;
+use crate::account::halt::NotFound;
+use crate::account::password::{PasswordRefusal, WantedPassword};
 use crate::model::account::Account;
 use crate::model::secret::Secret;
 use crate::snapshot::RequestScope;
 use crate::web::answer::{Accepted, Json, MessageAnswer};
-use crate::web::body::{JsonBody, PageForm, is_form_sent};
-use crate::web::caller::{Anybody, LoginLater, call, own_page};
-use crate::web::error::{Kind, Problem};
+use crate::web::body::JsonBody;
+use crate::web::caller::{Anybody, LoginLater, call};
+use crate::web::error::{Kind, Problem, Refused};
 use crate::web::pace::even_out;
-use crate::web::portal::{Portal, start};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -59,7 +55,7 @@ pub(in crate::web) async fn set(
     Anybody(scope): Anybody,
     later: LoginLater,
     JsonBody(body): JsonBody<PasswordBody>,
-) -> Result<Json<PasswordAnswer>, Problem> {
+) -> Result<Json<PasswordAnswer>, Refused<PasswordRefusal>> {
     let wanted = WantedPassword {
         new: body.new_password,
         verify: body.verify_password,
@@ -88,7 +84,7 @@ pub(in crate::web) async fn set(
         }
         _ => {
             let detail = "one of reset_token and old_password";
-            return Err(Problem::because(Kind::BodyMalformed, detail));
+            return Err(Problem::because(Kind::BodyMalformed, detail).into());
         }
     };
     Ok(Json(account.into()))
@@ -110,18 +106,11 @@ pub(in crate::web) const ACCEPTED: &str =
     "If there is such an account, a mail has been sent to its address.";
 
 /// Mails a reset token, if there is somebody to mail it to: 202 in any case, at the same time, unless
-/// `account.reveal_existing` is set. A program sends JSON, a browser the form of the page, and is led on.
+/// `account.reveal_existing` is set.
 pub(in crate::web) async fn forgot(
-    State(portal): State<Arc<Portal>>,
     Anybody(scope): Anybody,
-    request: Request,
-) -> Result<Response, Problem> {
-    if is_form_sent(request.headers()) {
-        own_page(&scope, &request)?;
-        let form = PageForm::from_request(request, &()).await?;
-        return start::forgot(&portal, &scope, form).await;
-    }
-    let JsonBody(body) = JsonBody::<ForgotBody>::from_request(request, &()).await?;
+    JsonBody(body): JsonBody<ForgotBody>,
+) -> Result<Accepted<MessageAnswer>, Refused<NotFound>> {
     if body
         .template
         .is_some_and(|template| template != "password_reset")
@@ -130,10 +119,10 @@ pub(in crate::web) async fn forgot(
     }
     let ((Some(name), None) | (None, Some(name))) = (body.identity, body.username) else {
         let detail = "one of identity and username";
-        return Err(Problem::because(Kind::BodyMalformed, detail));
+        return Err(Problem::because(Kind::BodyMalformed, detail).into());
     };
     reset_requested(&scope, &name).await?;
-    Ok(Accepted(MessageAnswer { message: ACCEPTED }).into_response())
+    Ok(Accepted(MessageAnswer { message: ACCEPTED }))
 }
 
 /// Mails a reset token, if there is somebody to mail it to, in the same time whatever was found.

@@ -1,21 +1,16 @@
-//! POST /register.
+//! POST /register as JSON.
 
-use std::sync::Arc;
-
-use axum::extract::{FromRequest, Request, State};
-use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::account::register::NewPerson;
+use crate::account::register::{NewPerson, RegisterRefusal};
 use crate::snapshot::RequestScope;
 use crate::web::answer::{Accepted, MessageAnswer};
-use crate::web::body::{JsonBody, PageForm, is_form_sent};
-use crate::web::caller::{Anybody, call, own_page};
-use crate::web::error::{Kind, Problem};
+use crate::web::body::JsonBody;
+use crate::web::caller::{Anybody, call};
+use crate::web::error::{Kind, Problem, Refused};
 use crate::web::openapi::rules::{EMAIL, PRINTED, USERNAME};
 use crate::web::pace::even_out;
-use crate::web::portal::{Portal, start};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -39,19 +34,11 @@ pub(in crate::web) struct RegisterBody {
 pub(in crate::web) const ACCEPTED: &str =
     "A mail has been sent to the address. It says what to do next.";
 
-/// Registers somebody: 202 whether or not the name or the address is taken, unless `account.reveal_existing` is set. A
-/// program sends JSON, a browser the form of the page, and is led on.
+/// Registers somebody: 202 whether or not the name or the address is taken, unless `account.reveal_existing` is set.
 pub(in crate::web) async fn register(
-    State(portal): State<Arc<Portal>>,
     Anybody(scope): Anybody,
-    request: Request,
-) -> Result<Response, Problem> {
-    if is_form_sent(request.headers()) {
-        own_page(&scope, &request)?;
-        let form = PageForm::from_request(request, &()).await?;
-        return start::register(&portal, &scope, form).await;
-    }
-    let JsonBody(body) = JsonBody::<RegisterBody>::from_request(request, &()).await?;
+    JsonBody(body): JsonBody<RegisterBody>,
+) -> Result<Accepted<MessageAnswer>, Refused<RegisterRefusal>> {
     if body
         .template
         .is_some_and(|template| template != "confirm_new")
@@ -59,7 +46,7 @@ pub(in crate::web) async fn register(
         return Err(Kind::TemplateUnknown.into());
     }
     registered(&scope, &body.identity, &body.username, &body.name).await?;
-    Ok(Accepted(MessageAnswer { message: ACCEPTED }).into_response())
+    Ok(Accepted(MessageAnswer { message: ACCEPTED }))
 }
 
 /// Registers somebody, in the same time whatever was found.

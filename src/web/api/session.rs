@@ -1,26 +1,23 @@
-//! POST /login, /token, /logout; GET, DELETE /sessions.
+//! POST /login as JSON, /token, /logout; GET, DELETE /sessions.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use axum::extract::{FromRequest, FromRequestParts, RawQuery, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::account::login::LoginRefusal;
 use crate::model::account::Session;
 use crate::model::id::SessionId;
 use crate::model::identity::AuthnMethod;
 use crate::model::secret::Secret;
-use crate::snapshot::RequestScope;
 use crate::web::answer::{Json, List, NoContent};
-use crate::web::body::{JsonBody, OAuthForm, PageForm, Place, Query, is_form_sent};
-use crate::web::caller::{AnyLogin, Anybody, OwnLogin, call, own_page};
+use crate::web::body::{JsonBody, OAuthForm, Place, Query};
+use crate::web::caller::{AnyLogin, Anybody, OwnLogin, call};
 use crate::web::cookie;
 use crate::web::cursor::PageQuery;
-use crate::web::error::{Kind, OAuthProblem, Problem};
-use crate::web::portal::{Portal, login};
+use crate::web::error::{Kind, OAuthProblem, Problem, Refused};
 
 /// The one way to log in that there is.
 pub(in crate::web) const PASSWORD_METHOD: &str = "password";
@@ -57,33 +54,17 @@ pub(in crate::web) struct LoginAnswer {
     resources: BTreeMap<String, String>,
 }
 
-/// Logs in by name or address and password: a program by JSON, a browser by a form.
+/// Logs in by name or address and password.
 pub(in crate::web) async fn log_in(
-    State(portal): State<Arc<Portal>>,
     Anybody(scope): Anybody,
-    RawQuery(query): RawQuery,
-    request: Request,
-) -> Result<Response, Problem> {
-    if is_form_sent(request.headers()) {
-        let headers = own_page(&scope, &request)?;
-        let form = PageForm::from_request(request, &()).await?;
-        return login::log_in(&portal, &scope, query.as_deref(), &headers, form).await;
-    }
-    let JsonBody(body) = JsonBody::from_request(request, &()).await?;
-    let answer = log_in_by_json(&scope, body).await?;
-    Ok(answer.into_response())
-}
-
-async fn log_in_by_json(
-    scope: &RequestScope,
-    body: LoginBody,
-) -> Result<Json<LoginAnswer>, Problem> {
+    JsonBody(body): JsonBody<LoginBody>,
+) -> Result<Json<LoginAnswer>, Refused<LoginRefusal>> {
     if body.method.is_some_and(|method| method != PASSWORD_METHOD) {
         return Err(Kind::MethodUnknown.into());
     }
     let accounts = &scope.snapshot.accounts;
     let opened = accounts
-        .login(&call(scope, None), &body.username, body.password)
+        .login(&call(&scope, None), &body.username, body.password)
         .await?;
     scope
         .snapshot
@@ -140,26 +121,15 @@ pub(in crate::web) async fn refresh(
     }))
 }
 
-/// Ends the session of the login that asks. A form comes from a browser, which is led on.
-pub(in crate::web) async fn log_out(
-    State(portal): State<Arc<Portal>>,
-    Anybody(scope): Anybody,
-    request: Request,
-) -> Result<Response, Problem> {
-    if is_form_sent(request.headers()) {
-        let headers = own_page(&scope, &request)?;
-        let form = PageForm::from_request(request, &()).await?;
-        return login::log_out(&portal, &scope, &headers, form).await;
-    }
-    let (mut parts, _) = request.into_parts();
-    let login = AnyLogin::from_request_parts(&mut parts, &()).await?;
+/// Ends the session of the login that asks.
+pub(in crate::web) async fn log_out(login: AnyLogin) -> Result<Response, Problem> {
     login
         .accounts()
         .log_out(&login.call(), &login.account.uid, &login.session)
         .await?;
     let mut response = StatusCode::NO_CONTENT.into_response();
     if login.identity.method == AuthnMethod::Session {
-        cookie::clear(response.headers_mut(), &scope.snapshot);
+        cookie::clear(response.headers_mut(), &login.scope.snapshot);
     }
     Ok(response)
 }
@@ -209,9 +179,8 @@ pub(in crate::web) async fn list(
 /// One of one's own sessions.
 pub(in crate::web) async fn show(
     OwnLogin(login): OwnLogin,
-    Place(id): Place<String>,
+    Place(id): Place<SessionId>,
 ) -> Result<Json<SessionAnswer>, Problem> {
-    let id = SessionId::parse(&id).map_err(|_| Kind::NotFound)?;
     let found = login.accounts().session(&login.account.uid, &id).await?;
     let session = found.ok_or(Kind::NotFound)?;
     Ok(Json(SessionAnswer::new(session, Some(&login.session))))
@@ -220,9 +189,8 @@ pub(in crate::web) async fn show(
 /// Ends one of one's own sessions.
 pub(in crate::web) async fn end(
     OwnLogin(login): OwnLogin,
-    Place(id): Place<String>,
+    Place(id): Place<SessionId>,
 ) -> Result<NoContent, Problem> {
-    let id = SessionId::parse(&id).map_err(|_| Kind::NotFound)?;
     let uid = &login.account.uid;
     login
         .accounts()

@@ -4,24 +4,18 @@ use serde_json::json;
 
 use crate::model::deny::DenyReason;
 use crate::web::api::{accounts, keys, members};
+use crate::web::endpoints::Api;
 use crate::web::endpoints::examples::{
     account_example, key_example, list_example, session_example,
 };
 use crate::web::error::Kind;
-use crate::web::openapi::{Api, about};
+use crate::web::openapi::about;
 
 const KEYS: &str = "API keys";
 const MEMBERS: &str = "Memberships";
 const ACCOUNTS: &str = "Administration";
 
 pub(in crate::web::endpoints) fn api_keys(api: Api) -> Api {
-    let terms = [
-        Kind::ValueInvalid,
-        Kind::ScopeUnknown,
-        DenyReason::ScopeMissing.into(),
-        Kind::AccountChanged,
-        Kind::HashingBusy,
-    ];
     let mut shown_once = key_example();
     if let Some(members) = shown_once.as_object_mut() {
         members.insert("apikey".to_owned(), "dwk_4fGh2kLm.the secret".into());
@@ -29,43 +23,52 @@ pub(in crate::web::endpoints) fn api_keys(api: Api) -> Api {
     api.get(
         "/apikeys",
         keys::list,
-        about(KEYS, "One page of one's own keys")
-            .gives(200, list_example(&key_example()))
-            .refuses(&[Kind::ValueInvalid]),
+        about(KEYS, "listApiKeys", "One page of one's own keys")
+            .gives(200, list_example(&key_example())),
     )
     .post(
         "/apikeys",
         keys::create,
-        about(KEYS, "Makes a key; it is shown in this answer only")
-            .takes(json!({ "name": "first" }))
-            .gives(201, shown_once.clone())
-            .refuses(&terms)
-            .refuses(&[Kind::KeyLimit, Kind::NotFound]),
+        about(
+            KEYS,
+            "createApiKey",
+            "Makes a key; it is shown in this answer only",
+        )
+        .takes(json!({ "name": "first" }))
+        .gives(201, shown_once.clone())
+        .refuses(&[Kind::HashingBusy]),
     )
     .get(
         "/apikeys/{id}",
         keys::show,
-        about(KEYS, "One of one's own keys").gives(200, key_example()),
+        about(KEYS, "getApiKey", "One of one's own keys").gives(200, key_example()),
     )
     .patch(
         "/apikeys/{id}",
         keys::change,
-        about(KEYS, "Changes one of one's own keys")
+        about(KEYS, "updateApiKey", "Changes one of one's own keys")
             .more("What is left out stays; `null` takes a limit away.")
             .takes(json!({ "name": "second", "expires": null }))
             .gives(200, key_example())
-            .refuses(&terms),
+            .refuses(&[
+                Kind::ValueInvalid,
+                Kind::ScopeUnknown,
+                DenyReason::ScopeMissing.into(),
+                Kind::AccountChanged,
+                Kind::HashingBusy,
+            ]),
     )
     .delete(
         "/apikeys/{id}",
         keys::revoke,
-        about(KEYS, "Revokes one of one's own keys"),
+        about(KEYS, "revokeApiKey", "Revokes one of one's own keys"),
     )
     .post(
         "/apikeys/{id}/rotate",
         keys::rotate,
         about(
             KEYS,
+            "rotateApiKey",
             "Makes another secret for one of one's own keys; it is shown in this answer only",
         )
         .takes(json!({ "overlap_s": 3600 }))
@@ -76,34 +79,29 @@ pub(in crate::web::endpoints) fn api_keys(api: Api) -> Api {
 
 pub(in crate::web::endpoints) fn memberships(api: Api) -> Api {
     let member = json!({ "uid": "u-4fGh2kLm9p", "level": "member" });
-    let refused = [DenyReason::RoleMissing.into(), Kind::RoleSourceUnavailable];
     api.get(
         "/members/{resource}/{id}",
         members::list,
-        about(MEMBERS, "One page of the members of a resource")
-            .gives(200, list_example(&member))
-            .refuses(&refused)
-            .refuses(&[Kind::ValueInvalid]),
+        about(MEMBERS, "listMembers", "One page of the members of a resource")
+            .gives(200, list_example(&member)),
     )
     .get(
         "/members/{resource}/{id}/{uid}",
         members::show,
-        about(MEMBERS, "One member").gives(200, member.clone()).refuses(&refused),
+        about(MEMBERS, "getMember", "One member").gives(200, member.clone()),
     )
     .put(
         "/members/{resource}/{id}/{uid}",
         members::set,
-        about(MEMBERS, "Sets a level")
+        about(MEMBERS, "setMember", "Sets a level")
             .more("For managers of that very resource and administrators; nobody sets a level above their own.")
             .takes(json!({ "level": "member" }))
-            .gives(200, member)
-            .refuses(&refused)
-            .refuses(&[Kind::LevelUnknown, Kind::MembershipChanged, Kind::MembershipLimit]),
+            .gives(200, member),
     )
     .delete(
         "/members/{resource}/{id}/{uid}",
         members::end,
-        about(MEMBERS, "Ends a membership").refuses(&refused).refuses(&[Kind::MembershipChanged]),
+        about(MEMBERS, "removeMember", "Ends a membership").refuses(&[Kind::MembershipChanged]),
     )
 }
 
@@ -118,25 +116,24 @@ pub(in crate::web::endpoints) fn administration(api: Api) -> Api {
     api.get(
         "/accounts",
         accounts::list,
-        about(ACCOUNTS, "One page of accounts")
-            .gives(200, list_example(&account_example()))
-            .refuses(&[Kind::ValueInvalid]),
+        about(ACCOUNTS, "listAccounts", "One page of accounts")
+            .gives(200, list_example(&account_example())),
     )
     .post(
         "/accounts",
         accounts::invite,
-        about(ACCOUNTS, "Makes a pending account, and mails an invitation")
+        about(ACCOUNTS, "createAccount", "Makes a pending account, and mails an invitation")
             .takes(json!({ "identity": "anna@example.org", "username": "anna", "name": "Anna", "roles": ["editor"] }))
             .gives(201, account_example())
             .refuses(&[
                 Kind::ValueInvalid, Kind::RoleReserved, Kind::UsernameTaken, Kind::IdentityTaken, Kind::AccountChanged,
             ]),
     )
-    .get("/accounts/{account_id}", accounts::show, about(ACCOUNTS, "One account").gives(200, account_example()))
+    .get("/accounts/{account_id}", accounts::show, about(ACCOUNTS, "getAccount", "One account").gives(200, account_example()))
     .patch(
         "/accounts/{account_id}",
         accounts::change,
-        about(ACCOUNTS, "Changes an account")
+        about(ACCOUNTS, "updateAccount", "Changes an account")
             .takes(json!({ "status": "disabled" }))
             .gives(200, account_example())
             .refuses(&refused),
@@ -144,18 +141,17 @@ pub(in crate::web::endpoints) fn administration(api: Api) -> Api {
     .delete(
         "/accounts/{account_id}",
         accounts::remove,
-        about(ACCOUNTS, "Removes an account for ever").refuses(&refused),
+        about(ACCOUNTS, "removeAccount", "Removes an account for ever").refuses(&refused),
     )
     .get(
         "/accounts/{account_id}/sessions",
         accounts::sessions,
-        about(ACCOUNTS, "One page of the sessions of one account")
-            .gives(200, list_example(&session_example()))
-            .refuses(&[Kind::ValueInvalid]),
+        about(ACCOUNTS, "listSessionsOfAccount", "One page of the sessions of one account")
+            .gives(200, list_example(&session_example())),
     )
     .delete(
         "/accounts/{account_id}/sessions",
         accounts::end_sessions,
-        about(ACCOUNTS, "Ends all sessions of one account"),
+        about(ACCOUNTS, "endSessionsOfAccount", "Ends all sessions of one account"),
     )
 }

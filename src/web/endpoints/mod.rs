@@ -6,7 +6,10 @@ mod pages;
 mod people;
 mod questions;
 
-use crate::web::openapi::Api;
+use crate::web::openapi;
+use crate::web::state::WebState;
+
+type Api = openapi::Api<WebState>;
 
 /// All endpoints below the prefix, and the key set.
 pub(in crate::web) fn all(prefix: &str) -> Api {

@@ -5,8 +5,9 @@ use serde_json::json;
 use crate::config::JWKS_PATH;
 use crate::model::deny::DenyReason;
 use crate::web::api::jwks;
+use crate::web::endpoints::Api;
 use crate::web::error::Kind;
-use crate::web::openapi::{self, Api, COOKIE, JSON, Operation, about};
+use crate::web::openapi::{self, COOKIE, JSON, Operation, about};
 use crate::web::portal;
 
 const PAGES: &str = "Pages";
@@ -16,7 +17,7 @@ pub(in crate::web::endpoints) fn pages(api: Api) -> Api {
     links(api).get(
         "/login",
         portal::login::show,
-        about(PAGES, "The login page, or who is logged in")
+        about(PAGES, "showLoginPage", "The login page, or who is logged in")
             .open_to(&["", COOKIE])
             .reads("rd", "Where the login leads back to, if the operator lists its origin.")
             .reads("as", "`another`: the form is shown although somebody is logged in.")
@@ -31,7 +32,7 @@ pub(in crate::web::endpoints) fn pages(api: Api) -> Api {
     .get(
         "/register",
         portal::start::show_register,
-        about(PAGES, "The page to register on")
+        about(PAGES, "showRegisterPage", "The page to register on")
             .shows_page()
             .refuses(&[Kind::RegistrationClosed])
             .refuses_on_page(&[403]),
@@ -39,12 +40,12 @@ pub(in crate::web::endpoints) fn pages(api: Api) -> Api {
     .get(
         "/forgot",
         portal::start::show_forgot,
-        about(PAGES, "The page to ask on for a link that replaces a forgotten password").shows_page(),
+        about(PAGES, "showForgotPage", "The page to ask on for a link that replaces a forgotten password").shows_page(),
     )
     .get(
         "/password",
         portal::change::show,
-        about(PAGES, "The page that changes the password of whoever is logged in")
+        about(PAGES, "showPasswordPage", "The page that changes the password of whoever is logged in")
             .open_to(&["", COOKIE])
             .reads("rd", "Where the change leads back to, if the operator lists its origin.")
             .shows_page()
@@ -52,7 +53,7 @@ pub(in crate::web::endpoints) fn pages(api: Api) -> Api {
             .recognises(),
     )
     .post("/password", portal::change::change, change_of_password())
-    .get("/assets/portal.css", portal::style, file("The style of the pages", "text/css"))
+    .get("/assets/portal.css", portal::style, file("getPageStyle", "The style of the pages", "text/css"))
 }
 
 /// What the links in mails open.
@@ -60,8 +61,8 @@ fn links(api: Api) -> Api {
     let token = |operation: Operation| operation.reads("token", "The token of the link.");
     let passwords =
         json!({ "new_password": { "type": "string" }, "verify_password": { "type": "string" } });
-    let posts = |summary| {
-        token(about(PAGES, summary))
+    let posts = |id, summary| {
+        token(about(PAGES, id, summary))
             .answers(303, "Done; the browser is led to the login page.", None)
             .refuses(&[
                 Kind::TokenInvalid,
@@ -77,7 +78,7 @@ fn links(api: Api) -> Api {
     api.get(
         "/confirm",
         portal::password::show_confirm,
-        token(about(PAGES, "The page that ends a registration, or makes a new address count"))
+        token(about(PAGES, "showConfirmPage", "The page that ends a registration, or makes a new address count"))
             .more("It consumes nothing.")
             .shows_page()
             .refuses(&[Kind::TokenInvalid, Kind::StoreUnavailable])
@@ -86,14 +87,14 @@ fn links(api: Api) -> Api {
     .post(
         "/confirm",
         portal::password::confirm,
-        posts("Sets the first password, or makes a new address count")
+        posts("submitConfirmPage", "Sets the first password, or makes a new address count")
             .more("For the page itself, by its `Origin`. The two passwords for a registration, nothing for an address.")
             .takes_form(&passwords, &[]),
     )
     .get(
         "/reset",
         portal::password::show_reset,
-        token(about(PAGES, "The page that replaces a forgotten password"))
+        token(about(PAGES, "showResetPage", "The page that replaces a forgotten password"))
             .more("It consumes nothing.")
             .shows_page()
             .refuses(&[Kind::TokenInvalid, Kind::StoreUnavailable])
@@ -102,39 +103,36 @@ fn links(api: Api) -> Api {
     .post(
         "/reset",
         portal::password::reset,
-        posts("Sets a new password")
-            .more("For the page itself, by its `Origin`.")
-            .takes_form(&passwords, &["new_password", "verify_password"]),
+        posts("submitResetPage", "Sets a new password")
+            .more("For the page itself, by its `Origin`."),
     )
 }
 
 fn change_of_password() -> Operation {
-    let form = json!({
-        "old_password": { "type": "string" }, "new_password": { "type": "string" },
-        "verify_password": { "type": "string" },
-        "rd": { "type": "string", "description": "Where the browser is led to, if the operator lists its origin." },
-    });
-    about(PAGES, "Changes the password of whoever is logged in")
-        .more("For the page itself, by its `Origin`.")
-        .open_to(&["", COOKIE])
-        .takes_form(&form, &["old_password", "new_password", "verify_password"])
-        .answers(
-            303,
-            "Done, or nobody is logged in; the browser is led on.",
-            None,
-        )
-        .recognises()
-        .refuses(&[
-            Kind::LoginNeeded,
-            Kind::PasswordWrong,
-            Kind::PasswordMismatch,
-            Kind::PasswordRefused,
-            Kind::AccountChanged,
-            Kind::LoginLimited,
-            Kind::HashingBusy,
-            Kind::LimitsFull,
-        ])
-        .refuses_on_page(&[403, 409, 422, 429, 503])
+    about(
+        PAGES,
+        "submitPasswordPage",
+        "Changes the password of whoever is logged in",
+    )
+    .more("For the page itself, by its `Origin`.")
+    .open_to(&["", COOKIE])
+    .answers(
+        303,
+        "Done, or nobody is logged in; the browser is led on.",
+        None,
+    )
+    .recognises()
+    .refuses(&[
+        Kind::LoginNeeded,
+        Kind::PasswordWrong,
+        Kind::PasswordMismatch,
+        Kind::PasswordRefused,
+        Kind::AccountChanged,
+        Kind::LoginLimited,
+        Kind::HashingBusy,
+        Kind::LimitsFull,
+    ])
+    .refuses_on_page(&[403, 409, 422, 429, 503])
 }
 
 pub(in crate::web::endpoints) fn documents(api: Api) -> Api {
@@ -145,7 +143,12 @@ pub(in crate::web::endpoints) fn documents(api: Api) -> Api {
     api.get_outside(
         JWKS_PATH,
         jwks::show,
-        about(DOCUMENTS, "The public signing keys (RFC 7517)").answers(
+        about(
+            DOCUMENTS,
+            "getSigningKeys",
+            "The public signing keys (RFC 7517)",
+        )
+        .answers(
             200,
             "The key set.",
             Some(("application/jwk-set+json", key_set)),
@@ -154,7 +157,7 @@ pub(in crate::web::endpoints) fn documents(api: Api) -> Api {
     .get(
         "/openapi.json",
         openapi::document,
-        about(DOCUMENTS, "This document").answers(
+        about(DOCUMENTS, "getOpenApiDocument", "This document").answers(
             200,
             "The document.",
             Some((JSON, json!({ "type": "object", "required": ["openapi"] }))),
@@ -163,22 +166,26 @@ pub(in crate::web::endpoints) fn documents(api: Api) -> Api {
     .get(
         "/docs",
         openapi::show,
-        about(DOCUMENTS, "A page to try the endpoints").shows_page(),
+        about(DOCUMENTS, "showDocs", "A page to try the endpoints").shows_page(),
     )
     .get(
         "/assets/docs.js",
         openapi::script,
-        file("The script of that page", "text/javascript"),
+        file(
+            "getDocsScript",
+            "The script of that page",
+            "text/javascript",
+        ),
     )
     .get(
         "/assets/docs.css",
         openapi::style,
-        file("The style of that page", "text/css"),
+        file("getDocsStyle", "The style of that page", "text/css"),
     )
 }
 
-fn file(summary: &'static str, media_type: &'static str) -> Operation {
-    about(DOCUMENTS, summary).answers(
+fn file(id: &'static str, summary: &'static str, media_type: &'static str) -> Operation {
+    about(DOCUMENTS, id, summary).answers(
         200,
         "The file.",
         Some((media_type, json!({ "type": "string" }))),

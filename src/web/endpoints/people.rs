@@ -3,13 +3,15 @@
 use serde_json::json;
 
 use crate::model::deny::DenyReason;
-use crate::web::answer::MessageAnswer;
 use crate::web::api::{introspect, me, password, registration, roles, session, settings};
+use crate::web::endpoints::Api;
 use crate::web::endpoints::examples::{
     JWT, list_example, login_example, me_example, person_example, session_example,
 };
 use crate::web::error::{Kind, OAuthProblem};
-use crate::web::openapi::{API_KEY, Api, BASIC, BEARER, COOKIE, JSON, Operation, about};
+use crate::web::json_or_form::json_or_form;
+use crate::web::openapi::{API_KEY, BASIC, BEARER, COOKIE, JSON, Operation, about};
+use crate::web::portal::{login, start};
 
 const REGISTRATION: &str = "Registration and passwords";
 const LOGIN: &str = "Login and sessions";
@@ -18,108 +20,81 @@ const ACCEPTED: &str = "Accepted, whatever was found.";
 
 pub(in crate::web::endpoints) fn registrations(api: Api) -> Api {
     let person = json!({ "identity": "anna@example.org", "username": "anna", "name": "Anna" });
-    let register_form = json!({
-        "identity": { "type": "string" }, "username": { "type": "string" }, "name": { "type": "string" },
-    });
-    let forgot_form = json!({
-        "username": { "type": "string", "description": "The name or the address." },
-    });
     let set = json!({
         "reset_token": "the token of the mail",
         "new_password": "correct horse battery", "verify_password": "correct horse battery",
     });
     api.post(
         "/register",
-        registration::register,
-        about(REGISTRATION, "Registers somebody, and mails them a token")
+        json_or_form(registration::register, start::register),
+        about(REGISTRATION, "register", "Registers somebody, and mails them a token")
             .more("The answer is the same whether or not the name or the address is taken, unless the operator has \
                 `account.reveal_existing` set.")
-            .takes_json::<registration::RegisterBody>(person)
-            .takes_form(&register_form, &["identity", "username", "name"])
-            .gives_json::<MessageAnswer>(202, ACCEPTED, json!({ "message": registration::ACCEPTED }))
+            .takes(person)
+            .answers(202, ACCEPTED, None)
+            .gives(202, json!({ "message": registration::ACCEPTED }))
             .answers(303, "A browser is led to the login page, which says the same.", None)
             .refuses_on_page(&[403, 409, 422, 503])
-            .refuses(&[
-                DenyReason::OriginRefused.into(), Kind::RegistrationClosed, Kind::TemplateUnknown, Kind::ValueInvalid, Kind::UsernameTaken,
-                Kind::IdentityTaken, Kind::StoreUnavailable, Kind::HashingBusy, Kind::LimitsFull,
-            ]),
+            .refuses(&[Kind::TemplateUnknown, Kind::ValueInvalid, Kind::HashingBusy, Kind::LimitsFull]),
     )
     .put(
         "/password",
         password::set,
-        about(REGISTRATION, "Sets a password, by a mailed token or by the old one")
+        about(REGISTRATION, "setPassword", "Sets a password, by a mailed token or by the old one")
             .more("Either `reset_token`, or `old_password` with a login. Every other session of the account ends.")
             .takes(set)
             .gives(200, person_example())
-            .refuses(&[
-                Kind::NotFound, Kind::TokenInvalid, Kind::PasswordWrong, Kind::PasswordMismatch, Kind::PasswordRefused,
-                Kind::AccountChanged, Kind::LoginLimited, Kind::StoreUnavailable, Kind::HashingBusy, Kind::LimitsFull,
-            ]),
+            .refuses(&[Kind::NotFound, Kind::HashingBusy, Kind::LimitsFull]),
     )
     .post(
         "/forgot",
-        password::forgot,
-        about(REGISTRATION, "Mails a reset token, if there is somebody to mail it to")
+        json_or_form(password::forgot, start::forgot),
+        about(REGISTRATION, "requestPasswordReset", "Mails a reset token, if there is somebody to mail it to")
             .more("One of `identity` and `username`. The answer is always the same, unless the operator has \
                 `account.reveal_existing` set.")
-            .takes_json::<password::ForgotBody>(json!({ "identity": "anna@example.org" }))
-            .takes_form(&forgot_form, &["username"])
-            .gives_json::<MessageAnswer>(202, ACCEPTED, json!({ "message": password::ACCEPTED }))
+            .takes(json!({ "identity": "anna@example.org" }))
+            .answers(202, ACCEPTED, None)
+            .gives(202, json!({ "message": password::ACCEPTED }))
             .answers(303, "A browser is led to the login page, which says the same.", None)
             .refuses_on_page(&[404, 503])
-            .refuses(&[
-                DenyReason::OriginRefused.into(), Kind::NotFound, Kind::TemplateUnknown, Kind::StoreUnavailable, Kind::HashingBusy, Kind::LimitsFull,
-            ]),
+            .refuses(&[Kind::TemplateUnknown, Kind::HashingBusy, Kind::LimitsFull]),
     )
 }
 
 pub(in crate::web::endpoints) fn logins(api: Api) -> Api {
-    let login_form = json!({
-        "username": { "type": "string", "description": "The name or the address." },
-        "password": { "type": "string" },
-        "rd": { "type": "string", "description": "Where the browser is led to, if the operator lists its origin." },
-    });
-    let logout_form = json!({
-        "rd": { "type": "string", "description": "Where the browser is led to, if the operator lists its origin." },
-    });
     let token_form = json!({
         "grant_type": { "const": "refresh_token" },
         "refresh_token": { "type": "string", "minLength": 1 },
     });
     api.post(
             "/login",
-            session::log_in,
-            about(LOGIN, "Logs in by name or address and password")
+            json_or_form(session::log_in, login::log_in),
+            about(LOGIN, "logIn", "Logs in by name or address and password")
                 .more("A program sends JSON and gets tokens. A form comes from the login page: it needs the page's own \
                     `Origin`, sets the session cookie and leads on.")
-                .takes_json::<session::LoginBody>(json!({ "username": "anna", "password": "correct horse battery" }))
-                .takes_form(&login_form, &["username", "password"])
+                .takes(json!({ "username": "anna", "password": "correct horse battery" }))
                 .reads("rd", "Where the browser is led to, if the form does not say.")
-                .gives_json::<session::LoginAnswer>(200, "Logged in.", login_example())
+                .answers(200, "Logged in.", None)
+                .gives(200, login_example())
                 .answers(303, "A browser is logged in, and led on.", None)
-                .refuses(&[
-                    DenyReason::OriginRefused.into(), Kind::MethodUnknown, Kind::LoginRefused, Kind::LoginLimited, Kind::StoreUnavailable, Kind::HashingBusy, Kind::LimitsFull,
-                ])
+                .refuses(&[Kind::MethodUnknown, Kind::HashingBusy, Kind::LimitsFull])
                 .refuses_on_page(&[401, 429, 503]),
         )
         .post(
             "/logout",
-            session::log_out,
-            about(LOGIN, "Ends the session of the login that asks")
+            json_or_form(session::log_out, login::log_out),
+            about(LOGIN, "logOut", "Ends the session of the login that asks")
                 .more("A form comes from one of the gateway's own pages: it needs the page's own `Origin`, takes the \
                     cookie away and leads on, logged in or not.")
-                .open_to(&["", BEARER, COOKIE])
-                .takes_form(&logout_form, &[])
+                .open_to(&[""])
                 .may_lack_body()
                 .answers(204, "The session has ended.", None)
-                .answers(303, "The browser's session has ended; it is led on.", None)
-                .recognises()
-                .refuses(&[Kind::LoginNeeded]),
+                .answers(303, "The browser's session has ended; it is led on.", None),
         )
         .post(
             "/token",
             session::refresh,
-            about(LOGIN, "Refreshes the tokens of a login (RFC 6749 section 6)")
+            about(LOGIN, "refreshTokens", "Refreshes the tokens of a login (RFC 6749 section 6)")
                 .more("The refresh token rotates: the old one may be repeated for some seconds, and gives the same \
                     successor; after that it ends the session.")
                 .takes_form(&token_form, &["grant_type", "refresh_token"])
@@ -137,7 +112,7 @@ fn introspection() -> Operation {
         "token": { "type": "string", "minLength": 1, "description": "A JWT or an API key." },
         "token_type_hint": { "type": "string", "description": "Not looked at." },
     });
-    about(LOGIN, "Says what a token or API key is worth (RFC 7662)")
+    about(LOGIN, "introspectToken", "Says what a token or API key is worth (RFC 7662)")
         .more("An API key may ask about itself, a login about what is its own; others with the scope `auth:introspect`, \
             or with an administrator's login. Exactly `{\"active\": false}` for all that the caller may not know.")
         .open_to(&[BEARER, COOKIE, API_KEY, BASIC])
@@ -154,28 +129,27 @@ pub(in crate::web::endpoints) fn sessions(api: Api) -> Api {
     api.get(
         "/sessions",
         session::list,
-        about(LOGIN, "One page of one's own sessions")
-            .gives(200, list_example(&session_example()))
-            .refuses(&[Kind::ValueInvalid, Kind::StoreUnavailable]),
+        about(LOGIN, "listSessions", "One page of one's own sessions")
+            .gives(200, list_example(&session_example())),
     )
     .delete(
         "/sessions",
         session::end_all,
         about(
             LOGIN,
+            "endSessions",
             "Ends all of one's own sessions, the one that asks included",
-        )
-        .refuses(&[Kind::StoreUnavailable]),
+        ),
     )
     .get(
         "/sessions/{id}",
         session::show,
-        about(LOGIN, "One of one's own sessions").gives(200, session_example()),
+        about(LOGIN, "getSession", "One of one's own sessions").gives(200, session_example()),
     )
     .delete(
         "/sessions/{id}",
         session::end,
-        about(LOGIN, "Ends one of one's own sessions"),
+        about(LOGIN, "endSession", "Ends one of one's own sessions"),
     )
 }
 
@@ -183,34 +157,30 @@ pub(in crate::web::endpoints) fn callers(api: Api) -> Api {
     api.get(
         "/me",
         me::show,
-        about(CALLER, "Who the caller is, as recognised for this request")
+        about(CALLER, "getMe", "Who the caller is, as recognised for this request")
             .more("A foreign identity has no account here, and so no `account_id` and no `settings_id`.")
             .gives(200, me_example()),
     )
     .patch(
         "/me",
         me::change,
-        about(CALLER, "Changes what the caller is called, or mails a token to another address")
+        about(CALLER, "updateMe", "Changes what the caller is called, or mails a token to another address")
             .more("`name`, or `identity` with `password`. The answer is the same whether or not somebody has the address.")
             .takes(json!({ "name": "Anna A." }))
             .gives(200, me_example())
-            .refuses(&[
-                Kind::ValueInvalid, Kind::PasswordWrong, Kind::LoginLimited, Kind::IdentityTaken, Kind::AccountChanged,
-                Kind::HashingBusy, Kind::LimitsFull,
-            ]),
+            .refuses(&[Kind::ValueInvalid, Kind::HashingBusy, Kind::LimitsFull]),
     )
     .put(
         "/me/identity",
         me::confirm_identity,
-        about(CALLER, "Makes the address count that a token was mailed to")
+        about(CALLER, "confirmIdentity", "Makes the address count that a token was mailed to")
             .takes(json!({ "token": "the token of the mail" }))
-            .gives(200, person_example())
-            .refuses(&[Kind::TokenInvalid, Kind::StoreUnavailable]),
+            .gives(200, person_example()),
     )
     .get(
         "/methods",
         me::methods,
-        about(CALLER, "Which ways to log in and register are open").gives(200, json!({
+        about(CALLER, "listMethods", "Which ways to log in and register are open").gives(200, json!({
             "items": [{ "name": "password" }], "count": 1,
             "policies": { "registration": "open", "password_length_min": 8, "password_classes_min": 3 },
         })),
@@ -221,16 +191,14 @@ pub(in crate::web::endpoints) fn roles(api: Api) -> Api {
     api.get(
         "/roles",
         roles::show,
-        about(CALLER, "The caller's roles, or those of an account that an administrator names")
+        about(CALLER, "listRoles", "The caller's roles, or those of an account that an administrator names")
             .gives(200, json!({ "roles": ["user", "list-42-invitee", "list-42-member"] }))
-            .refuses(&[
-                Kind::ValueInvalid, DenyReason::RoleMissing.into(), Kind::NotFound, Kind::RoleSourceUnavailable,
-            ]),
+            .refuses(&[DenyReason::RoleMissing.into(), Kind::NotFound, Kind::RoleSourceUnavailable]),
     )
     .post(
         "/roles/refresh",
         roles::refresh,
-        about(CALLER, "Reads the caller's roles on one resource again")
+        about(CALLER, "refreshRoles", "Reads the caller's roles on one resource again")
             .more("`changed`: they are other than what the caller's last request used. `force` reads past every cache, \
                 and is limited.")
             .takes(json!({ "resource": "list", "id": "42" }))
@@ -240,18 +208,17 @@ pub(in crate::web::endpoints) fn roles(api: Api) -> Api {
     .get(
         "/settings/{id}",
         settings::show,
-        about(CALLER, "A settings document, one's own or `global`")
+        about(CALLER, "getSettings", "A settings document, one's own or `global`")
             .answers(200, "The document.", Some((JSON, json!({ "type": "object" }))))
             .gives(200, json!({ "theme": "dark" })),
     )
     .put(
         "/settings/{id}",
         settings::put,
-        about(CALLER, "Writes a settings document in place of the one before")
+        about(CALLER, "setSettings", "Writes a settings document in place of the one before")
             .more("At most 16 KiB. `global` is for administrators.")
             .takes(json!({ "theme": "dark" }))
             .answers(200, "The document.", Some((JSON, json!({ "type": "object" }))))
-            .gives(200, json!({ "theme": "dark" }))
-            .refuses(&[DenyReason::RoleMissing.into(), Kind::AccountChanged]),
+            .gives(200, json!({ "theme": "dark" })),
     )
 }

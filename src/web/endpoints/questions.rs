@@ -2,19 +2,23 @@
 
 use crate::model::deny::DenyReason;
 use crate::snapshot::FORWARD_AUTH_PATH;
+use crate::web::endpoints::Api;
 use crate::web::error::Kind;
-use crate::web::openapi::{API_KEY, Api, BEARER, COOKIE, Operation, about};
+use crate::web::openapi::{API_KEY, BEARER, COOKIE, Operation, about};
 
 /// The paths at which proxies ask.
 pub(in crate::web::endpoints) fn forward_auth(api: Api) -> Api {
     let path = FORWARD_AUTH_PATH;
     api.questions(path, question())
         .questions(&format!("{path}/"), question())
-        .questions(&format!("{path}/{{*target}}"), question())
+        .questions(
+            &format!("{path}/{{*target}}"),
+            question().takes_rest_of_path(),
+        )
 }
 
 fn question() -> Operation {
-    about("Forward-auth", "Asks whether a request may pass that another proxy has got")
+    about("Forward-auth", "", "Asks whether a request may pass that another proxy has got")
         .more("Only proxies in `listen.trusted_proxies` may ask, with the secret if one is set. One field \
             carries the target's path and names the dialect, or several that name the same: `X-Forwarded-Uri` (Traefik, \
             Caddy, HAProxy), `X-Original-URI` or `X-Original-URL` (nginx); without any, the path appended to this one \

@@ -18,8 +18,8 @@ use crate::model::deny::DenyReason;
 use crate::model::id::RequestId;
 use crate::model::refusal_fault::{ForwarderFault, RefusalFault};
 use crate::snapshot::{Refusal, Snapshot};
-use crate::web::answer;
 use crate::web::error::{Kind, Problem};
+use crate::web::finish;
 use crate::web::forward_auth::question::Family;
 use crate::web::portal::Portal;
 
@@ -102,9 +102,9 @@ pub(in crate::web) async fn verify(
                 let page = portal.refusal(&Refusal {
                     person: identity.and_then(|identity| identity.username()),
                     asked: (&origin, asked.target.path_and_query.as_str()),
-                    ..answer::refusal(&problem, snapshot, id, asked.headers)
+                    ..finish::refusal(&problem, snapshot, id, asked.headers)
                 });
-                response = answer::paged(response, problem, page);
+                response = finish::paged(response, problem, page);
             }
             let judged = Judged {
                 about: Some((asked.method, asked.target)),
@@ -175,7 +175,6 @@ mod tests {
     use crate::auth::client::Client;
     use crate::auth::view::Target;
     use crate::model::forwarding::TrustedFields;
-    use crate::web::openapi::Document;
     use crate::web::test_kit::Gateway;
 
     #[tokio::test]
@@ -196,7 +195,7 @@ mod tests {
         };
         // A decision is part of it. What is rarely waited for, such as another service, is on the heap: with it, each of
         // these, and each request to an upstream, would begin by clearing room for 14 KB.
-        let portal = Portal::new("/auth", Document::default());
+        let portal = Portal::new("/auth");
         let asked = (RequestId::from_number(1), &portal);
         let size = size_of_val(&verify(&question, &gateway.snapshot, asked));
         assert!(size < 2_000, "{size}");

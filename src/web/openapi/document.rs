@@ -1,4 +1,4 @@
-//! From told operations to the text of the document.
+//! From described operations to the text of the document.
 //!
 //! Source: `OpenAPI` Specification 3.1.1; its schemas are JSON Schema 2020-12.
 
@@ -8,15 +8,17 @@ use serde_json::{Map, Value, json};
 
 use crate::model::deny::DenyReason;
 use crate::model::problem::MEDIA_TYPE;
+use crate::web::error::Kind;
 use crate::web::openapi::operation::{
-    Answer, FORM, HTML, JSON, Operation, Refusal, SCHEMAS, Schemas, fields_of,
+    Answer, FORM, HTML, JSON, Operation, Row, SCHEMAS, Schemas, fields_of,
 };
-use crate::web::openapi::rules;
-use crate::web::openapi::tells::{API_KEY, BASIC, BEARER, COOKIE};
 
 /// Stand for the names of the field and the cookie, which the configuration has.
 const API_KEY_MARK: &str = "{the API key header}";
 const COOKIE_MARK: &str = "{the session cookie}";
+
+/// What the document says of no operation in particular.
+const FRAME: &str = include_str!("document.json");
 
 /// What is refused before any handler, whatever is asked for.
 const ANYWHERE: [DenyReason; 9] = [
@@ -32,7 +34,6 @@ const ANYWHERE: [DenyReason; 9] = [
 ];
 
 /// The document, complete but for two names.
-#[cfg_attr(test, derive(Default))]
 #[derive(Debug)]
 pub(in crate::web) struct Document {
     text: String,
@@ -43,29 +44,25 @@ impl Document {
         paths: BTreeMap<String, BTreeMap<&'static str, Value>>,
         schemas: Schemas,
     ) -> Self {
-        let mut definitions = schemas.definitions();
-        definitions.extend(error_schemas());
         let mut paths = paths;
         let shared = share_responses(&mut paths);
-        let whole = json!({
-            "openapi": "3.1.1",
-            "info": {
-                "title": "Doorward",
-                "summary": "The endpoints of the gateway itself.",
-                "description": include_str!("description.md"),
-                "version": env!("CARGO_PKG_VERSION"),
-                "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
-            },
-            "servers": [{ "url": "/", "description": "The gateway that serves this document." }],
-            "tags": tags(&paths),
-            "paths": paths,
-            "components": {
-                "schemas": definitions,
-                "responses": shared,
-                "headers": headers(),
-                "securitySchemes": security_schemes(),
-            },
-        });
+        let mut whole: Value = serde_json::from_str(FRAME).unwrap_or_default();
+        let parts = [
+            ("/info/description", include_str!("description.md").into()),
+            ("/info/version", env!("CARGO_PKG_VERSION").into()),
+            ("/tags", tags(&paths)),
+            ("/paths", json!(paths)),
+            ("/components/responses", shared.into()),
+        ];
+        for (place, part) in parts {
+            if let Some(have) = whole.pointer_mut(place) {
+                *have = part;
+            }
+        }
+        let definitions = whole.pointer_mut("/components/schemas");
+        if let Some(definitions) = definitions.and_then(Value::as_object_mut) {
+            definitions.extend(schemas.definitions());
+        }
         Self {
             text: whole.to_string(),
         }
@@ -122,12 +119,12 @@ fn tags(paths: &BTreeMap<String, BTreeMap<&'static str, Value>>) -> Value {
         .collect()
 }
 
-/// One operation as the document has it, with its name.
-pub(in crate::web::openapi) fn written(path: &str, id: &str, operation: &Operation) -> Value {
+/// One operation as the document has it.
+pub(in crate::web::openapi) fn written(path: &str, operation: &Operation) -> Value {
     let mut value = json!({
         "tags": [operation.tag],
         "summary": operation.summary,
-        "operationId": id,
+        "operationId": operation.id,
         "security": security(operation),
         "responses": responses(operation),
     });
@@ -146,7 +143,7 @@ pub(in crate::web::openapi) fn written(path: &str, id: &str, operation: &Operati
             json!({ "required": required, "content": bodies(operation) }),
         );
     }
-    let mut parameters = in_path(path);
+    let mut parameters = in_path(path, operation);
     parameters.extend(operation.parameters.iter().cloned());
     if !parameters.is_empty() {
         put("parameters", parameters.into());
@@ -154,13 +151,13 @@ pub(in crate::web::openapi) fn written(path: &str, id: &str, operation: &Operati
     value
 }
 
-fn in_path(path: &str) -> Vec<Value> {
-    let pieces: Vec<&str> = path.split('/').collect();
-    let pairs = pieces.iter().zip(pieces.iter().skip(1));
-    pairs
-        .filter_map(|(before, piece)| Some((before, piece.strip_prefix('{')?.strip_suffix('}')?)))
-        .map(|(before, name)| {
-            let (pattern, example) = rules::of_piece(before, name);
+fn in_path(path: &str, operation: &Operation) -> Vec<Value> {
+    let names = path
+        .split('/')
+        .filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'));
+    names
+        .zip(&operation.path_parameters)
+        .map(|(name, (pattern, example))| {
             json!({
                 "name": name, "in": "path", "required": true,
                 "schema": { "type": "string", "pattern": pattern }, "example": example,
@@ -207,10 +204,10 @@ fn responses(operation: &Operation) -> Value {
     if operation.is_oauth {
         refusals.clear();
     }
-    refusals.extend(ANYWHERE.map(|reason| Refusal::from(crate::web::error::Kind::from(reason))));
-    refusals.insert(crate::web::error::Kind::Internal.into());
+    refusals.extend(ANYWHERE.map(|reason| Kind::from(reason).row()));
+    refusals.insert(Kind::Internal.row());
     let good = operation.answers.keys().copied();
-    let bad = refusals.iter().map(|refusal| refusal.status);
+    let bad = refusals.iter().map(|(status, ..)| *status);
     let oauth = operation.oauth.iter().filter(|_| operation.is_oauth);
     let statuses: BTreeSet<u16> = good
         .chain(bad)
@@ -241,31 +238,28 @@ fn good_response(answer: &Answer) -> Value {
     json!({ "description": answer.description, "headers": headers, "content": content })
 }
 
-fn bad_response(operation: &Operation, refusals: &BTreeSet<Refusal>, status: u16) -> Value {
+fn bad_response(operation: &Operation, refusals: &BTreeSet<Row>, status: u16) -> Value {
     let mut lines = BTreeSet::new();
     let mut content = Map::new();
-    let problems: Vec<_> = refusals
-        .iter()
-        .filter(|refusal| refusal.status == status)
-        .collect();
+    let rows_of = |rows: &BTreeSet<Row>| -> Vec<Row> {
+        let rows = rows.iter().filter(|(refused, ..)| *refused == status);
+        rows.copied().collect()
+    };
+    let problems = rows_of(refusals);
     if !problems.is_empty() {
-        lines.extend(
-            problems
-                .iter()
-                .map(|it| format!("`{}`: {}.", it.code, it.title)),
-        );
+        let titles = problems
+            .iter()
+            .map(|(_, code, title)| format!("`{code}`: {title}."));
+        lines.extend(titles);
         content.insert(MEDIA_TYPE.to_owned(), problem_media(status, &problems));
     }
-    if operation.is_oauth {
-        let rows = operation.oauth.iter().filter(|row| row.0 == status);
-        let rows: Vec<_> = rows.map(|(_, error, code)| (*error, *code)).collect();
-        if !rows.is_empty() {
-            lines.extend(
-                rows.iter()
-                    .map(|(error, code)| format!("`{error}`, `{code}`.")),
-            );
-            content.insert(JSON.to_owned(), oauth_media(&rows));
-        }
+    let errors = rows_of(&operation.oauth);
+    if operation.is_oauth && !errors.is_empty() {
+        let errors_of = errors
+            .iter()
+            .map(|(_, code, error)| format!("`{error}`, `{code}`."));
+        lines.extend(errors_of);
+        content.insert(JSON.to_owned(), oauth_media(&errors));
     }
     if operation.pages.contains(&status) {
         content.insert(HTML.to_owned(), json!({ "schema": { "type": "string" } }));
@@ -274,38 +268,52 @@ fn bad_response(operation: &Operation, refusals: &BTreeSet<Refusal>, status: u16
     json!({ "description": lines.join(" "), "headers": fields(fields_of(status)), "content": content })
 }
 
-fn problem_media(status: u16, problems: &[&Refusal]) -> Value {
-    let codes: Vec<_> = problems.iter().map(|refusal| refusal.code).collect();
-    let examples = problems.iter().map(|refusal| {
-        let value = json!({
-            "type": format!("urn:doorward:problem:{}", refusal.code),
-            "title": refusal.title,
+fn problem_media(status: u16, rows: &[Row]) -> Value {
+    let example = |(_, code, title): &Row| {
+        json!({
+            "type": format!("urn:doorward:problem:{code}"),
+            "title": title,
             "status": status,
-            "code": refusal.code,
+            "code": code,
             "request_id": EXAMPLE_ID,
-        });
-        (refusal.code.to_owned(), json!({ "value": value }))
-    });
-    json!({
-        "schema": {
-            "allOf": [{ "$ref": format!("{SCHEMAS}Problem") }],
-            "properties": { "status": { "const": status }, "code": { "enum": codes } },
-        },
-        "examples": examples.collect::<Map<_, _>>(),
-    })
+        })
+    };
+    refusal_media(
+        "Problem",
+        ("status", json!({ "const": status })),
+        rows,
+        example,
+    )
 }
 
-fn oauth_media(rows: &[(&str, &str)]) -> Value {
-    let errors: BTreeSet<_> = rows.iter().map(|(error, _)| error).collect();
-    let codes: BTreeSet<_> = rows.iter().map(|(_, code)| code).collect();
-    let examples = rows.iter().map(|(error, code)| {
-        let value = json!({ "error": error, "code": code, "request_id": EXAMPLE_ID });
-        ((*code).to_owned(), json!({ "value": value }))
+fn oauth_media(rows: &[Row]) -> Value {
+    let errors: BTreeSet<_> = rows.iter().map(|(_, _, error)| error).collect();
+    let example =
+        |(_, code, error): &Row| json!({ "error": error, "code": code, "request_id": EXAMPLE_ID });
+    refusal_media(
+        "OAuthError",
+        ("error", json!({ "enum": errors })),
+        rows,
+        example,
+    )
+}
+
+/// A schema narrowed to the codes of these rows, and one more of its members; with an example of each.
+fn refusal_media(
+    schema: &str,
+    (member, rule): (&str, Value),
+    rows: &[Row],
+    example: impl Fn(&Row) -> Value,
+) -> Value {
+    let codes: BTreeSet<_> = rows.iter().map(|(_, code, _)| code).collect();
+    let examples = rows.iter().map(|row| {
+        let (_, code, _) = row;
+        ((*code).to_owned(), json!({ "value": example(row) }))
     });
     json!({
         "schema": {
-            "allOf": [{ "$ref": format!("{SCHEMAS}OAuthError") }],
-            "properties": { "error": { "enum": errors }, "code": { "enum": codes } },
+            "allOf": [{ "$ref": format!("{SCHEMAS}{schema}") }],
+            "properties": { member: rule, "code": { "enum": codes } },
         },
         "examples": examples.collect::<Map<_, _>>(),
     })
@@ -320,84 +328,4 @@ fn fields(names: &[&str]) -> Value {
         ((*name).to_owned(), place)
     });
     Value::Object(refs.collect())
-}
-
-fn headers() -> Value {
-    let header = |description: &str, required: bool, example: &str| {
-        json!({
-            "description": description, "required": required, "schema": { "type": "string" }, "example": example,
-        })
-    };
-    json!({
-        "X-Request-Id": header("The id of the request, in the log too.", true, EXAMPLE_ID),
-        "Cache-Control": header("Nothing here is kept by a cache.", true, "no-store"),
-        "Location": header("Where the browser goes on.", true, "/auth/login"),
-        "WWW-Authenticate": header("The challenge (RFC 6750 section 3).", true, "Bearer realm=\"doorward\""),
-        "Allow": header("The methods of this path.", true, "GET,HEAD"),
-        "Retry-After": header("In how many seconds it is worth another try.", true, "412"),
-        "RateLimit": header("What is left, and in how many seconds there is more; not of every limit.", false,
-            "\"login\";r=0;t=412"),
-        "RateLimit-Policy": header("The limit: how many in how many seconds; not of every limit.", false,
-            "\"login\";q=5;w=600"),
-    })
-}
-
-fn error_schemas() -> Map<String, Value> {
-    let text = json!({ "type": "string" });
-    let code = json!({
-        "type": "string", "pattern": "^[a-z_]+$", "description": "Stable: its meaning never changes.",
-    });
-    let problem = json!({
-        "description": "Why a request is refused or failed (RFC 9457).",
-        "type": "object",
-        "required": ["type", "title", "status", "code", "request_id"],
-        "additionalProperties": false,
-        "properties": {
-            "type": { "type": "string", "pattern": "^urn:doorward:problem:[a-z_]+$" },
-            "title": text, "status": { "type": "integer" }, "code": code,
-            "request_id": { "type": "string", "pattern": "^[0-9a-f]{16}$" },
-            "detail": { "type": "string", "description": "For people: what about the request. With \
-                `body_malformed` it begins with the member that is unknown, missing, there twice or of another type, as a \
-                JSON pointer (a form's by its name), as `query_malformed` does with the parameter: `/name: missing`. Never \
-                a value." },
-        },
-    });
-    let oauth = json!({
-        "description": "Why an OAuth request is refused or failed (RFC 6749 section 5.2).",
-        "type": "object",
-        "required": ["error", "code", "request_id"],
-        "additionalProperties": false,
-        "properties": { "error": text, "code": code,
-            "request_id": { "type": "string", "pattern": "^[0-9a-f]{16}$" },
-            "error_description": {
-                "type": "string",
-                "description": "Where a parameter is missing, empty or there twice: its name and what would be right.",
-            },
-        },
-    });
-    [("Problem", problem), ("OAuthError", oauth)]
-        .map(|(name, schema)| (name.to_owned(), schema))
-        .into_iter()
-        .collect()
-}
-
-fn security_schemes() -> Value {
-    json!({
-        BEARER: {
-            "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
-            "description": "The `jwt_token` of a login, or a token of a foreign issuer.",
-        },
-        API_KEY: {
-            "type": "apiKey", "in": "header", "name": API_KEY_MARK,
-            "description": "An API key. Beside a bearer token it is refused.",
-        },
-        COOKIE: {
-            "type": "apiKey", "in": "cookie", "name": COOKIE_MARK,
-            "description": "The session of a browser. What changes something needs an `Origin` that may, beside it.",
-        },
-        BASIC: {
-            "type": "http", "scheme": "basic",
-            "description": "An API key as OAuth clients send it: its id, and the whole key as the password.",
-        },
-    })
 }

@@ -1,16 +1,14 @@
 //! The document of all endpoints (`OpenAPI`), made of the router itself: a path is served only through [`Api`], which
 //! writes it down.
 //!
-//! What an operation takes, who may call it and what its arguments refuse is told by the types of its handler
-//! ([`tells`]); codes and statuses come from the one table of `error`. What is left to say by hand, the refusals of use
+//! What an operation takes, who may call it and what its arguments refuse is described by the types of its handler
+//! ([`Describe`]); codes and statuses come from the one table of `error`. What is written by hand, the refusals of use
 //! cases above all, is checked in every debug build: an answer that the document does not know fails the request.
 
 mod document;
-mod names;
 mod operation;
 mod page;
 pub(in crate::web) mod rules;
-mod tells;
 #[cfg(test)]
 mod tests;
 
@@ -25,21 +23,19 @@ use axum::routing::{self, MethodRouter};
 use serde_json::Value;
 
 use crate::web::openapi::document::written;
-use crate::web::openapi::names::operation_id;
-use crate::web::openapi::operation::Told;
-use crate::web::portal::Portal;
 
 pub(in crate::web) use crate::web::openapi::document::Document;
 pub(in crate::web) use crate::web::openapi::operation::{
-    Documented, JSON, Operation, Schemas, about,
+    API_KEY, BASIC, BEARER, COOKIE, Describe, DescribedHandler, Documented, FORM, JSON, Operation,
+    Schemas, about,
 };
 pub(in crate::web) use crate::web::openapi::page::{document, script, show, style};
-pub(in crate::web) use crate::web::openapi::tells::{API_KEY, BASIC, BEARER, COOKIE};
+pub(in crate::web) use crate::web::openapi::rules::{Parameter, PathParameters};
 
 /// The endpoints: their router and what is written of them.
-pub(in crate::web) struct Api {
+pub(in crate::web) struct Api<S> {
     prefix: String,
-    router: Router<Arc<Portal>>,
+    router: Router<S>,
     /// What may be answered to other proxies.
     questions: Documented,
     schemas: Schemas,
@@ -60,7 +56,7 @@ macro_rules! method {
             operation: Operation,
         ) -> Self
         where
-            H: Handler<T, Arc<Portal>> + Told<M>,
+            H: Handler<T, S> + DescribedHandler<M>,
             T: 'static,
         {
             let path = format!("{}{path}", self.prefix);
@@ -70,7 +66,7 @@ macro_rules! method {
     };
 }
 
-impl Api {
+impl<S: Clone + Send + Sync + 'static> Api<S> {
     pub(in crate::web) fn new(prefix: &str) -> Self {
         Self {
             prefix: prefix.to_owned(),
@@ -90,9 +86,10 @@ impl Api {
     /// Writes down where other proxies ask, with every method: the only paths that no router serves, since each of their
     /// requests is asked about.
     pub(in crate::web) fn questions(mut self, path: &str, mut operation: Operation) -> Self {
-        operation.complete(&mut self.schemas);
+        operation.complete();
         let path = format!("{}{path}", self.prefix);
         for method in EVERY {
+            operation.id = id_of(method, path.strip_prefix(&self.prefix).unwrap_or(&path));
             self.write(&path, method, &operation);
         }
         self.questions = operation.documents();
@@ -107,55 +104,65 @@ impl Api {
         operation: Operation,
     ) -> Self
     where
-        H: Handler<T, Arc<Portal>> + Told<M>,
+        H: Handler<T, S> + DescribedHandler<M>,
         T: 'static,
     {
         self.serve::<H, M>(path, "get", routing::get(handler), operation)
     }
 
-    fn serve<H: Told<M>, M>(
+    fn serve<H: DescribedHandler<M>, M>(
         mut self,
         path: &str,
         method: &'static str,
-        route: MethodRouter<Arc<Portal>>,
+        route: MethodRouter<S>,
         mut operation: Operation,
     ) -> Self {
         operation.changes = method != "get";
-        operation.expect_writes();
-        self.tell::<H, M>(&mut operation);
+        operation.complete();
+        H::describe_all(&mut operation, &mut self.schemas);
         let route = checked(route, path, method, &operation);
         self.write(path, method, &operation);
         self.router = self.router.route(path, route);
         self
     }
 
-    fn tell<H: Told<M>, M>(&mut self, operation: &mut Operation) {
-        H::tell_all(operation, &mut self.schemas);
-        operation.complete(&mut self.schemas);
-    }
-
     fn write(&mut self, path: &str, method: &'static str, operation: &Operation) {
         // A rest of the path is one parameter like any other.
         let path = path.replace("{*", "{");
-        let below = path.strip_prefix(&self.prefix).unwrap_or(&path);
-        let value = written(&path, &operation_id(method, below), operation);
+        let value = written(&path, operation);
         self.paths.entry(path).or_default().insert(method, value);
     }
 
     /// The router, what the document knows of answers to questions, and the document.
-    pub(in crate::web) fn finish(self) -> (Router<Arc<Portal>>, Documented, Document) {
+    pub(in crate::web) fn finish(self) -> (Router<S>, Documented, Document) {
         let document = Document::new(self.paths, self.schemas);
         (self.router, self.questions, document)
     }
 }
 
+/// The name of an operation by its method and path: `post` of `/verify/{target}` is `postVerifyTarget`, and `post` of
+/// `/verify/` is `postVerifySlash`.
+fn id_of(method: &str, path: &str) -> String {
+    let words = path.split(|c: char| !c.is_ascii_alphanumeric());
+    let mut id = method.to_owned();
+    for word in words.filter(|word| !word.is_empty()) {
+        let (first, rest) = word.split_at(1);
+        id.push_str(&first.to_ascii_uppercase());
+        id.push_str(rest);
+    }
+    if path.ends_with('/') {
+        id.push_str("Slash");
+    }
+    id
+}
+
 /// The route; where debug assertions are on, with a look at each answer: whether the document knows it.
-fn checked(
-    route: MethodRouter<Arc<Portal>>,
+fn checked<S: Clone + Send + Sync + 'static>(
+    route: MethodRouter<S>,
     path: &str,
     method: &'static str,
     operation: &Operation,
-) -> MethodRouter<Arc<Portal>> {
+) -> MethodRouter<S> {
     if !cfg!(debug_assertions) {
         return route;
     }

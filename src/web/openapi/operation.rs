@@ -1,15 +1,18 @@
-//! One operation of the document: what its handler takes and gives, told by the handler's own types as far as types can
-//! tell, and the rest by whoever puts it on a path.
+//! One operation of the document: what its handler takes and gives, described by the handler's own types as far as types
+//! can, and the rest where the handler gets its path.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use axum::extract::{RawQuery, State};
 use axum::response::Response;
+use http::HeaderMap;
 use schemars::generate::{Contract, SchemaSettings};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
+use crate::account::halt::Refuses;
 use crate::model::deny::DenyReason;
-use crate::web::error::{Kind, OAuthProblem, Problem};
+use crate::web::error::{Kind, OAuthProblem, Problem, Refused};
 
 /// The media type of JSON.
 pub(in crate::web) const JSON: &str = "application/json";
@@ -21,39 +24,82 @@ pub(in crate::web) const HTML: &str = "text/html";
 /// Where the document keeps schemas.
 pub(in crate::web::openapi) const SCHEMAS: &str = "#/components/schemas/";
 
-/// A handler's argument or answer that says what it means for the operation.
-pub(in crate::web) trait Tell {
-    /// Says it.
-    fn tell(operation: &mut Operation, schemas: &mut Schemas);
+/// The security schemes of the document.
+pub(in crate::web) const BEARER: &str = "bearer";
+pub(in crate::web) const API_KEY: &str = "api_key";
+pub(in crate::web) const COOKIE: &str = "cookie";
+pub(in crate::web) const BASIC: &str = "basic";
+
+/// An argument or an answer of a handler that describes its part of the operation.
+pub(in crate::web) trait Describe {
+    /// Adds the part to the operation.
+    fn describe(operation: &mut Operation, schemas: &mut Schemas);
 }
 
-/// A handler, whose arguments `M` and answer are told in their order.
-pub(in crate::web) trait Told<M> {
-    /// Has all of them say what they mean.
-    fn tell_all(operation: &mut Operation, schemas: &mut Schemas);
+/// A handler whose arguments and answer describe the operation. `M`: the arguments, so that one type may implement it once
+/// for each list of arguments.
+pub(in crate::web) trait DescribedHandler<M> {
+    /// Adds the parts of all arguments, in their order, and of the answer.
+    fn describe_all(operation: &mut Operation, schemas: &mut Schemas);
 }
 
-macro_rules! told {
+macro_rules! described_handler {
     ($($argument:ident)*) => {
-        impl<H, F, R: Tell, $($argument: Tell),*> Told<($($argument,)*)> for H
+        impl<H, F, R: Describe, $($argument: Describe),*> DescribedHandler<($($argument,)*)> for H
         where
             H: Fn($($argument),*) -> F,
             F: Future<Output = R>,
         {
-            fn tell_all(operation: &mut Operation, schemas: &mut Schemas) {
-                $($argument::tell(operation, schemas);)*
-                R::tell(operation, schemas);
+            fn describe_all(operation: &mut Operation, schemas: &mut Schemas) {
+                $($argument::describe(operation, schemas);)*
+                R::describe(operation, schemas);
                 // Without arguments or an answer that takes them they would count as unused.
                 let _ = (operation, schemas);
             }
         }
     };
 }
-told!();
-told!(A);
-told!(A B);
-told!(A B C);
-told!(A B C D);
+described_handler!();
+described_handler!(A);
+described_handler!(A B);
+described_handler!(A B C);
+described_handler!(A B C D);
+described_handler!(A B C D E);
+
+macro_rules! describes_nothing {
+    ($($argument:ty),*) => {
+        $(impl Describe for $argument {
+            fn describe(_: &mut Operation, _: &mut Schemas) {}
+        })*
+    };
+}
+describes_nothing!(HeaderMap, RawQuery, Response);
+
+impl<T> Describe for State<T> {
+    fn describe(_: &mut Operation, _: &mut Schemas) {}
+}
+
+impl<T: Describe> Describe for Result<T, Problem> {
+    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
+        T::describe(operation, schemas);
+    }
+}
+
+impl<T: Describe, R: Refuses> Describe for Result<T, Refused<R>> {
+    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
+        T::describe(operation, schemas);
+        operation.refuse(R::ALL);
+        // Every use case reads or writes the store.
+        operation.refuse(&[Kind::StoreUnavailable]);
+    }
+}
+
+impl<T: Describe> Describe for Result<T, OAuthProblem> {
+    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
+        T::describe(operation, schemas);
+        operation.is_oauth = true;
+    }
+}
 
 /// The schemas that operations refer to. What is taken and what is given differ: a member that is left out of an answer
 /// is not one that a body may leave out.
@@ -100,24 +146,8 @@ impl Schemas {
     }
 }
 
-/// A refusal that the operation may answer with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::web::openapi) struct Refusal {
-    pub(in crate::web::openapi) status: u16,
-    pub(in crate::web::openapi) code: &'static str,
-    pub(in crate::web::openapi) title: &'static str,
-}
-
-impl From<Kind> for Refusal {
-    fn from(kind: Kind) -> Self {
-        let (status, code, title) = kind.row();
-        Self {
-            status,
-            code,
-            title,
-        }
-    }
-}
+/// An answer that refuses or fails: status, code, and the title or, of an OAuth endpoint, the registered error.
+pub(in crate::web::openapi) type Row = (u16, &'static str, &'static str);
 
 /// A good answer.
 #[derive(Clone, Debug, Default)]
@@ -128,51 +158,44 @@ pub(in crate::web::openapi) struct Answer {
     pub(in crate::web::openapi) headers: Vec<&'static str>,
 }
 
-/// An operation while it is told.
+/// An operation while it is being described.
+#[derive(Default)]
 pub(in crate::web) struct Operation {
     pub(in crate::web::openapi) tag: &'static str,
+    pub(in crate::web::openapi) id: String,
     pub(in crate::web::openapi) summary: &'static str,
     pub(in crate::web::openapi) description: &'static str,
     /// Whether a cookie needs an `Origin` beside it.
     pub(in crate::web::openapi) changes: bool,
     /// Schemes that open it, each with the roles or scopes it must have; a scheme without a name is none at all.
     pub(in crate::web::openapi) security: Vec<(&'static str, Vec<&'static str>)>,
-    pub(in crate::web::openapi) parameters: Vec<Value>,
+    /// Pattern and example of each path parameter, in the order of the path.
+    pub(in crate::web) path_parameters: Vec<(&'static str, &'static str)>,
+    pub(in crate::web) parameters: Vec<Value>,
     /// Schema and example by media type.
     pub(in crate::web::openapi) bodies: BTreeMap<&'static str, (Value, Option<Value>)>,
-    pub(in crate::web::openapi) may_lack_body: bool,
+    pub(in crate::web) may_lack_body: bool,
     pub(in crate::web::openapi) answers: BTreeMap<u16, Answer>,
     /// Refused by the handler or by what stands in its arguments.
-    pub(in crate::web::openapi) refusals: BTreeSet<Refusal>,
-    /// The errors of an OAuth endpoint: status, registered error, code.
-    pub(in crate::web::openapi) oauth: BTreeSet<(u16, &'static str, &'static str)>,
+    pub(in crate::web::openapi) refusals: BTreeSet<Row>,
+    /// The same as errors of an OAuth endpoint, and what only such a one refuses.
+    pub(in crate::web::openapi) oauth: BTreeSet<Row>,
     /// Whether the handler refuses as OAuth says (RFC 6749 section 5.2).
     pub(in crate::web::openapi) is_oauth: bool,
     /// Statuses of refusals that may come as a page.
     pub(in crate::web::openapi) pages: BTreeSet<u16>,
-    /// What needs the schemas.
-    later: Vec<Later>,
+    /// Whether the handler recognises the caller by itself.
+    recognises: bool,
 }
 
-type Later = Box<dyn FnOnce(&mut Operation, &mut Schemas)>;
-
-/// An operation: under which heading, and in one line what it does.
-pub(in crate::web) fn about(tag: &'static str, summary: &'static str) -> Operation {
+/// An operation: under which heading, its name, and in one line what it does. Generators make the names of functions of
+/// the name, so it never changes.
+pub(in crate::web) fn about(tag: &'static str, id: &str, summary: &'static str) -> Operation {
     Operation {
         tag,
+        id: id.to_owned(),
         summary,
-        description: "",
-        changes: false,
-        security: Vec::new(),
-        parameters: Vec::new(),
-        bodies: BTreeMap::new(),
-        may_lack_body: false,
-        answers: BTreeMap::new(),
-        refusals: BTreeSet::new(),
-        oauth: BTreeSet::new(),
-        is_oauth: false,
-        pages: BTreeSet::new(),
-        later: Vec::new(),
+        ..Operation::default()
     }
 }
 
@@ -191,14 +214,14 @@ impl Operation {
 
     /// What an OAuth endpoint may refuse beside that.
     pub(in crate::web) fn refuses_grants(mut self, problems: &[OAuthProblem]) -> Self {
-        self.tell_grants(problems);
+        self.refuse_grants(problems);
         self
     }
 
-    pub(in crate::web) fn tell_grants(&mut self, problems: &[OAuthProblem]) {
+    pub(in crate::web) fn refuse_grants(&mut self, problems: &[OAuthProblem]) {
         let rows = problems
             .iter()
-            .map(|problem| (problem.status(), problem.error, problem.code));
+            .map(|problem| (problem.status(), problem.code, problem.error));
         self.oauth.extend(rows);
     }
 
@@ -206,27 +229,6 @@ impl Operation {
     pub(in crate::web) fn takes(mut self, example: Value) -> Self {
         self.bodies.entry(JSON).or_default().1 = Some(example);
         self
-    }
-
-    /// JSON that the handler reads by hand, with an example.
-    pub(in crate::web) fn takes_json<T: JsonSchema + 'static>(mut self, example: Value) -> Self {
-        self.later.push(Box::new(|operation, schemas| {
-            operation.body(schemas.taken::<T>());
-        }));
-        self.takes(example)
-    }
-
-    /// JSON that the handler writes by hand, with an example.
-    pub(in crate::web) fn gives_json<T: JsonSchema + 'static>(
-        mut self,
-        status: u16,
-        description: &'static str,
-        example: Value,
-    ) -> Self {
-        self.later.push(Box::new(move |operation, schemas| {
-            operation.answer_json(status, description, schemas.given::<T>());
-        }));
-        self.gives(status, example)
     }
 
     /// A form that it takes: members of a schema with a description each, and which of them must be there.
@@ -288,10 +290,15 @@ impl Operation {
         self
     }
 
+    /// The rest of the path, of any form.
+    pub(in crate::web) fn takes_rest_of_path(mut self) -> Self {
+        self.path_parameters.push(("^.+$", "lists"));
+        self
+    }
+
     /// It recognises the caller by hand.
     pub(in crate::web) fn recognises(mut self) -> Self {
-        self.later
-            .push(Box::new(|operation, _| operation.recognise()));
+        self.recognises = true;
         self
     }
 
@@ -301,35 +308,37 @@ impl Operation {
         self
     }
 
-    /// Has everything said that was put off.
-    pub(in crate::web::openapi) fn complete(&mut self, schemas: &mut Schemas) {
-        for say in std::mem::take(&mut self.later) {
-            say(self, schemas);
+    /// Adds what depends on whether the operation changes something.
+    pub(in crate::web::openapi) fn complete(&mut self) {
+        if self.recognises {
+            self.recognise();
         }
-    }
-
-    /// A credential that the handler reads by hand. A scheme without a name: none is needed.
-    pub(in crate::web) fn open_to(mut self, schemes: &[&'static str]) -> Self {
-        let schemes = schemes.iter().map(|scheme| (*scheme, Vec::new()));
-        self.security.extend(schemes);
-        self
-    }
-
-    pub(in crate::web) fn refuse(&mut self, kinds: &[Kind]) {
-        self.refusals
-            .extend(kinds.iter().map(|kind| Refusal::from(*kind)));
-        let rows = kinds.iter().map(|kind| {
-            let problem = OAuthProblem::from(Problem::from(*kind));
-            (problem.status(), problem.error, problem.code)
-        });
-        self.oauth.extend(rows);
-    }
-
-    /// What changes something may be refused for want of an audit trail, and may be written too late to tell.
-    pub(in crate::web::openapi) fn expect_writes(&mut self) {
+        // What changes something may be refused for want of an audit trail, and may be written too late to know.
         if self.changes {
             self.refuse(&[Kind::AuditUnavailable, Kind::WriteUnknown]);
         }
+    }
+
+    /// Credentials that the handler reads by itself. A scheme without a name: none is needed.
+    pub(in crate::web) fn open_to(mut self, schemes: &[&'static str]) -> Self {
+        for scheme in schemes {
+            self.accept(scheme, &[]);
+        }
+        self
+    }
+
+    /// A security scheme, with the roles or scopes that the credential must have.
+    pub(in crate::web) fn accept(&mut self, scheme: &'static str, needs: &[&'static str]) {
+        self.security.push((scheme, needs.to_vec()));
+    }
+
+    pub(in crate::web) fn refuse(&mut self, kinds: &[Kind]) {
+        self.refusals.extend(kinds.iter().map(|kind| kind.row()));
+        let rows = kinds.iter().map(|kind| {
+            let problem = OAuthProblem::from(Problem::from(*kind));
+            (problem.status(), problem.code, problem.error)
+        });
+        self.oauth.extend(rows);
     }
 
     /// What recognising a caller may come to.
@@ -350,49 +359,48 @@ impl Operation {
         }
     }
 
-    pub(in crate::web) fn answer(&mut self, status: u16, description: &'static str) {
-        self.answers.entry(status).or_default().description = description;
-    }
-
-    pub(in crate::web) fn answer_json(
+    /// An answer of a handler's type. A description that is given where the handler gets its path counts instead.
+    pub(in crate::web) fn answer(
         &mut self,
         status: u16,
         description: &'static str,
-        schema: Value,
+        schema: Option<Value>,
     ) {
         let answer = self.answers.entry(status).or_default();
-        answer.description = description;
-        answer.content.entry(JSON).or_default().0 = schema;
-    }
-
-    pub(in crate::web) fn body(&mut self, schema: Value) {
-        self.bodies.entry(JSON).or_default().0 = schema;
-    }
-
-    /// Whether it may answer so: the check that keeps the document true.
-    pub(in crate::web::openapi) fn documents(&self) -> Documented {
-        let mut statuses: BTreeSet<u16> = self.answers.keys().copied().collect();
-        statuses.extend(self.refusals.iter().map(|refusal| refusal.status));
-        let mut codes: BTreeSet<(u16, &'static str)> = self
-            .refusals
-            .iter()
-            .map(|refusal| (refusal.status, refusal.code))
-            .collect();
-        let oauth = self.oauth.iter().filter(|_| self.is_oauth);
-        for (status, _, code) in oauth {
-            statuses.insert(*status);
-            codes.insert((*status, code));
+        if answer.description.is_empty() {
+            answer.description = description;
         }
-        Documented { statuses, codes }
+        if let Some(schema) = schema {
+            answer.content.entry(JSON).or_default().0 = schema;
+        }
+    }
+
+    pub(in crate::web) fn body(&mut self, media_type: &'static str, schema: Value) {
+        self.bodies.entry(media_type).or_default().0 = schema;
+    }
+
+    /// What is refused of every body.
+    pub(in crate::web) fn refuse_bodies(&mut self) {
+        self.refuse(&[
+            Kind::BodyMalformed,
+            Kind::ContentType,
+            DenyReason::BodyTooLarge.into(),
+        ]);
+    }
+
+    /// What it may answer with: the check that keeps the document true.
+    pub(in crate::web::openapi) fn documents(&self) -> Documented {
+        let oauth = self.oauth.iter().filter(|_| self.is_oauth);
+        let bad = self.refusals.iter().chain(oauth);
+        let good = self.answers.keys().map(|status| (*status, ""));
+        let bad = bad.map(|(status, code, _)| (*status, *code));
+        Documented(good.chain(bad).collect())
     }
 }
 
-/// What an operation may answer with.
+/// What an operation may answer with: statuses, each with a code if it refuses or fails.
 #[derive(Clone, Debug, Default)]
-pub(in crate::web) struct Documented {
-    statuses: BTreeSet<u16>,
-    codes: BTreeSet<(u16, &'static str)>,
-}
+pub(in crate::web) struct Documented(BTreeSet<(u16, &'static str)>);
 
 impl Documented {
     /// Fails in debug builds if the document does not know an answer of this place, whose body is not written yet.
@@ -411,9 +419,9 @@ impl Documented {
         let code = problem.map(|problem| problem.kind.row().1);
         let oauth = extensions.get::<OAuthProblem>();
         match code.or(oauth.map(|oauth| oauth.code)) {
-            Some("internal_error") => None,
-            Some(code) => (!self.codes.contains(&(status, code))).then(|| code.to_owned()),
-            None if self.statuses.contains(&status) => None,
+            Some(code) if code == Kind::Internal.as_str() => None,
+            Some(code) => (!self.0.contains(&(status, code))).then(|| code.to_owned()),
+            None if self.0.iter().any(|(known, _)| *known == status) => None,
             None => Some(status.to_string()),
         }
     }

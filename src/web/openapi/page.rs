@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::{HeaderName, HeaderValue, header};
 
+use crate::web::answer::text;
 use crate::web::caller::Anybody;
-use crate::web::openapi::JSON;
-use crate::web::portal::Portal;
+use crate::web::openapi::{Document, JSON};
 
 /// The page runs its own script and nothing else, talks to its own origin only, and never makes markup of text.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; form-action 'none'; \
@@ -16,17 +16,17 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 
 /// The document, with the names that this configuration has.
 pub(in crate::web) async fn document(
-    State(portal): State<Arc<Portal>>,
+    State(document): State<Arc<Document>>,
     Anybody(scope): Anybody,
 ) -> Response {
     let api_key_header = scope.snapshot.config.account.api_key_header.as_str();
     let (cookie, _) = scope.snapshot.authorizer.cookies().own();
-    file(JSON, portal.document.text(api_key_header, cookie))
+    text(JSON, document.text(api_key_header, cookie))
 }
 
 /// The page.
 pub(in crate::web) async fn show() -> Response {
-    let mut response = file("text/html; charset=utf-8", include_str!("docs/page.html"));
+    let mut response = text("text/html; charset=utf-8", include_str!("docs/page.html"));
     let fields = [
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_FRAME_OPTIONS, "DENY"),
@@ -47,7 +47,7 @@ pub(in crate::web) async fn show() -> Response {
 
 /// Its script.
 pub(in crate::web) async fn script() -> Response {
-    file(
+    text(
         "text/javascript; charset=utf-8",
         include_str!("docs/page.js"),
     )
@@ -55,19 +55,11 @@ pub(in crate::web) async fn script() -> Response {
 
 /// Its style.
 pub(in crate::web) async fn style() -> Response {
-    file(
+    text(
         "text/css; charset=utf-8",
         concat!(
             include_str!("../portal/palette.css"),
             include_str!("docs/page.css")
         ),
     )
-}
-
-fn file(media_type: &'static str, text: impl IntoResponse) -> Response {
-    (
-        [(header::CONTENT_TYPE, HeaderValue::from_static(media_type))],
-        text,
-    )
-        .into_response()
 }

@@ -2,6 +2,7 @@
 //! does not, and so finds where the two differ.
 
 use crate::model::access::{Name, ResourceId};
+use crate::model::id::{AccountId, KeyId, SessionId, UserId};
 
 /// An e-mail address; white space around it is cut.
 pub(in crate::web) const EMAIL: &str = r"^[ \t\r\n]*(?=[^@]{1,64}@)[A-Za-z0-9#$&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9#$&'*+/=?^_`{|}~-]+)*@([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*(?![0-9]+[ \t\r\n]*$)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?[ \t\r\n]*$";
@@ -18,24 +19,63 @@ pub(in crate::web) const NAME: &str = Name::PATTERN;
 pub(in crate::web) const RESOURCE_ID: &str = ResourceId::PATTERN;
 /// A user's id.
 pub(in crate::web) const UID: &str = "^u-[A-Za-z0-9_-]{8,64}$";
-/// The id of an account.
-pub(in crate::web) const ACCOUNT_ID: &str = "^a-[A-Za-z0-9_-]{8,64}$";
 
-/// The id of an API key.
-pub(in crate::web) const KEY_ID: &str = "^[A-Za-z0-9_-]{8}$";
-/// The id of a session.
-pub(in crate::web) const SESSION_ID: &str = "^s-[A-Za-z0-9_-]{8,64}$";
+/// A type that a path or a query carries as text, as the document describes it.
+pub(in crate::web) trait Parameter {
+    /// What every text of this type matches.
+    const PATTERN: &'static str;
+    const EXAMPLE: &'static str;
+}
 
-/// The pattern of a piece of a path, and an example, by its name and the piece before it.
-pub(in crate::web::openapi) fn of_piece(before: &str, name: &str) -> (&'static str, &'static str) {
-    match (before, name) {
-        (_, "account_id") => (ACCOUNT_ID, "a-7hJk3nQr5s"),
-        (_, "uid") => (UID, "u-4fGh2kLm9p"),
-        (_, "resource") => (NAME, "list"),
-        ("apikeys", "id") => (KEY_ID, "4fGh2kLm"),
-        ("sessions", "id") => (SESSION_ID, "s-9kLm2pQr4t"),
-        ("settings", "id") => ("^(global|set-[A-Za-z0-9_-]{8,64})$", "global"),
-        (_, "target") => ("^.+$", "lists"),
-        _ => (RESOURCE_ID, "42"),
-    }
+impl Parameter for AccountId {
+    const PATTERN: &'static str = "^a-[A-Za-z0-9_-]{8,64}$";
+    const EXAMPLE: &'static str = "a-7hJk3nQr5s";
+}
+
+impl Parameter for KeyId {
+    const PATTERN: &'static str = "^[A-Za-z0-9_-]{8}$";
+    const EXAMPLE: &'static str = "4fGh2kLm";
+}
+
+impl Parameter for Name {
+    const PATTERN: &'static str = NAME;
+    const EXAMPLE: &'static str = "list";
+}
+
+impl Parameter for ResourceId {
+    const PATTERN: &'static str = RESOURCE_ID;
+    const EXAMPLE: &'static str = "42";
+}
+
+impl Parameter for SessionId {
+    const PATTERN: &'static str = "^s-[A-Za-z0-9_-]{8,64}$";
+    const EXAMPLE: &'static str = "s-9kLm2pQr4t";
+}
+
+impl Parameter for UserId {
+    const PATTERN: &'static str = UID;
+    const EXAMPLE: &'static str = "u-4fGh2kLm9p";
+}
+
+/// The parameters of one path: one type, or a tuple in the order of the path.
+pub(in crate::web) trait PathParameters {
+    /// Pattern and example of each.
+    const ALL: &'static [(&'static str, &'static str)];
+}
+
+impl<T: Parameter> PathParameters for T {
+    const ALL: &'static [(&'static str, &'static str)] = &[(T::PATTERN, T::EXAMPLE)];
+}
+
+impl<A: Parameter, B: Parameter> PathParameters for (A, B) {
+    const ALL: &'static [(&'static str, &'static str)] =
+        &[(A::PATTERN, A::EXAMPLE), (B::PATTERN, B::EXAMPLE)];
+}
+
+impl<A: Parameter, B: Parameter, C: Parameter> PathParameters for (A, B, C) {
+    const ALL: &'static [(&'static str, &'static str)] = &[
+        (A::PATTERN, A::EXAMPLE),
+        (B::PATTERN, B::EXAMPLE),
+        (C::PATTERN, C::EXAMPLE),
+    ];
 }

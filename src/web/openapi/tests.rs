@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -11,7 +10,6 @@ use crate::web::Endpoints;
 use crate::web::answer::Json;
 use crate::web::error::{Kind, Problem};
 use crate::web::openapi::{Api, about};
-use crate::web::portal::Portal;
 use crate::web::test_kit::Gateway;
 
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
@@ -64,7 +62,7 @@ async fn a_method_is_served_if_and_only_if_it_is_documented() {
 }
 
 /// An endpoint gets its path from [`Api`] (`web/endpoints`), and by that into the document. Its handler's arguments and
-/// answer say what they mean by `Tell` (`web/openapi/tells.rs`); what its use case refuses stands beside the path.
+/// answer describe themselves by `Describe`; what its use case refuses is written where it gets its path.
 #[test]
 fn nothing_is_served_past_the_document() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/web");
@@ -172,13 +170,11 @@ async fn full() -> Result<Json<Vec<String>>, Problem> {
 #[tokio::test]
 async fn an_answer_that_is_not_documented_fails_where_debug_assertions_are_on() {
     for (kinds, status) in [(vec![], 500), (vec![Kind::KeyLimit], 422)] {
-        let operation = about("Test", "Is full").refuses(&kinds);
-        let (router, questions, document) =
-            Api::new("/auth").get("/full", full, operation).finish();
-        let text = document.text("x", "y");
+        let operation = about("Test", "getFull", "Is full").refuses(&kinds);
+        let endpoints = Endpoints::of("/auth", Api::new("/auth").get("/full", full, operation));
+        let text = endpoints.state.document.text("x", "y");
         assert_eq!(text.contains("apikey_limit"), status == 422);
-        let portal = Arc::new(Portal::new("/auth", document));
-        let gateway = Gateway::start().with(Endpoints::of(router, questions, portal));
+        let gateway = Gateway::start().with(endpoints);
         assert_eq!(gateway.get("/auth/full", "").await.status, status);
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use http::{HeaderMap, Method};
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use url::form_urlencoded::byte_serialize;
 
 use crate::account::password::WantedPassword;
@@ -19,12 +20,11 @@ use crate::web::body::PageForm;
 use crate::web::caller::{Anybody, OwnPage, call, own_view};
 use crate::web::error::{Kind, Problem};
 use crate::web::portal::{
-    CHANGE, Portal, owes_password, parameter, password_rules, see_other, words_of,
+    CHANGE, Portal, destination, owes_password, parameter, password_rules, see_other, words_of,
 };
 
 #[derive(Serialize)]
 struct Filled<'a> {
-    prefix: &'a str,
     /// Who is logged in.
     person: &'a str,
     must_change: bool,
@@ -36,15 +36,9 @@ struct Filled<'a> {
 }
 
 impl<'a> Filled<'a> {
-    fn new(
-        portal: &'a Portal,
-        scope: &RequestScope,
-        identity: &'a Identity,
-        back: Option<&'a Destination>,
-    ) -> Self {
+    fn new(scope: &RequestScope, identity: &'a Identity, back: Option<&'a Destination>) -> Self {
         Self {
             rules: password_rules(scope),
-            prefix: &portal.prefix,
             person: identity.username().unwrap_or_default(),
             must_change: owes_password(identity),
             message: None,
@@ -60,13 +54,25 @@ pub(in crate::web) async fn show(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let back = parameter(query.as_deref(), "rd")
-        .and_then(|rd| scope.snapshot.authorizer.return_to().accept(&rd));
+    let back = destination(&scope, parameter(query.as_deref(), "rd"));
     let Some(identity) = logged_in(&scope, &Method::GET, &headers).await? else {
         return to_login(&portal, back.as_ref());
     };
-    let filled = Filled::new(&portal, &scope, &identity, back.as_ref());
+    let filled = Filled::new(&scope, &identity, back.as_ref());
     Ok(portal.page(CHANGE, &filled, back.as_ref()))
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::web) struct ChangeForm {
+    #[schemars(with = "String")]
+    old_password: Secret,
+    #[schemars(with = "String")]
+    new_password: Secret,
+    #[schemars(with = "String")]
+    verify_password: Secret,
+    /// Where the browser is led to, if the operator lists its origin.
+    rd: Option<String>,
 }
 
 /// Changes it, and leads on.
@@ -74,20 +80,9 @@ pub(in crate::web) async fn change(
     State(portal): State<Arc<Portal>>,
     OwnPage(scope): OwnPage,
     headers: HeaderMap,
-    mut form: PageForm,
+    PageForm(form): PageForm<ChangeForm>,
 ) -> Result<Response, Problem> {
-    form.only(&["old_password", "new_password", "verify_password", "rd"])?;
-    let back = form
-        .take("rd")
-        .and_then(|rd| scope.snapshot.authorizer.return_to().accept(&rd));
-    let (Some(old), Some(new), Some(verify)) = (
-        form.take("old_password"),
-        form.take("new_password"),
-        form.take("verify_password"),
-    ) else {
-        let detail = "old_password, new_password and verify_password are needed";
-        return Err(Problem::because(Kind::BodyMalformed, detail));
-    };
+    let back = destination(&scope, form.rd);
     let found = logged_in(&scope, &Method::POST, &headers).await?;
     let Some(identity) = found else {
         return to_login(&portal, back.as_ref());
@@ -100,15 +95,15 @@ pub(in crate::web) async fn change(
         return Err(Kind::LoginNeeded.into());
     };
     let wanted = WantedPassword {
-        new: Secret::new(new),
-        verify: Secret::new(verify),
+        new: form.new_password,
+        verify: form.verify_password,
         revoke_keys: false,
     };
     let accounts = &scope.snapshot.accounts;
     let call = call(&scope, Some(&identity));
     let who = (&account.uid, session);
     let changed = accounts
-        .change_password(&call, who, Secret::new(old), wanted)
+        .change_password(&call, who, form.old_password, wanted)
         .await;
     let problem = match changed {
         Ok(_) => return lead_on(&portal, back.as_ref()),
@@ -116,7 +111,7 @@ pub(in crate::web) async fn change(
     };
     let filled = Filled {
         message: Some(words_of(&problem)),
-        ..Filled::new(&portal, &scope, &identity, back.as_ref())
+        ..Filled::new(&scope, &identity, back.as_ref())
     };
     Ok(portal.page_of_problem(problem, CHANGE, &filled, back.as_ref()))
 }
@@ -145,6 +140,6 @@ fn to_login(portal: &Portal, back: Option<&Destination>) -> Result<Response, Pro
 fn lead_on(portal: &Portal, back: Option<&Destination>) -> Result<Response, Problem> {
     match back {
         Some(back) => see_other(&back.url),
-        None => see_other(&format!("{}?notice=password_changed", portal.login_path())),
+        None => portal.lead_to_login("password_changed"),
     }
 }

@@ -5,22 +5,24 @@ use std::sync::Arc;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use http::{HeaderMap, Method};
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
+use crate::account::AccountError;
 use crate::account::login::Opened;
 use crate::auth::grant::Stop;
 use crate::auth::return_to::Destination;
 use crate::model::deny::DenyReason;
-use crate::model::identity::{AuthnMethod, Principal};
+use crate::model::identity::{AuthnMethod, Identity, Principal};
 use crate::model::secret::Secret;
 use crate::snapshot::RequestScope;
 use crate::web::api::{password, registration};
 use crate::web::body::PageForm;
-use crate::web::caller::{Anybody, call, own_view};
+use crate::web::caller::{Anybody, OwnPage, call, own_view};
 use crate::web::cookie;
 use crate::web::error::{Kind, Problem};
 use crate::web::portal::{
-    LOGIN, Portal, may_register, owes_password, parameter, see_other, words_of,
+    LOGIN, Portal, destination, may_register, owes_password, parameter, see_other, words_of,
 };
 
 /// Longest name that is shown again, in characters: that of an e-mail address.
@@ -29,7 +31,6 @@ const NAME_CHARS_MAX: usize = 254;
 /// What the page is filled with.
 #[derive(Default, Serialize)]
 struct Filled<'a> {
-    prefix: &'a str,
     /// Who is logged in.
     person: Option<&'a str>,
     must_change: bool,
@@ -51,9 +52,8 @@ struct Filled<'a> {
 }
 
 impl<'a> Filled<'a> {
-    fn new(portal: &'a Portal, scope: &RequestScope, back: Option<&'a Destination>) -> Self {
+    fn new(scope: &RequestScope, back: Option<&'a Destination>) -> Self {
         Self {
-            prefix: &portal.prefix,
             may_register: may_register(scope),
             back: back.map(|back| back.url.as_str()),
             back_origin: back.map(|back| back.origin.as_str()),
@@ -73,10 +73,10 @@ pub(in crate::web) async fn show(
     let authorizer = &scope.snapshot.authorizer;
     let view = own_view(&scope, &Method::GET, &headers);
     let found = scope.recognise(&view).await;
-    let back = parameter(query.as_deref(), "rd").and_then(|rd| authorizer.return_to().accept(&rd));
+    let back = destination(&scope, parameter(query.as_deref(), "rd"));
     let change = portal.change_path(back.as_ref());
     let notice = parameter(query.as_deref(), "notice");
-    let mut filled = Filled::new(&portal, &scope, back.as_ref());
+    let mut filled = Filled::new(&scope, back.as_ref());
     filled.notice = match notice.as_deref() {
         Some("password_set") => Some("The password is set. Log in with it."),
         Some("address_changed") => Some("The new address counts from now on."),
@@ -133,37 +133,43 @@ const fn astray(back: Option<&Destination>, counts: bool) -> &'static str {
     }
 }
 
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::web) struct LoginForm {
+    /// The name or the address.
+    username: String,
+    #[schemars(with = "String")]
+    password: Secret,
+    /// Where the browser is led to, if the operator lists its origin.
+    rd: Option<String>,
+}
+
 /// Logs in by the form: sets the cookies, and leads back.
 pub(in crate::web) async fn log_in(
-    portal: &Portal,
-    scope: &RequestScope,
-    query: Option<&str>,
-    headers: &HeaderMap,
-    mut form: PageForm,
+    State(portal): State<Arc<Portal>>,
+    OwnPage(scope): OwnPage,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    PageForm(form): PageForm<LoginForm>,
 ) -> Result<Response, Problem> {
-    form.only(&["username", "password", "rd"])?;
-    let (Some(name), Some(password)) = (form.take("username"), form.take("password")) else {
-        let detail = "username and password are needed";
-        return Err(Problem::because(Kind::BodyMalformed, detail));
-    };
-    let rd = form.take("rd").or_else(|| parameter(query, "rd"));
-    let back = rd.and_then(|rd| scope.snapshot.authorizer.return_to().accept(&rd));
+    let rd = form.rd.or_else(|| parameter(query.as_deref(), "rd"));
+    let back = destination(&scope, rd);
     let accounts = &scope.snapshot.accounts;
     let opened = accounts
-        .login_of_browser(&call(scope, None), &name, Secret::new(password))
+        .login_of_browser(&call(&scope, None), &form.username, form.password)
         .await;
     match opened {
         Ok(opened) => {
-            end_former(scope, headers).await;
-            lead_back(portal, scope, &opened, back.as_ref())
+            end_former(&scope, &headers).await;
+            lead_back(&portal, &scope, &opened, back.as_ref())
         }
         Err(halt) => {
             let problem = Problem::from(halt);
-            let shown: String = name.chars().take(NAME_CHARS_MAX).collect();
+            let shown: String = form.username.chars().take(NAME_CHARS_MAX).collect();
             let filled = Filled {
                 message: Some(words_of(&problem)),
                 username: &shown,
-                ..Filled::new(portal, scope, back.as_ref())
+                ..Filled::new(&scope, back.as_ref())
             };
             Ok(portal.page_of_problem(problem, LOGIN, &filled, back.as_ref()))
         }
@@ -197,55 +203,48 @@ async fn end_former(scope: &RequestScope, headers: &HeaderMap) {
     let Ok(Some(identity)) = scope.recognise(&view).await else {
         return;
     };
-    if let Principal::Own {
-        account,
-        session: Some(session),
-    } = &identity.principal
-        && identity.method == AuthnMethod::Session
-    {
-        let call = call(scope, Some(&identity));
-        let _ = scope
-            .snapshot
-            .accounts
-            .log_out(&call, &account.uid, session)
-            .await;
+    if identity.method == AuthnMethod::Session {
+        let _ = end_session(scope, &identity).await;
     }
 }
 
-/// Logs out by the form, whoever is logged in or nobody: the cookies go, and the browser is led on.
+async fn end_session(scope: &RequestScope, identity: &Identity) -> Result<(), AccountError> {
+    let Principal::Own {
+        account,
+        session: Some(session),
+    } = &identity.principal
+    else {
+        return Ok(());
+    };
+    let accounts = &scope.snapshot.accounts;
+    let call = call(scope, Some(identity));
+    accounts.log_out(&call, &account.uid, session).await
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::web) struct LogoutForm {
+    /// Where the browser is led to, if the operator lists its origin.
+    rd: Option<String>,
+}
+
+/// Logs out by the form, with or without a login: the cookies go, and the browser is led on.
 pub(in crate::web) async fn log_out(
-    portal: &Portal,
-    scope: &RequestScope,
-    headers: &HeaderMap,
-    mut form: PageForm,
+    State(portal): State<Arc<Portal>>,
+    OwnPage(scope): OwnPage,
+    headers: HeaderMap,
+    PageForm(form): PageForm<LogoutForm>,
 ) -> Result<Response, Problem> {
-    form.only(&["rd"])?;
-    let authorizer = &scope.snapshot.authorizer;
-    let back = form
-        .take("rd")
-        .and_then(|rd| authorizer.return_to().accept(&rd));
-    let view = own_view(scope, &Method::POST, headers);
+    let back = destination(&scope, form.rd);
+    let view = own_view(&scope, &Method::POST, &headers);
     match scope.recognise(&view).await {
-        Ok(Some(identity)) => {
-            if let Principal::Own {
-                account,
-                session: Some(session),
-            } = &identity.principal
-            {
-                let call = call(scope, Some(&identity));
-                scope
-                    .snapshot
-                    .accounts
-                    .log_out(&call, &account.uid, session)
-                    .await?;
-            }
-        }
+        Ok(Some(identity)) => end_session(&scope, &identity).await?,
         Ok(None) | Err(Stop::Deny(DenyReason::SessionEnded)) => {}
         Err(stop) => return Err(stop.into()),
     }
     let mut response = match back {
         Some(back) => see_other(&back.url)?,
-        None => see_other(&format!("{}?notice=logged_out", portal.login_path()))?,
+        None => portal.lead_to_login("logged_out")?,
     };
     cookie::clear(response.headers_mut(), &scope.snapshot);
     Ok(response)

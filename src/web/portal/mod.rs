@@ -21,9 +21,8 @@ use crate::auth::return_to::Destination;
 use crate::config::Registration;
 use crate::model::identity::{Identity, Principal};
 use crate::snapshot::RequestScope;
-use crate::web::answer::Written;
+use crate::web::answer::{Written, text};
 use crate::web::error::{Kind, Problem};
-use crate::web::openapi::Document;
 
 const LOGIN: &str = "login.html";
 const PASSWORD: &str = "password.html";
@@ -39,15 +38,14 @@ pub(in crate::web) struct Portal {
     environment: Environment<'static>,
     /// Path of the gateway's own endpoints.
     prefix: String,
-    /// What is written of all endpoints.
-    pub(in crate::web) document: Document,
 }
 
 impl Portal {
-    pub(in crate::web) fn new(prefix: &str, document: Document) -> Self {
+    pub(in crate::web) fn new(prefix: &str) -> Self {
         let mut environment = Environment::empty();
         environment.set_auto_escape_callback(|_| AutoEscape::Html);
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.add_global("prefix", prefix);
         for (name, source) in [
             (LOGIN, include_str!("templates/login.html")),
             (PASSWORD, include_str!("templates/password.html")),
@@ -64,7 +62,6 @@ impl Portal {
         Self {
             environment,
             prefix: prefix.to_owned(),
-            document,
         }
     }
 
@@ -106,6 +103,11 @@ impl Portal {
     /// The path of the login page.
     fn login_path(&self) -> String {
         format!("{}/login", self.prefix)
+    }
+
+    /// Leads a browser to the login page, which says what went well.
+    fn lead_to_login(&self, notice: &str) -> Result<Response, Problem> {
+        see_other(&format!("{}?notice={notice}", self.login_path()))
     }
 
     /// The path of the page that changes the password, and then leads to `back`.
@@ -154,6 +156,11 @@ fn words_of(problem: &Problem) -> String {
     }
 }
 
+/// Where a browser asks to be led, if the operator lists its origin.
+fn destination(scope: &RequestScope, rd: Option<String>) -> Option<Destination> {
+    scope.snapshot.authorizer.return_to().accept(&rd?)
+}
+
 /// Whether strangers may register.
 fn may_register(scope: &RequestScope) -> bool {
     scope.snapshot.config.account.registration == Registration::Open
@@ -177,8 +184,7 @@ fn see_other(location: &str) -> Result<Response, Problem> {
 
 /// The style of the pages.
 pub(in crate::web) async fn style() -> Response {
-    let kind = HeaderValue::from_static("text/css; charset=utf-8");
-    ([(header::CONTENT_TYPE, kind)], STYLE).into_response()
+    text("text/css; charset=utf-8", STYLE)
 }
 
 /// The one value of a parameter of a raw query; none if it comes twice.

@@ -6,23 +6,21 @@ use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::account::halt::Halt;
 use crate::account::password::WantedPassword;
 use crate::model::account::{Purpose, Username};
 use crate::model::secret::Secret;
 use crate::snapshot::RequestScope;
-use crate::web::body::PageForm;
+use crate::web::body::{FormFields, PageForm};
 use crate::web::caller::{Anybody, OwnPage, call};
 use crate::web::error::{Kind, Problem};
-use crate::web::portal::{
-    PASSWORD, Portal, may_register, parameter, password_rules, see_other, words_of,
-};
+use crate::web::portal::{PASSWORD, Portal, may_register, parameter, password_rules, words_of};
 
 #[derive(Serialize)]
 struct Filled<'a> {
-    prefix: &'a str,
     title: &'static str,
     message: Option<String>,
     /// What the button says.
@@ -39,14 +37,13 @@ struct Filled<'a> {
 }
 
 impl<'a> Filled<'a> {
-    fn new(portal: &'a Portal, scope: &RequestScope, link: &'a Link) -> Self {
+    fn new(scope: &RequestScope, link: &'a Link) -> Self {
         let (title, button) = match link.purpose {
             Purpose::Confirm => ("Choose a password", "Set the password"),
             Purpose::Reset => ("Choose a new password", "Set the password"),
             Purpose::ChangeIdentity => ("Confirm your new address", "Use this address"),
         };
         Self {
-            prefix: &portal.prefix,
             title,
             button,
             sets_password: link.purpose != Purpose::ChangeIdentity,
@@ -120,20 +117,37 @@ fn show(portal: &Portal, scope: &RequestScope, link: &Link) -> Response {
     if link.holder.is_none() {
         return refused(portal, scope, link, Kind::TokenInvalid.into());
     }
-    portal.page(PASSWORD, &Filled::new(portal, scope, link), None)
+    portal.page(PASSWORD, &Filled::new(scope, link), None)
 }
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::web) struct PasswordForm {
+    #[schemars(with = "String")]
+    new_password: Secret,
+    #[schemars(with = "String")]
+    verify_password: Secret,
+}
+
+/// The form that confirms an address.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct NoFields {}
 
 /// Sets the first password, or makes a new address count.
 pub(in crate::web) async fn confirm(
     State(portal): State<Arc<Portal>>,
     OwnPage(scope): OwnPage,
     RawQuery(query): RawQuery,
-    form: PageForm,
+    fields: FormFields,
 ) -> Result<Response, Problem> {
     let link = Link::read(&scope, query.as_deref(), CONFIRM).await?;
     match link.purpose {
-        Purpose::ChangeIdentity => change_identity(&portal, &scope, &link, &form).await,
-        Purpose::Confirm | Purpose::Reset => set(&portal, &scope, &link, form).await,
+        Purpose::ChangeIdentity => {
+            let NoFields {} = fields.read()?;
+            change_identity(&portal, &scope, &link).await
+        }
+        Purpose::Confirm | Purpose::Reset => set(&portal, &scope, &link, fields.read()?).await,
     }
 }
 
@@ -141,15 +155,13 @@ async fn change_identity(
     portal: &Portal,
     scope: &RequestScope,
     link: &Link,
-    form: &PageForm,
 ) -> Result<Response, Problem> {
-    form.only(&[])?;
     let accounts = &scope.snapshot.accounts;
     let confirmed = accounts
         .confirm_identity(&call(scope, None), link.token.expose())
         .await;
     match confirmed {
-        Ok(_) => see_other(&format!("{}?notice=address_changed", portal.login_path())),
+        Ok(_) => portal.lead_to_login("address_changed"),
         Err(Halt::Refused(refusal)) => Ok(refused(portal, scope, link, refusal.into())),
         Err(Halt::Failed(error)) => Err(error.into()),
     }
@@ -160,7 +172,7 @@ pub(in crate::web) async fn reset(
     State(portal): State<Arc<Portal>>,
     OwnPage(scope): OwnPage,
     RawQuery(query): RawQuery,
-    form: PageForm,
+    PageForm(form): PageForm<PasswordForm>,
 ) -> Result<Response, Problem> {
     let link = Link::read(&scope, query.as_deref(), RESET).await?;
     set(&portal, &scope, &link, form).await
@@ -170,17 +182,11 @@ async fn set(
     portal: &Portal,
     scope: &RequestScope,
     link: &Link,
-    mut form: PageForm,
+    form: PasswordForm,
 ) -> Result<Response, Problem> {
-    form.only(&["new_password", "verify_password"])?;
-    let (Some(new), Some(verify)) = (form.take("new_password"), form.take("verify_password"))
-    else {
-        let detail = "new_password and verify_password are needed";
-        return Err(Problem::because(Kind::BodyMalformed, detail));
-    };
     let wanted = WantedPassword {
-        new: Secret::new(new),
-        verify: Secret::new(verify),
+        new: form.new_password,
+        verify: form.verify_password,
         revoke_keys: false,
     };
     let accounts = &scope.snapshot.accounts;
@@ -193,7 +199,7 @@ async fn set(
         )
         .await;
     match set {
-        Ok(_) => see_other(&format!("{}?notice=password_set", portal.login_path())),
+        Ok(_) => portal.lead_to_login("password_set"),
         Err(halt) => Ok(refused(portal, scope, link, halt.into())),
     }
 }
@@ -209,7 +215,7 @@ fn refused(portal: &Portal, scope: &RequestScope, link: &Link, problem: Problem)
     let filled = Filled {
         message: Some(message),
         is_open: !is_void,
-        ..Filled::new(portal, scope, link)
+        ..Filled::new(scope, link)
     };
     portal.page_of_problem(problem, PASSWORD, &filled, None)
 }

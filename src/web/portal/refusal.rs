@@ -14,6 +14,7 @@ use url::form_urlencoded::byte_serialize;
 use crate::auth::return_to::ReturnTo;
 use crate::crypto::digest::sha256;
 use crate::model::deny::DenyReason;
+use crate::model::error_code::ErrorCode;
 use crate::snapshot::{Refusal, RefusalPage};
 use crate::web::error::in_words;
 use crate::web::portal::{Portal, REFUSAL, STYLE};
@@ -49,7 +50,7 @@ impl Portal {
             format!("{public}{}{path}{join}{}", self.prefix, query.join("&"))
         };
         let another = refusal.person.map_or("", |_| "as=another");
-        let owes = refusal.code == DenyReason::PasswordMustChange.code();
+        let owes = refusal.code.reason() == Some(DenyReason::PasswordMustChange);
         let filled = Filled {
             style: Value::from_safe_string(STYLE.to_owned()),
             title: refusal.title,
@@ -59,7 +60,7 @@ impl Portal {
             change: owes.then(|| page("/password", &[&rd])),
             back: self.back(refusal, return_to, &here),
             status: refusal.status,
-            code: refusal.code,
+            code: refusal.code.as_str(),
             request_id: refusal.id.as_str(),
         };
         let template = self.environment.get_template(REFUSAL).ok()?;
@@ -123,30 +124,38 @@ fn fields() -> Option<Vec<(HeaderName, HeaderValue)>> {
 
 /// What is missing, and what the person may do.
 fn advice(refusal: &Refusal<'_>) -> String {
-    let text = match refusal.code {
-        "role_missing" => {
+    let text = match (refusal.code, refusal.code.reason()) {
+        (_, Some(DenyReason::RoleMissing)) => {
             "Your account lacks a role that this asks for. Whoever runs this can give it to you; or log in as \
              somebody who has it."
         }
-        "scope_missing" => "Your login may not be used for this.",
-        "password_must_change" => {
+        (_, Some(DenyReason::ScopeMissing)) => "Your login may not be used for this.",
+        (_, Some(DenyReason::PasswordMustChange)) => {
             "Choose another password first: until then nothing else is open to you."
         }
-        "credential_missing" | "session_ended" => {
+        (_, Some(DenyReason::CredentialMissing | DenyReason::SessionEnded)) => {
             "This asks for a login, and you are not logged in."
         }
-        "bearer_invalid" | "bearer_expired" | "api_key_invalid" | "credential_conflict" => {
-            "What was sent to log you in does not count here."
-        }
-        "origin_refused" => {
+        (
+            _,
+            Some(
+                DenyReason::BearerInvalid
+                | DenyReason::BearerExpired
+                | DenyReason::ApiKeyInvalid
+                | DenyReason::CredentialConflict,
+            ),
+        ) => "What was sent to log you in does not count here.",
+        (_, Some(DenyReason::OriginRefused)) => {
             "The page that sent this may not do so in your name. Go back, load it again and try once more."
         }
-        "no_route" | "not_found" => {
+        (ErrorCode::NotFound, _) | (_, Some(DenyReason::NoRoute)) => {
             "There is nothing at this address. Is it written as it should be?"
         }
-        "path_refused" => "This address can be read in more than one way, so it is not followed.",
-        "method_refused" => "This address does not take what was sent to it.",
-        "registration_closed" => "Ask whoever runs this for an invitation.",
+        (_, Some(DenyReason::PathRefused)) => {
+            "This address can be read in more than one way, so it is not followed."
+        }
+        (_, Some(DenyReason::MethodRefused)) => "This address does not take what was sent to it.",
+        (ErrorCode::RegistrationClosed, _) => "Ask whoever runs this for an invitation.",
         _ => match refusal.status {
             429 => return format!("Try again in {}.", wait(refusal)),
             503 => return format!("This is no fault of yours. Try again in {}.", wait(refusal)),

@@ -4,21 +4,20 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use crate::snapshot::RequestScope;
 use crate::web::api::{password, registration};
 use crate::web::body::PageForm;
-use crate::web::caller::Anybody;
+use crate::web::caller::{Anybody, OwnPage};
 use crate::web::error::{Kind, Problem};
-use crate::web::portal::{FORGOT, Portal, REGISTER, may_register, see_other, words_of};
+use crate::web::portal::{FORGOT, Portal, REGISTER, may_register, words_of};
 
 /// Longest text of a form that is shown again, in characters.
 const SHOWN_CHARS_MAX: usize = 254;
 
 #[derive(Default, Serialize)]
-struct Filled<'a> {
-    prefix: &'a str,
+struct Filled {
     message: Option<String>,
     /// Whether the form is of any use.
     is_open: bool,
@@ -33,7 +32,6 @@ pub(in crate::web) async fn show_register(
     Anybody(scope): Anybody,
 ) -> Response {
     let filled = Filled {
-        prefix: &portal.prefix,
         is_open: may_register(&scope),
         ..Filled::default()
     };
@@ -47,69 +45,68 @@ pub(in crate::web) async fn show_register(
 /// The page to ask for a link on.
 pub(in crate::web) async fn show_forgot(State(portal): State<Arc<Portal>>) -> Response {
     let filled = Filled {
-        prefix: &portal.prefix,
         is_open: true,
         ..Filled::default()
     };
     portal.page(FORGOT, &filled, None)
 }
 
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::web) struct RegisterForm {
+    identity: String,
+    username: String,
+    name: String,
+}
+
 /// Registers by the form, and leads to the login page, which says what comes next.
 pub(in crate::web) async fn register(
-    portal: &Portal,
-    scope: &RequestScope,
-    mut form: PageForm,
+    State(portal): State<Arc<Portal>>,
+    OwnPage(scope): OwnPage,
+    PageForm(form): PageForm<RegisterForm>,
 ) -> Result<Response, Problem> {
-    form.only(&["identity", "username", "name"])?;
-    let (Some(identity), Some(username), Some(name)) = (
-        form.take("identity"),
-        form.take("username"),
-        form.take("name"),
-    ) else {
-        let detail = "identity, username and name are needed";
-        return Err(Problem::because(Kind::BodyMalformed, detail));
-    };
-    match registration::registered(scope, &identity, &username, &name).await {
-        Ok(()) => see_other(&format!("{}?notice=registered", portal.login_path())),
+    match registration::registered(&scope, &form.identity, &form.username, &form.name).await {
+        Ok(()) => portal.lead_to_login("registered"),
         Err(problem) => {
             let filled = Filled {
-                prefix: &portal.prefix,
                 is_open: problem.kind != Kind::RegistrationClosed,
-                identity: shown(&identity),
-                username: shown(&username),
-                name: shown(&name),
+                identity: shown(&form.identity),
+                username: shown(&form.username),
+                name: shown(&form.name),
                 message: None,
             };
-            Ok(refused(portal, REGISTER, problem, filled))
+            Ok(refused(&portal, REGISTER, problem, filled))
         }
     }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::web) struct ForgotForm {
+    /// The name or the address.
+    username: String,
 }
 
 /// Asks for a link by the form, and leads to the login page, which says what comes next.
 pub(in crate::web) async fn forgot(
-    portal: &Portal,
-    scope: &RequestScope,
-    mut form: PageForm,
+    State(portal): State<Arc<Portal>>,
+    OwnPage(scope): OwnPage,
+    PageForm(form): PageForm<ForgotForm>,
 ) -> Result<Response, Problem> {
-    form.only(&["username"])?;
-    let Some(name) = form.take("username") else {
-        return Err(Problem::because(Kind::BodyMalformed, "username is needed"));
-    };
-    match password::reset_requested(scope, &name).await {
-        Ok(()) => see_other(&format!("{}?notice=reset_sent", portal.login_path())),
+    match password::reset_requested(&scope, &form.username).await {
+        Ok(()) => portal.lead_to_login("reset_sent"),
         Err(problem) => {
             let filled = Filled {
-                prefix: &portal.prefix,
                 is_open: true,
-                username: shown(&name),
+                username: shown(&form.username),
                 ..Filled::default()
             };
-            Ok(refused(portal, FORGOT, problem, filled))
+            Ok(refused(&portal, FORGOT, problem, filled))
         }
     }
 }
 
-fn refused(portal: &Portal, page: &str, problem: Problem, filled: Filled<'_>) -> Response {
+fn refused(portal: &Portal, page: &str, problem: Problem, filled: Filled) -> Response {
     let message = match problem.kind {
         Kind::NotFound => "There is no such account.".to_owned(),
         _ => words_of(&problem),

@@ -1,14 +1,10 @@
 //! What requests must look like, and what answers look like.
 
-use std::sync::Arc;
-
-use axum::Router;
-use axum::routing::get;
+use axum::response::Response;
 
 use crate::snapshot::OwnEndpoints;
 use crate::web::Endpoints;
-use crate::web::openapi::{Document, Documented};
-use crate::web::portal::Portal;
+use crate::web::openapi::{Api, about};
 use crate::web::test_kit::Gateway;
 
 #[tokio::test]
@@ -152,12 +148,15 @@ async fn every_error_is_a_problem_and_every_answer_has_the_common_fields() {
     }
 }
 
+async fn boom() -> Response {
+    panic!("hunter2")
+}
+
 #[tokio::test]
 async fn a_handler_that_panics_is_a_problem_too() {
-    let router = Router::new().route("/boom", get(async || -> &'static str { panic!("hunter2") }));
-    let portal = Arc::new(Portal::new("/auth", Document::default()));
-    let gateway = Gateway::start().with(Endpoints::of(router, Documented::default(), portal));
-    let answer = gateway.get("/boom", "").await;
+    let api = Api::new("/auth").get("/boom", boom, about("Test", "panic", "Panics"));
+    let gateway = Gateway::start().with(Endpoints::of("/auth", api));
+    let answer = gateway.get("/auth/boom", "").await;
     assert_eq!(
         (answer.status, answer.code().as_str()),
         (500, "internal_error")

@@ -19,7 +19,7 @@ use crate::model::forwarding::{FORWARDED_FOR, FORWARDED_PROTO, TrustedFields};
 use crate::model::id::RequestId;
 use crate::model::route::Route;
 use crate::snapshot::Snapshot;
-use crate::web::answer::finished;
+use crate::web::finish::finished;
 use crate::web::forward_auth::question::Family;
 use crate::web::forward_auth::{Told, written};
 
