@@ -1,7 +1,8 @@
 //! Floor 4: the account's life, without HTTP.
 //!
-//! One use case a file: input, outcome, steps in order. What may rightly happen is a value with a stable code; what must
-//! not ([`AccountError`]) is answered with 503 and nothing is half done. Every outcome writes an audit event.
+//! One use case a file: input, outcome, steps in order. A refusal has a stable code; what must not happen
+//! ([`AccountError`]) is answered with 503 and nothing is half done; [`halt::Halt`] is either. Every outcome writes an
+//! audit event.
 
 pub mod admin;
 pub mod api_keys;
