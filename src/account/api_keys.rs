@@ -84,9 +84,8 @@ impl Accounts {
         may_give: &(dyn Fn(&Scope) -> bool + Sync),
     ) -> Result<IssuedKey, Halt<KeyRefusal>> {
         let now = self.parts.clock.now();
-        let roles = &self.parts.roles;
         let rules = KeyRules {
-            roles,
+            roles: &self.parts.roles,
             now,
             may_give,
         };
