@@ -53,10 +53,10 @@ fn show(report: &DoctorReport) -> ExitCode {
     for entry in &report.entries {
         match entry {
             CheckResult::Passed { check, seen } => {
-                output::line(&format!("ok    {check:<11} {seen}"))
+                output::line(&format!("ok    {check:<11} {seen}"));
             }
             CheckResult::Skipped { check, why } => {
-                output::line(&format!("skip  {check:<11} {why}"))
+                output::line(&format!("skip  {check:<11} {why}"));
             }
             CheckResult::Found(finding) => found(finding),
         }

@@ -77,7 +77,7 @@ async fn methods(probe: &Probe<'_>, check: &mut Check) {
                 check.found(ProxyFault::MethodBelieved, what);
             }
             FieldEffect::Judged | FieldEffect::Refused => {
-                check.found(ProxyFault::DescriptionPassed, what)
+                check.found(ProxyFault::DescriptionPassed, what);
             }
         }
     }

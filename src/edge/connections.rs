@@ -148,7 +148,7 @@ impl Connections {
     }
 
     /// Begins a drain: the next answer on each connection is its last, and each WebSocket is closed. Returns the number
-    /// of WebSockets.
+    /// of `WebSockets`.
     pub(crate) fn go_away(&self) -> usize {
         let mut open = self.lock();
         open.is_draining = true;

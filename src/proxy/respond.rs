@@ -205,7 +205,7 @@ pub async fn problem(
     head.insert_header(REQUEST_ID, id_value(id))?;
     match &problem.extra {
         Some(ProblemExtra::Challenge(error)) => {
-            head.insert_header(WWW_AUTHENTICATE, challenge(*error))?
+            head.insert_header(WWW_AUTHENTICATE, challenge(*error))?;
         }
         Some(ProblemExtra::Allow(methods)) => head.insert_header(ALLOW, &**methods)?,
         Some(ProblemExtra::Retry(secs)) => head.insert_header(RETRY_AFTER, secs.to_string())?,

@@ -91,7 +91,7 @@ pub fn look(keys: &Path, marks: &KeyMarks, has_accounts: bool) -> Vec<KeyFinding
         };
         match found {
             FoundKeyFile::Missing if mark.is_none() && !is_older => {
-                finding.state = KeyFileState::NotMade
+                finding.state = KeyFileState::NotMade;
             }
             FoundKeyFile::Missing => {}
             FoundKeyFile::Unreadable(why) => finding.state = KeyFileState::Unreadable(why),

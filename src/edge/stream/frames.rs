@@ -9,9 +9,9 @@ use tokio::time::Instant;
 const BURST: u32 = 1000;
 /// Frames added to the budget per second.
 const PER_S: f64 = 100.0;
-/// Frames added per request: browsers send a PRIORITY and a WINDOW_UPDATE with each.
+/// Frames added per request: browsers send a PRIORITY and a `WINDOW_UPDATE` with each.
 const PER_REQUEST: u32 = 4;
-/// Frames added per frame of an answer: the caller acknowledges it with WINDOW_UPDATE for stream and connection, and
+/// Frames added per frame of an answer: the caller acknowledges it with `WINDOW_UPDATE` for stream and connection, and
 /// measures with a PING.
 const PER_ANSWER_FRAME: u32 = 3;
 /// Cost of a reset: more than its request has added.

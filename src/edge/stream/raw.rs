@@ -1,4 +1,4 @@
-//! Everything but HTTP/1: HTTP/2, and WebSockets after the upgrade.
+//! Everything but HTTP/1: HTTP/2, and `WebSockets` after the upgrade.
 
 use std::future::Future;
 use std::io;
