@@ -112,7 +112,8 @@ impl KeyRules<'_> {
     fn resources(&self, wanted: &[WantedRole]) -> Result<Vec<Membership>, KeyRefusal> {
         let refused = invalid(
             "resources",
-            "at most 100 of {resource, id, level}, no resource twice, resources and levels declared, the level not the              first; null: all that the owner has",
+            "at most 100 of {resource, id, level}, no resource twice, resources and levels declared, the \
+             level not the first; null: all that the owner has",
         );
         let limits: Option<Vec<_>> = wanted.iter().map(|role| self.membership(role)).collect();
         let mut limits = limits.ok_or(refused)?;
