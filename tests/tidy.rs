@@ -106,51 +106,6 @@ const WORDS: &[&str] = &[
     concat!("#[", "ignore"),
 ];
 
-/// Import cycles between modules that still exist. A cycle that is found may be smaller than its entry; an entry is
-/// removed with its cycle, and none is added.
-const OPEN_CIRCLES: &[&[&str]] = &[
-    &["web::api::session", "web::portal::login"],
-    &["store::sled::open", "store::sled::stand_in"],
-    &["store::sled::walk", "store::sled::writer"],
-    &["store::backup::restore", "store::backup::restored_keys"],
-    &["config::base", "config::env", "config::keys"],
-    &["web::answer", "web::openapi", "web::portal"],
-    &[
-        "web::api::password",
-        "web::api::registration",
-        "web::portal::start",
-    ],
-    &[
-        "operator::backup",
-        "operator::command",
-        "operator::control",
-        "operator::execute",
-        "operator::explain",
-        "operator::import",
-        "operator::key_files",
-        "operator::place",
-        "operator::socket",
-    ],
-    &[
-        "store::engine",
-        "store::intents::accounts",
-        "store::intents::import",
-        "store::intents::keys",
-        "store::intents::mails",
-        "store::intents::members",
-        "store::intents::old_hashes",
-        "store::intents::passwords",
-        "store::intents::people",
-        "store::intents::purge",
-        "store::intents::sessions",
-        "store::intents::settings",
-        "store::layout",
-        "store::reads",
-        "store::record",
-        "store::transaction",
-    ],
-];
-
 /// Maximum number of lines of a file without its tests.
 const LINES_MAX: usize = 500;
 
@@ -729,17 +684,42 @@ fn no_two_files_need_each_other() {
         let is_in = |test: &String| name == test || name.starts_with(&format!("{test}::"));
         !tests.iter().any(is_in)
     });
-    let is_open = |circle: &&Vec<String>| {
-        let holds = |open: &&[&str]| circle.iter().all(|it| open.contains(&it.as_str()));
-        !OPEN_CIRCLES.iter().any(holds)
-    };
     let circles = circles(&modules);
-    let found: Vec<_> = circles
-        .iter()
-        .filter(is_open)
-        .map(|it| it.join(" <-> "))
-        .collect();
+    let found: Vec<_> = circles.iter().map(|it| it.join(" <-> ")).collect();
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn a_type_name_is_defined_once() {
+    let source = root().join("src");
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (path, text) in files(&source, &[".rs"]) {
+        let name = path.strip_prefix(&source).unwrap().display().to_string();
+        if name.contains("tests") || name.ends_with("test_kit.rs") {
+            continue;
+        }
+        for defined in text.lines().filter_map(defined_type) {
+            places.entry(defined).or_default().push(name.clone());
+        }
+    }
+    let twice = places.iter().filter(|(_, places)| 1 < places.len());
+    let twice: Vec<_> = twice
+        .map(|(name, places)| format!("{name}: {}", places.join(", ")))
+        .collect();
+    assert!(twice.is_empty(), "{}", twice.join("\n"));
+}
+
+/// Returns the name of the type that a line at the top level of a file defines.
+fn defined_type(line: &str) -> Option<String> {
+    let mut words = line
+        .split_whitespace()
+        .skip_while(|word| word.starts_with("pub") || word.ends_with(')') && !word.contains('('));
+    if line.starts_with(' ') || !["struct", "enum", "trait", "type"].contains(&words.next()?) {
+        return None;
+    }
+    let rest = words.next()?;
+    let end = rest.find(|it: char| !it.is_alphanumeric() && it != '_');
+    rest.get(..end.unwrap_or(rest.len())).map(str::to_owned)
 }
 
 #[test]

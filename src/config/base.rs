@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::env::EnvOverlay;
-
 /// The directories in which packages keep configurations, and the state of their services.
 const PACKAGED: (&str, &str) = ("/etc", "/var/lib");
 
@@ -17,11 +15,11 @@ pub(super) struct Base {
 
 impl Base {
     /// The base for a configuration file, which is given by its absolute path: the state directory that systemd gave to
-    /// this process, else the file's own directory.
-    pub(super) fn of(file: &Path, env: &EnvOverlay) -> Self {
+    /// this process, if any, else the file's own directory.
+    pub(super) fn of(file: &Path, state_directory: Option<&Path>) -> Self {
         let own = file.parent().unwrap_or(file).to_owned();
         let mut others: Vec<_> = std::env::current_dir().into_iter().collect();
-        let dir = if let Some(state) = env.state_directory() {
+        let dir = if let Some(state) = state_directory {
             others.push(own);
             state.to_owned()
         } else {
@@ -66,6 +64,7 @@ fn service_state(own: &Path) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::env::EnvOverlay;
 
     /// A file, the environment, the resolved path of `x`, and its other places.
     type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, &'a [&'a str]);
@@ -104,7 +103,7 @@ mod tests {
         ];
         for (file, env, path, elsewhere) in cases {
             let env = EnvOverlay::from_pairs(env.iter().copied());
-            let base = Base::of(Path::new(file), &env);
+            let base = Base::of(Path::new(file), env.state_directory());
             assert_eq!(base.join("x"), Path::new(path), "{file} {env:?}");
             assert_eq!(base.join("/x"), Path::new("/x"));
             let found: Vec<_> = base.elsewhere("x");
@@ -112,7 +111,7 @@ mod tests {
             assert_eq!(found, elsewhere, "{file} {env:?}");
             assert!(base.elsewhere("/x").is_empty());
         }
-        let here = Base::of(&cwd.join("d.toml"), &EnvOverlay::default());
+        let here = Base::of(&cwd.join("d.toml"), None);
         assert!(here.elsewhere("x").is_empty(), "nowhere else than here");
     }
 }

@@ -173,7 +173,7 @@ impl Config {
                 ),
             );
         }
-        let base = Base::of(path, env);
+        let base = Base::of(path, env.state_directory());
         build(&text, Some(mode), (env, &base), problems)
     }
 

@@ -121,7 +121,7 @@ async fn carry_out(
         _ if is_new => teller.worked_on(&config, touch, "made now, and opened; no gateway runs"),
         _ => teller.worked_on(&config, touch, "opened; no gateway runs"),
     }
-    execute_here(config, command, services).await
+    Box::pin(execute_here(config, command, services)).await
 }
 
 /// Refuses to begin a store where a gateway seems to run on another one.

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::model::deny::DenyReason;
 use crate::model::error_code::ErrorCode;
 use crate::web::api::{accounts, keys, members};
-use crate::web::endpoints::Api;
+use crate::web::endpoints::OwnApi;
 use crate::web::endpoints::examples::{
     account_example, key_example, list_example, session_example,
 };
@@ -15,7 +15,7 @@ const KEYS: &str = "API keys";
 const MEMBERS: &str = "Memberships";
 const ACCOUNTS: &str = "Administration";
 
-pub(in crate::web::endpoints) fn api_keys(api: Api) -> Api {
+pub(in crate::web::endpoints) fn api_keys(api: OwnApi) -> OwnApi {
     let mut shown_once = key_example();
     if let Some(members) = shown_once.as_object_mut() {
         members.insert("apikey".to_owned(), "dwk_4fGh2kLm.the secret".into());
@@ -77,7 +77,7 @@ pub(in crate::web::endpoints) fn api_keys(api: Api) -> Api {
     )
 }
 
-pub(in crate::web::endpoints) fn memberships(api: Api) -> Api {
+pub(in crate::web::endpoints) fn memberships(api: OwnApi) -> OwnApi {
     let member = json!({ "uid": "u-4fGh2kLm9p", "level": "member" });
     api.get(
         "/members/{resource}/{id}",
@@ -105,7 +105,7 @@ pub(in crate::web::endpoints) fn memberships(api: Api) -> Api {
     )
 }
 
-pub(in crate::web::endpoints) fn administration(api: Api) -> Api {
+pub(in crate::web::endpoints) fn administration(api: OwnApi) -> OwnApi {
     let refused = [
         ErrorCode::OwnAccount,
         ErrorCode::AccountPending,

@@ -9,10 +9,10 @@ mod questions;
 use crate::web::openapi;
 use crate::web::state::WebState;
 
-type Api = openapi::Api<WebState>;
+type OwnApi = openapi::Api<WebState>;
 
 /// All endpoints below the prefix, and the key set.
-pub(in crate::web) fn all(prefix: &str) -> Api {
+pub(in crate::web) fn all(prefix: &str) -> OwnApi {
     let steps = [
         people::registrations,
         people::logins,
@@ -28,5 +28,5 @@ pub(in crate::web) fn all(prefix: &str) -> Api {
     ];
     steps
         .into_iter()
-        .fold(Api::new(prefix), |api, step| step(api))
+        .fold(OwnApi::new(prefix), |api, step| step(api))
 }

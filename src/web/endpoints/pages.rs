@@ -6,14 +6,14 @@ use crate::config::JWKS_PATH;
 use crate::model::deny::DenyReason;
 use crate::model::error_code::ErrorCode;
 use crate::web::api::jwks;
-use crate::web::endpoints::Api;
+use crate::web::endpoints::OwnApi;
 use crate::web::openapi::{self, COOKIE, JSON, Operation, about};
 use crate::web::portal;
 
 const PAGES: &str = "Pages";
 const DOCUMENTS: &str = "Documents";
 
-pub(in crate::web::endpoints) fn pages(api: Api) -> Api {
+pub(in crate::web::endpoints) fn pages(api: OwnApi) -> OwnApi {
     links(api).get(
         "/login",
         portal::login::show,
@@ -57,7 +57,7 @@ pub(in crate::web::endpoints) fn pages(api: Api) -> Api {
 }
 
 /// What the links in mails open.
-fn links(api: Api) -> Api {
+fn links(api: OwnApi) -> OwnApi {
     let token = |operation: Operation| operation.reads("token", "The token of the link.");
     let passwords =
         json!({ "new_password": { "type": "string" }, "verify_password": { "type": "string" } });
@@ -135,7 +135,7 @@ fn change_of_password() -> Operation {
     .refuses_on_page(&[403, 409, 422, 429, 503])
 }
 
-pub(in crate::web::endpoints) fn documents(api: Api) -> Api {
+pub(in crate::web::endpoints) fn documents(api: OwnApi) -> OwnApi {
     let key_set = json!({
         "type": "object", "required": ["keys"],
         "properties": { "keys": { "type": "array", "items": { "type": "object", "required": ["kty"] } } },

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::model::deny::DenyReason;
 use crate::model::error_code::ErrorCode;
 use crate::web::api::{introspect, me, password, registration, roles, session, settings};
-use crate::web::endpoints::Api;
+use crate::web::endpoints::OwnApi;
 use crate::web::endpoints::examples::{
     JWT, list_example, login_example, me_example, person_example, session_example,
 };
@@ -19,7 +19,7 @@ const LOGIN: &str = "Login and sessions";
 const CALLER: &str = "The caller";
 const ACCEPTED: &str = "Accepted, whatever was found.";
 
-pub(in crate::web::endpoints) fn registrations(api: Api) -> Api {
+pub(in crate::web::endpoints) fn registrations(api: OwnApi) -> OwnApi {
     let person = json!({ "identity": "anna@example.org", "username": "anna", "name": "Anna" });
     let set = json!({
         "reset_token": "the token of the mail",
@@ -62,7 +62,7 @@ pub(in crate::web::endpoints) fn registrations(api: Api) -> Api {
     )
 }
 
-pub(in crate::web::endpoints) fn logins(api: Api) -> Api {
+pub(in crate::web::endpoints) fn logins(api: OwnApi) -> OwnApi {
     let token_form = json!({
         "grant_type": { "const": "refresh_token" },
         "refresh_token": { "type": "string", "minLength": 1 },
@@ -126,7 +126,7 @@ fn introspection() -> Operation {
         ])
 }
 
-pub(in crate::web::endpoints) fn sessions(api: Api) -> Api {
+pub(in crate::web::endpoints) fn sessions(api: OwnApi) -> OwnApi {
     api.get(
         "/sessions",
         session::list,
@@ -154,7 +154,7 @@ pub(in crate::web::endpoints) fn sessions(api: Api) -> Api {
     )
 }
 
-pub(in crate::web::endpoints) fn callers(api: Api) -> Api {
+pub(in crate::web::endpoints) fn callers(api: OwnApi) -> OwnApi {
     api.get(
         "/me",
         me::show,
@@ -188,7 +188,7 @@ pub(in crate::web::endpoints) fn callers(api: Api) -> Api {
     )
 }
 
-pub(in crate::web::endpoints) fn roles(api: Api) -> Api {
+pub(in crate::web::endpoints) fn roles(api: OwnApi) -> OwnApi {
     api.get(
         "/roles",
         roles::show,

@@ -3,11 +3,11 @@
 use crate::model::deny::DenyReason;
 use crate::model::error_code::ErrorCode;
 use crate::snapshot::FORWARD_AUTH_PATH;
-use crate::web::endpoints::Api;
+use crate::web::endpoints::OwnApi;
 use crate::web::openapi::{API_KEY, BEARER, COOKIE, Operation, about};
 
 /// The paths at which proxies ask.
-pub(in crate::web::endpoints) fn forward_auth(api: Api) -> Api {
+pub(in crate::web::endpoints) fn forward_auth(api: OwnApi) -> OwnApi {
     let path = FORWARD_AUTH_PATH;
     api.questions(path, question())
         .questions(&format!("{path}/"), question())
