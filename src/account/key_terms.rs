@@ -70,6 +70,7 @@ impl KeyRules<'_> {
             resources: patch
                 .resources
                 .apply(before.resources, |roles| self.resources(&roles))?,
+            note: patch.note.apply(before.note, Checked::valid)?,
         };
         // Administration is bound to no resource, so a key that is limited to some may not carry it.
         let is_administrative = |scope: &Scope| scope.as_str() == Scope::ADMIN;

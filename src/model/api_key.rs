@@ -14,6 +14,9 @@ use crate::model::clock::Timestamp;
 use crate::model::field::{Checked, CheckedField, FieldChange, InvalidField};
 use crate::model::id::{KeyId, UserId};
 
+/// The pattern (ECMA-262) of a text without control characters, which may be empty.
+const PRINTED_OR_NOTHING: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
+
 /// Resource roles that one key may be limited to.
 pub const RESOURCES_MAX: usize = 100;
 
@@ -43,8 +46,35 @@ impl CheckedField for KeyName {
         json_schema!({
             "type": "string",
             "maxLength": Self::CHARS_MAX,
-            "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$",
+            "pattern": PRINTED_OR_NOTHING,
         })
+    }
+}
+
+/// The owner's remark about a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct KeyNote(String);
+
+impl KeyNote {
+    const CHARS_MAX: usize = 200;
+}
+
+impl CheckedField for KeyNote {
+    type Sent = String;
+
+    const RULE: InvalidField = InvalidField {
+        field: "note",
+        expected: "at most 200 characters, none of them a control character",
+    };
+
+    fn check(note: String) -> Option<Self> {
+        let is_short = note.chars().count() <= Self::CHARS_MAX;
+        (is_short && !note.chars().any(char::is_control)).then_some(Self(note))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "maxLength": Self::CHARS_MAX, "pattern": PRINTED_OR_NOTHING })
     }
 }
 
@@ -179,6 +209,9 @@ pub struct KeyTerms {
     /// The resource roles that it is limited to, sorted, each as far as its owner has it; `None`: all of its owner's.
     #[serde(default)]
     pub resources: Option<Vec<Membership>>,
+    /// The owner's remark.
+    #[serde(default)]
+    pub note: Option<KeyNote>,
 }
 
 /// An API key at rest: everything but the secret.
@@ -207,7 +240,7 @@ pub struct ApiKey {
 impl Serialize for ApiKey {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let terms = &self.terms;
-        let mut record = serializer.serialize_struct("ApiKey", 12)?;
+        let mut record = serializer.serialize_struct("ApiKey", 13)?;
         record.serialize_field("id", &self.id)?;
         record.serialize_field("uid", &self.uid)?;
         record.serialize_field("name", &terms.name)?;
@@ -220,6 +253,7 @@ impl Serialize for ApiKey {
         record.serialize_field("rate_per_minute", &terms.rate_per_minute)?;
         record.serialize_field("resources", &terms.resources)?;
         record.serialize_field("suspended", &self.suspended)?;
+        record.serialize_field("note", &terms.note)?;
         record.end()
     }
 }
@@ -267,6 +301,8 @@ pub struct NewKey {
     /// The resource roles that it may use, of those of its owner.
     #[schemars(length(max = RESOURCES_MAX))]
     pub resources: Option<Vec<WantedRole>>,
+    /// A remark of the owner's, which no upstream sees.
+    pub note: Option<Checked<KeyNote>>,
 }
 
 /// What is left out stays; `null` takes away.
@@ -294,6 +330,10 @@ pub struct KeyPatch {
     #[serde(default)]
     #[schemars(length(max = RESOURCES_MAX))]
     pub resources: FieldChange<Vec<WantedRole>>,
+    /// A remark of the owner's, which no upstream sees.
+    #[serde(default)]
+    #[schemars(extend("default" = null))]
+    pub note: FieldChange<Checked<KeyNote>>,
     /// `false` confirms a key that is suspended, `true` suspends it.
     pub suspended: Option<bool>,
 }
@@ -308,6 +348,7 @@ impl From<NewKey> for KeyPatch {
             allow_from: key.allow_from.into(),
             rate_per_minute: key.rate_per_minute.into(),
             resources: key.resources.into(),
+            note: key.note.into(),
             suspended: None,
         }
     }
@@ -332,6 +373,8 @@ pub struct ShownKey {
     #[schemars(with = "Option<u32>")]
     rate_per_minute: Option<Rate>,
     resources: Option<Vec<Membership>>,
+    #[schemars(with = "Option<String>")]
+    note: Option<KeyNote>,
     /// Until when the secret before the last rotation is good.
     overlap_until: Option<String>,
     /// Refused until it is confirmed.
@@ -355,6 +398,7 @@ impl ShownKey {
             allow_from: Some(terms.allow_from).filter(|networks| !networks.is_all()),
             rate_per_minute: terms.rate_per_minute,
             resources: terms.resources,
+            note: terms.note,
             overlap_until: key.previous.map(|previous| previous.until.to_rfc3339()),
             suspended: key.suspended,
             last_used: last_used.map(Timestamp::to_rfc3339),
@@ -401,7 +445,7 @@ mod tests {
             "{{\"id\":\"abcdefgh\",\"uid\":\"u-abcdefgh\",\"name\":\"n\",\"digest\":{digest},\"scopes\":[\"a\"],\
              \"created\":1,\"expires\":2,\"previous\":{{\"digest\":{digest},\"until\":3}},\"allow_from\":[\"192.0.2.0/24\"],\
              \"rate_per_minute\":7,\"resources\":[{{\"resource\":\"list\",\"id\":\"42\",\"level\":\"member\"}}],\
-             \"suspended\":true}}"
+             \"suspended\":true,\"note\":\"for the backups\"}}"
         );
         let key: ApiKey = serde_json::from_str(&record).unwrap();
         assert_eq!(serde_json::to_string(&key).unwrap(), record);
@@ -452,5 +496,9 @@ mod tests {
             KeyName::check("x".repeat(64)).is_some() && KeyName::check("x".repeat(65)).is_none()
         );
         assert!(KeyName::check("a\nb".to_owned()).is_none());
+        assert!(
+            KeyNote::check("ü".repeat(200)).is_some() && KeyNote::check("x".repeat(201)).is_none()
+        );
+        assert!(KeyNote::check("a\nb".to_owned()).is_none());
     }
 }

@@ -192,6 +192,10 @@ pub enum ApikeyCommand {
         /// Resource role that it is limited to, such as list/42/member; repeatable; left out: all that its owner has.
         #[arg(long = "resource", value_name = "ROLE")]
         resources: Vec<String>,
+        /// A remark, which its owner sees and no upstream does.
+        #[arg(long, value_name = "TEXT")]
+        #[serde(default)]
+        note: Option<String>,
     },
     /// Lists the API keys of an account.
     #[command(after_help = "Examples:\n  doorward apikey list anna")]

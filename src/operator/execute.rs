@@ -153,6 +153,7 @@ async fn api_keys(command: ApikeyCommand, accounts: &Accounts) -> Result<Value, 
             allow_from,
             rate_per_minute,
             resources,
+            note,
         } => {
             let owner = find_active(accounts, &account).await?;
             let expires: Option<Checked<KeyExpiry>> = expires.map(Checked::of);
@@ -167,6 +168,7 @@ async fn api_keys(command: ApikeyCommand, accounts: &Accounts) -> Result<Value, 
                 allow_from: (!allow_from.is_empty()).then(|| Checked::of(allow_from)),
                 rate_per_minute: rate_per_minute.map(Checked::of),
                 resources: wanted_roles(&resources)?,
+                note: note.map(Checked::of),
             };
             let issued = accounts
                 .create_api_key_for(&Call::cli(), &owner, wanted)

@@ -145,6 +145,32 @@ fn a_change_counts_on_the_next_request() {
 }
 
 #[test]
+fn a_note_is_shown_to_the_owner_and_to_no_upstream() {
+    let (upstream, gateway) = gateway();
+    let anna = gateway.person("anna");
+    let note = json!({"scopes": ["reports:read"], "note": "for the backups"});
+    let key = gateway.key_with(&anna, &note);
+    let shown = || {
+        let path = format!("/auth/apikeys/{}", key.id);
+        let answer = gateway.get(&path).by(&anna.caller()).send();
+        answer.expect(200).json()["note"].clone()
+    };
+    assert_eq!(shown(), note["note"]);
+    let called = gateway.get("/reports/x").by(&key.caller()).send();
+    called.expect(200);
+    let has_note = |(_, value): &(String, String)| value.contains("backups");
+    assert!(!upstream.last().headers.iter().any(has_note));
+    for (change, expected) in [
+        (json!({"name": "other"}), &note["note"]),
+        (json!({"note": "moved"}), &json!("moved")),
+        (json!({"note": null}), &Value::Null),
+    ] {
+        gateway.patch(&anna.caller(), &key, &change).expect(200);
+        assert_eq!(shown(), *expected, "{change}");
+    }
+}
+
+#[test]
 fn a_change_keeps_all_rules_and_changes_nothing_when_refused() {
     let (_upstream, gateway) = gateway();
     let (anna, root) = (gateway.person("anna"), gateway.administrator("root"));
@@ -159,6 +185,8 @@ fn a_change_keeps_all_rules_and_changes_nothing_when_refused() {
         (json!({"allow_from": ["nowhere"]}), 422),
         (json!({"allow_from": ["::ffff:127.0.0.1"]}), 422),
         (json!({"rate_per_minute": 0}), 422),
+        (json!({"note": "x".repeat(201)}), 422),
+        (json!({"note": 7}), 400),
         (json!({"rate_per_minute": 100_001}), 422),
         (json!({"rate_per_minute": -1}), 400),
         (json!({"rate_per_minute": "9"}), 400),

@@ -39,7 +39,7 @@ pub(in crate::web::endpoints) fn key_example() -> Value {
     json!({
         "id": "4fGh2kLm", "name": "first", "scopes": ["lists:read"], "created": TIME, "expires": null,
         "allow_from": ["192.0.2.0/24"], "rate_per_minute": 600,
-        "resources": [{ "resource": "list", "id": "42", "level": "member" }], "overlap_until": null, "suspended": false, "last_used": TIME,
+        "resources": [{ "resource": "list", "id": "42", "level": "member" }], "note": "for the nightly export", "overlap_until": null, "suspended": false, "last_used": TIME,
     })
 }
 
