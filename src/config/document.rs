@@ -13,7 +13,7 @@ pub(super) enum Value {
     Flag(bool),
     List(Vec<ConfigNode>),
     Table(Table),
-    /// A float, a date, or an integer beyond 64 bits, none of which any key takes.
+    /// A float, a date, or an integer beyond 64 bits, which no key accepts.
     Other,
 }
 
@@ -136,7 +136,7 @@ impl Lines {
         }
     }
 
-    /// The line and column of a byte, both from 1. The column counts bytes.
+    /// Returns the line and column of a byte, both from 1. The column counts bytes.
     fn position(&self, byte: usize) -> (usize, usize) {
         let line = self
             .starts

@@ -70,12 +70,12 @@ impl EnvOverlay {
         overlay
     }
 
-    /// The directory in which systemd keeps the credentials of this service.
+    /// Returns the directory in which systemd keeps the credentials of this service.
     pub(super) fn credentials(&self) -> Option<&Path> {
         self.credentials.as_deref()
     }
 
-    /// The first of the state directories that systemd made for this service.
+    /// Returns the first of the state directories that systemd made for this service.
     pub(super) fn state_directory(&self) -> Option<&Path> {
         self.state_directory.as_deref()
     }
@@ -157,7 +157,7 @@ fn resolve<'a>(
     }
 }
 
-/// The expectation that is reported for a variable without a key.
+/// Returns the expectation to report for a variable without a key.
 fn unknown(parts: &[&str], root: &'static Section) -> String {
     let (key, before) = parts.split_last().unwrap_or((&"", &[]));
     let name = before.iter().fold(String::new(), |name, part| {

@@ -82,7 +82,7 @@ impl PublicUrl {
         })
     }
 
-    /// The default: plain HTTP to the first of the addresses.
+    /// Returns the default: plain HTTP to the first of the addresses.
     #[must_use]
     pub fn of(addresses: &[SocketAddr]) -> Self {
         let first = addresses.first().copied().unwrap_or_else(|| loopback(8080));
@@ -96,7 +96,7 @@ impl PublicUrl {
         })
     }
 
-    /// Host without a port; an IPv6 address in brackets.
+    /// Returns the host without a port; an IPv6 address in brackets.
     #[must_use]
     pub fn host(&self) -> &str {
         match self.authority.rsplit_once(':') {
@@ -223,7 +223,7 @@ fn network(text: &str) -> Option<IpNet> {
     (net.trunc() == net).then_some(net)
 }
 
-/// Number of processors that this process may use.
+/// Returns the number of processors that this process may use.
 pub(super) fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }
