@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 /// The directories in which packages keep configurations, and the state of their services.
 const PACKAGED: (&str, &str) = ("/etc", "/var/lib");
 
-/// The directory that relative paths start from, and the directories that they started from in earlier releases or start
-/// from in another environment.
+/// The directory that relative paths start from, and the directories that they started from in earlier releases or
+/// start from in another environment.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Base {
     dir: PathBuf,

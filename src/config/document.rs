@@ -38,8 +38,8 @@ impl Table {
     }
 }
 
-/// Parses a document. Syntax errors are reported by line and column, and never with the text around them, which may be a
-/// secret.
+/// Parses a document. Syntax errors are reported by line and column, and never with the text around them, which may be
+/// a secret.
 pub(super) fn parse(text: &str, problems: &ConfigProblems) -> Table {
     let lines = Lines::of(text);
     let (document, errors) = DeTable::parse_recoverable(text);

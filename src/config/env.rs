@@ -12,11 +12,12 @@ use crate::config::problem::{ConfigProblems, ValueOrigin, ValuePlace};
 
 const PREFIX: &str = "DOORWARD__";
 
-/// The part of the environment that belongs to the configuration. Its `Debug` shows names of variables, never their values.
+/// The part of the environment that belongs to the configuration. Its `Debug` shows names of variables, never their
+/// values.
 ///
 /// A variable is named `DOORWARD__` and the key in upper case with `__` for each dot. Tables in lists are numbered:
-/// `DOORWARD__UPSTREAM__0__ADDRESSES`. A text is written without quotes, a number or `true` or `false` as in TOML, a list as
-/// TOML (`["a", "b"]`) or as its only item without quotes, and `require` as a word or an inline table.
+/// `DOORWARD__UPSTREAM__0__ADDRESSES`. A text is written without quotes, a number or `true` or `false` as in TOML, a
+/// list as TOML (`["a", "b"]`) or as its only item without quotes, and `require` as a word or an inline table.
 #[derive(Clone, Default)]
 pub struct EnvOverlay {
     variables: BTreeMap<String, OsString>,

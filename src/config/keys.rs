@@ -1,7 +1,7 @@
 //! Declarations of configuration keys: each with its name, form, default, meaning, and whether it needs a restart.
 //!
-//! Each section declares its keys by [`keys!`]. The parsing of the file and of environment variables, the hints for unknown
-//! keys, the report of a reload, and the check of `config/doorward.toml` all follow from the declarations.
+//! Each section declares its keys by [`keys!`]. The parsing of the file and of environment variables, the hints for
+//! unknown keys, the report of a reload, and the check of `config/doorward.toml` all follow from the declarations.
 
 use crate::config::Config;
 use crate::config::base::Base;
@@ -100,7 +100,8 @@ pub(super) struct Section {
     pub(super) later: &'static [&'static str],
 }
 
-/// Declares the keys of a section: a type that has each of them as a constant of its name, and all of them as `SECTION`.
+/// Declares the keys of a section: a type that has each of them as a constant of its name, and all of them as
+/// `SECTION`.
 ///
 /// ```text
 /// keys! { pub(super) StoreKeys = "store", later ["url"]; {
@@ -112,9 +113,9 @@ pub(super) struct Section {
 /// ```
 ///
 /// The comment is the comment above the key in `config/doorward.toml`. A key without one shares the comment of the key
-/// before it. The type and the form of the value follow, after `=>` its default, and after `restart` the field of `Config`
-/// that a reload does not change. A file that reads only some keys of a section declares these, and the section's own
-/// declaration names them after `and`. Keys of a later release follow `later`.
+/// before it. The type and the form of the value follow, after `=>` its default, and after `restart` the field of
+/// `Config` that a reload does not change. A file that reads only some keys of a section declares these, and the
+/// section's own declaration names them after `and`. Keys of a later release follow `later`.
 macro_rules! keys {
     ($vis:vis $type:ident = $section:literal $(, later $later:tt)? $(, and [$($part:ident),+])?; {$(
         $(#[doc = $doc:literal])*

@@ -1,8 +1,8 @@
 //! Floor 2: parses the configuration file and the environment into checked values.
 //!
-//! One TOML file, whose values environment variables override, is read section by section. Every problem is reported with
-//! its place and the expectation, never with the value, and all problems are reported at once. Relative paths start from
-//! the directory of the file, or from the state directory that systemd names.
+//! One TOML file, whose values environment variables override, is read section by section. Every problem is reported
+//! with its place and the expectation, never with the value, and all problems are reported at once. Relative paths
+//! start from the directory of the file, or from the state directory that systemd names.
 
 mod account;
 mod audit;
@@ -192,8 +192,8 @@ impl Config {
 }
 
 impl Config {
-    /// Replaces the values that are derived from `listen.address` and `listen.auth_prefix` by those of another configuration.
-    /// A reload keeps both keys, and so it keeps links, the login page and the issuer.
+    /// Replaces the values that are derived from `listen.address` and `listen.auth_prefix` by those of another
+    /// configuration. A reload keeps both keys, and so it keeps links, the login page and the issuer.
     fn follow(&mut self, kept: &Listen) {
         let listen = &mut self.listen;
         self.mail.move_links(&listen.auth_prefix, &kept.auth_prefix);
