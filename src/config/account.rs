@@ -55,7 +55,7 @@ pub enum Registration {
     Open,
     /// Only people whom an administrator invites.
     Invite,
-    /// No one.
+    /// Registration is off.
     Closed,
 }
 

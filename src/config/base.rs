@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 /// The directories in which packages keep configurations, and the state of their services.
 const PACKAGED: (&str, &str) = ("/etc", "/var/lib");
 
-/// The directory that relative paths start from, and the directories that they started from in earlier releases or start
-/// from in another environment.
+/// The directory that relative paths start from, and the directories that they started from in earlier releases or
+/// start from in another environment.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Base {
     dir: PathBuf,
@@ -14,8 +14,8 @@ pub(super) struct Base {
 }
 
 impl Base {
-    /// The base for a configuration file, which is given by its absolute path: the state directory that systemd gave to
-    /// this process, if any, else the file's own directory.
+    /// Returns the base for a configuration file, which is given by its absolute path: the state directory that systemd
+    /// made for this process, if any, else the file's own directory.
     pub(super) fn of(file: &Path, state_directory: Option<&Path>) -> Self {
         let own = file.parent().unwrap_or(file).to_owned();
         let mut others: Vec<_> = std::env::current_dir().into_iter().collect();
@@ -35,7 +35,7 @@ impl Base {
         self.dir.join(path)
     }
 
-    /// The other places to which a relative path of the configuration may have led.
+    /// Returns the other places to which a relative path of the configuration may have led.
     pub(super) fn elsewhere(&self, path: impl AsRef<Path>) -> Vec<PathBuf> {
         if path.as_ref().is_absolute() {
             return Vec::new();
@@ -43,7 +43,7 @@ impl Base {
         self.others.iter().map(|dir| dir.join(&path)).collect()
     }
 
-    /// A hint that names the base, for the report of a missing file; empty if there is no base.
+    /// Returns a hint that names the base, for the report of a missing file; empty if there is no base.
     pub(super) fn hint(&self) -> String {
         if self.dir.as_os_str().is_empty() {
             String::new()
@@ -53,7 +53,8 @@ impl Base {
     }
 }
 
-/// The state directory of the service whose configuration is in this directory: `/var/lib/doorward` for `/etc/doorward`.
+/// Returns the state directory of the service whose configuration is in this directory: `/var/lib/doorward` for
+/// `/etc/doorward`.
 fn service_state(own: &Path) -> Option<PathBuf> {
     let (configurations, states) = PACKAGED;
     let below = own.strip_prefix(configurations).ok()?;

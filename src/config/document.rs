@@ -13,7 +13,7 @@ pub(super) enum Value {
     Flag(bool),
     List(Vec<ConfigNode>),
     Table(Table),
-    /// A float, a date, or an integer beyond 64 bits, none of which any key takes.
+    /// A float, a date, or an integer beyond 64 bits, which no key accepts.
     Other,
 }
 
@@ -38,8 +38,8 @@ impl Table {
     }
 }
 
-/// Parses a document. Syntax errors are reported by line and column, and never with the text around them, which may be a
-/// secret.
+/// Parses a document. Syntax errors are reported by line and column, and never with the text around them, which may be
+/// a secret.
 pub(super) fn parse(text: &str, problems: &ConfigProblems) -> Table {
     let lines = Lines::of(text);
     let (document, errors) = DeTable::parse_recoverable(text);
@@ -136,7 +136,7 @@ impl Lines {
         }
     }
 
-    /// The line and column of a byte, both from 1. The column counts bytes.
+    /// Returns the line and column of a byte, both from 1. The column counts bytes.
     fn position(&self, byte: usize) -> (usize, usize) {
         let line = self
             .starts

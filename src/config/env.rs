@@ -12,11 +12,12 @@ use crate::config::problem::{ConfigProblems, ValueOrigin, ValuePlace};
 
 const PREFIX: &str = "DOORWARD__";
 
-/// The part of the environment that belongs to the configuration. Its `Debug` shows names of variables, never their values.
+/// The part of the environment that belongs to the configuration. Its `Debug` shows names of variables, never their
+/// values.
 ///
 /// A variable is named `DOORWARD__` and the key in upper case with `__` for each dot. Tables in lists are numbered:
-/// `DOORWARD__UPSTREAM__0__ADDRESSES`. A text is written without quotes, a number or `true` or `false` as in TOML, a list as
-/// TOML (`["a", "b"]`) or as its only item without quotes, and `require` as a word or an inline table.
+/// `DOORWARD__UPSTREAM__0__ADDRESSES`. A text is written without quotes, a number or `true` or `false` as in TOML, a
+/// list as TOML (`["a", "b"]`) or as its only item without quotes, and `require` as a word or an inline table.
 #[derive(Clone, Default)]
 pub struct EnvOverlay {
     variables: BTreeMap<String, OsString>,
@@ -70,12 +71,12 @@ impl EnvOverlay {
         overlay
     }
 
-    /// The directory in which systemd keeps the credentials of this service.
+    /// Returns the directory in which systemd keeps the credentials of this service.
     pub(super) fn credentials(&self) -> Option<&Path> {
         self.credentials.as_deref()
     }
 
-    /// The first of the state directories that systemd made for this service.
+    /// Returns the first of the state directories that systemd made for this service.
     pub(super) fn state_directory(&self) -> Option<&Path> {
         self.state_directory.as_deref()
     }
@@ -157,7 +158,7 @@ fn resolve<'a>(
     }
 }
 
-/// The expectation that is reported for a variable without a key.
+/// Returns the expectation to report for a variable without a key.
 fn unknown(parts: &[&str], root: &'static Section) -> String {
     let (key, before) = parts.split_last().unwrap_or((&"", &[]));
     let name = before.iter().fold(String::new(), |name, part| {

@@ -55,19 +55,19 @@ impl<V, P: Parse<V>> Form<V> for ParsedForm<P> {
     }
 }
 
-/// A whole number. Every number of the range fits the type.
+/// Accepts a whole number. Every number of the range fits the type.
 pub(super) const fn number<V: TryFrom<u64>>(
     range: RangeInclusive<u64>,
 ) -> ParsedForm<impl Parse<V>> {
     within(range, |number| V::try_from(number).ok())
 }
 
-/// A duration in whole seconds.
+/// Accepts a duration in whole seconds.
 pub(super) const fn seconds(range: RangeInclusive<u64>) -> ParsedForm<impl Parse<Duration>> {
     within(range, |number| Some(Duration::from_secs(number)))
 }
 
-/// A duration in whole milliseconds.
+/// Accepts a duration in whole milliseconds.
 pub(super) const fn millis(range: RangeInclusive<u64>) -> ParsedForm<impl Parse<Duration>> {
     within(range, |number| Some(Duration::from_millis(number)))
 }
@@ -93,7 +93,7 @@ const fn within<V>(
     )
 }
 
-/// `true` or `false`.
+/// Accepts `true` or `false`.
 pub(super) const fn flag() -> ParsedForm<impl Parse<bool>> {
     const EXPECTED: &str = "true or false";
     shape(
@@ -106,7 +106,7 @@ pub(super) const fn flag() -> ParsedForm<impl Parse<bool>> {
     )
 }
 
-/// One word of a list. `later`: words of a later release.
+/// Accepts one word of a list. `later`: words of a later release.
 pub(super) const fn choice<V: Copy>(
     words: &'static [(&'static str, V)],
     later: &'static [&'static str],
@@ -136,7 +136,7 @@ pub(super) const fn choice<V: Copy>(
     )
 }
 
-/// A text that `parse` accepts.
+/// Accepts a text that `parse` accepts.
 pub(super) const fn text<V, P: Fn(&str) -> Option<V>>(
     expected: &'static str,
     parse: P,
@@ -154,12 +154,12 @@ pub(super) const fn text<V, P: Fn(&str) -> Option<V>>(
     )
 }
 
-/// A text that is parsed where its key is read, because that depends on other keys.
+/// Accepts any text. It is parsed where its key is read, because that depends on other keys.
 pub(super) const fn raw_text(expected: &'static str) -> ParsedForm<impl Parse<String>> {
     text(expected, |text| Some(text.to_owned()))
 }
 
-/// A path. A relative one starts from the base of the configuration.
+/// Accepts a path. A relative one starts from the base of the configuration.
 pub(super) const fn path(expected: &'static str) -> ParsedForm<impl Parse<PathBuf>> {
     shape(
         ValueKind::Text,
@@ -171,7 +171,7 @@ pub(super) const fn path(expected: &'static str) -> ParsedForm<impl Parse<PathBu
     )
 }
 
-/// Another form, or an empty text for none.
+/// Accepts another form, or an empty text for none.
 pub(super) const fn or_none<V, P: Parse<V>>(
     form: ParsedForm<P>,
 ) -> ParsedForm<impl Parse<Option<V>>> {
@@ -200,7 +200,7 @@ enum MinItems {
     Alone,
 }
 
-/// A list of texts that mean different things. `expected` describes one of them.
+/// Accepts a list of texts, no two with the same meaning. `expected` describes one of them.
 pub(super) const fn texts<T: PartialEq, P: Fn(&str) -> Option<T>>(
     expected: &'static str,
     parse: P,
@@ -208,7 +208,7 @@ pub(super) const fn texts<T: PartialEq, P: Fn(&str) -> Option<T>>(
     items(expected, MinItems::None, optional(expected, parse))
 }
 
-/// A list like [`texts`], with at least one item.
+/// Accepts a list like [`texts`], with at least one item.
 pub(super) const fn some_texts<T: PartialEq, P: Fn(&str) -> Option<T>>(
     expected: &'static str,
     parse: P,
@@ -216,7 +216,7 @@ pub(super) const fn some_texts<T: PartialEq, P: Fn(&str) -> Option<T>>(
     items(expected, MinItems::One, optional(expected, parse))
 }
 
-/// A list like [`some_texts`], whose `parse` gives the expectation to report.
+/// Accepts a list like [`some_texts`], whose `parse` returns the expectation to report.
 pub(super) const fn some_items<T: PartialEq, P: Fn(&str) -> Result<T, String>>(
     expected: &'static str,
     parse: P,
@@ -224,7 +224,7 @@ pub(super) const fn some_items<T: PartialEq, P: Fn(&str) -> Result<T, String>>(
     items(expected, MinItems::One, parse)
 }
 
-/// A list like [`some_texts`]; one text may be written without the list.
+/// Accepts a list like [`some_texts`]; one text may be written without the list.
 pub(super) const fn text_or_texts<T: PartialEq, P: Fn(&str) -> Option<T>>(
     expected: &'static str,
     parse: P,
@@ -232,7 +232,7 @@ pub(super) const fn text_or_texts<T: PartialEq, P: Fn(&str) -> Option<T>>(
     items(expected, MinItems::Alone, optional(expected, parse))
 }
 
-/// A list like [`texts`], `true` for the list `on`, or `false` for the empty list.
+/// Accepts a list like [`texts`], `true` for the list `on`, or `false` for the empty list.
 pub(super) const fn flag_or_texts<T: PartialEq + Clone + 'static>(
     expected: &'static str,
     on: &'static [T],
@@ -257,7 +257,7 @@ const fn optional<T, P: Fn(&str) -> Option<T>>(
     move |text| parse(text).ok_or_else(|| expected.to_owned())
 }
 
-/// A list of texts. Each wrong item is reported.
+/// Accepts a list of texts, and reports each invalid item.
 const fn items<T: PartialEq, P: Fn(&str) -> Result<T, String>>(
     expected: &'static str,
     least: MinItems,
@@ -306,12 +306,12 @@ const fn items<T: PartialEq, P: Fn(&str) -> Result<T, String>>(
     )
 }
 
-/// A table, or a list of tables, with the keys of a section.
+/// Accepts a table, or a list of tables, with the keys of a section.
 pub(super) const fn table(section: &'static Section) -> ParsedForm<impl Parse<Value>> {
     raw(ValueKind::Tables, "a table", Some(section))
 }
 
-/// A text or a table. The table has the keys of a section, or any names.
+/// Accepts a text or a table. The table has the keys of a section, or any names.
 pub(super) const fn text_or_table(
     expected: &'static str,
     inner: Option<&'static Section>,
@@ -319,7 +319,7 @@ pub(super) const fn text_or_table(
     raw(ValueKind::TextOrTable, expected, inner)
 }
 
-/// An unchecked value.
+/// Accepts any value, unchecked.
 const fn raw(
     kind: ValueKind,
     expected: &'static str,

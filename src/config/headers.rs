@@ -62,7 +62,8 @@ pub(super) fn name(text: &str) -> Option<HeaderName> {
     well_formed(text).filter(|name| !is_taken(name))
 }
 
-/// Reads a name that has one spelling only: many servers read underscores, and dashes at the ends or in a row, as one dash.
+/// Reads a name that has one spelling only: many servers read underscores, and dashes at the ends or in a row, as one
+/// dash.
 pub(super) fn well_formed(text: &str) -> Option<HeaderName> {
     let folded = FoldedName::of(text.as_bytes());
     folded.whole().filter(|_| folded.is_as_written())?;

@@ -1,4 +1,5 @@
-//! The prefixes of `[[issuer]]`, which distinguish the users of an issuer from those of others and of the gateway itself.
+//! The prefixes of `[[issuer]]`, which distinguish the users of an issuer from those of others and of the gateway
+//! itself.
 
 use crate::config::forms::{is_visible, text};
 use crate::config::keys::keys;

@@ -156,7 +156,8 @@ fn host(text: &str) -> Option<String> {
         .or_else(|| host_name(text))
 }
 
-/// The URL of an issuer's document (OpenID Connect Discovery 1.0 section 4).
+/// Returns the discovery of an issuer: the URL of its document (OpenID Connect Discovery 1.0 section 4) and the hosts
+/// of its keys.
 fn discovery(
     reader: &SectionReader<'_>,
     issuer: &str,

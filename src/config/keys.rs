@@ -1,7 +1,7 @@
 //! Declarations of configuration keys: each with its name, form, default, meaning, and whether it needs a restart.
 //!
-//! Each section declares its keys by [`keys!`]. The parsing of the file and of environment variables, the hints for unknown
-//! keys, the report of a reload, and the check of `config/doorward.toml` all follow from the declarations.
+//! Each section declares its keys by [`keys!`]. The parsing of the file and of environment variables, the hints for
+//! unknown keys, the report of a reload, and the check of `config/doorward.toml` all follow from the declarations.
 
 use crate::config::Config;
 use crate::config::base::Base;
@@ -38,7 +38,7 @@ impl ReadContext<'_> {
         self.problems.add(&self.place, expected);
     }
 
-    /// The place of an item of a list.
+    /// Returns the place of an item of a list.
     pub(super) fn item(&self, index: usize, origin: ValueOrigin) -> ValuePlace {
         ValuePlace::new(format!("{}[{index}]", self.place.key), origin)
     }
@@ -46,24 +46,24 @@ impl ReadContext<'_> {
 
 /// The form of a key without its type.
 pub(super) trait KeyShape {
-    /// How an environment variable is parsed.
+    /// Returns the kind of the value, by which an environment variable is parsed.
     fn kind(&self) -> ValueKind;
 
-    /// The section of a table's keys.
+    /// Returns the section of a table's keys.
     fn inner(&self) -> Option<&'static Section>;
 
-    /// The expectation to report; for a list, the expectation for each item.
+    /// Returns the expectation to report; for a list, the expectation for each item.
     fn expected(&self) -> &'static str;
 }
 
 /// The form of a key: its type, its limits, and the expectation that is reported for anything else. All forms are in
 /// `config::forms`.
 pub(super) trait Form<V>: KeyShape {
-    /// Parses a value and reports what is wrong with it.
+    /// Parses a value, and reports an invalid one.
     fn read(&self, value: Value, context: &ReadContext<'_>) -> Option<V>;
 }
 
-/// Restores the old value of a setting, and gives whether it had changed.
+/// Restores the old value of a setting; returns whether it had changed.
 pub(super) type RestoreOldValue = fn(&mut Config, &Config) -> bool;
 
 /// A key of a section. `D` is its default, or `()` if the section computes the default.
@@ -100,7 +100,8 @@ pub(super) struct Section {
     pub(super) later: &'static [&'static str],
 }
 
-/// Declares the keys of a section: a type that has each of them as a constant of its name, and all of them as `SECTION`.
+/// Declares the keys of a section: a type that has each of them as a constant of its name, and all of them as
+/// `SECTION`.
 ///
 /// ```text
 /// keys! { pub(super) StoreKeys = "store", later ["url"]; {
@@ -112,9 +113,9 @@ pub(super) struct Section {
 /// ```
 ///
 /// The comment is the comment above the key in `config/doorward.toml`. A key without one shares the comment of the key
-/// before it. The type and the form of the value follow, after `=>` its default, and after `restart` the field of `Config`
-/// that a reload does not change. A file that reads only some keys of a section declares these, and the section's own
-/// declaration names them after `and`. Keys of a later release follow `later`.
+/// before it. The type and the form of the value follow, after `=>` its default, and after `restart` the field of
+/// `Config` that a reload does not change. A file that reads only some keys of a section declares these, and the
+/// section's own declaration names them after `and`. Keys of a later release follow `later`.
 macro_rules! keys {
     ($vis:vis $type:ident = $section:literal $(, later $later:tt)? $(, and [$($part:ident),+])?; {$(
         $(#[doc = $doc:literal])*
@@ -176,7 +177,7 @@ pub(super) fn join(section: &str, key: &str) -> String {
 }
 
 impl Section {
-    /// All keys, those that other files read included.
+    /// Returns all keys, including those that other files read.
     pub(super) fn keys(&self) -> impl Iterator<Item = &'static KeyRow> {
         let parts = self.parts.iter().flat_map(|part| part.keys);
         self.keys.iter().chain(parts).copied()
@@ -187,7 +188,7 @@ impl Section {
         self.keys().find(|known| known.name == key)
     }
 
-    /// This section and all sections in it, outer ones first.
+    /// Returns this section and all sections in it, outer ones first.
     pub(super) fn all(&'static self) -> Vec<&'static Self> {
         let below = self.keys().filter_map(|row| row.shape.inner());
         std::iter::once(self)
@@ -195,7 +196,8 @@ impl Section {
             .collect()
     }
 
-    /// The expectation that is reported for an unknown key, with the key that may be meant. `root`: the outermost section.
+    /// Returns the expectation to report for an unknown key, with the key that may be meant. `root`: the outermost
+    /// section.
     pub(super) fn unknown(&self, key: &str, root: &'static Self) -> String {
         if self.later.contains(&key) {
             return NOT_IN_RELEASE.to_owned();
@@ -214,7 +216,7 @@ impl Section {
     }
 }
 
-/// The name that is most similar to a misspelled one, if any is similar.
+/// Returns the name that is most similar to a misspelled one, if any is similar.
 fn nearest<'a>(found: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let (distance, name) = names
         .map(|name| (strsim::damerau_levenshtein(name, found), name))
@@ -222,8 +224,8 @@ fn nearest<'a>(found: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a 
     (distance <= 1 + name.len() / 4).then_some(name)
 }
 
-/// The expectation that is reported for an undeclared name, with the declared names and the one that may be meant. `what`
-/// describes all of them.
+/// Returns the expectation to report for an undeclared name, with the declared names and the one that may be meant.
+/// `what` describes all of them.
 pub(super) fn undeclared<'a>(
     what: &str,
     found: &str,

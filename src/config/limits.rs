@@ -59,8 +59,8 @@ pub struct Limits {
     pub head_fields_max: usize,
     /// Maximum length of the request target.
     pub target_bytes_max: usize,
-    /// Maximum time from the connection to the first byte, from the first byte of a head to its last, and for a body to the
-    /// gateway's own endpoints.
+    /// Maximum time from the connection to the first byte, from the first byte of a head to its last, and for a body to
+    /// the gateway's own endpoints.
     pub head_timeout: Duration,
     /// Maximum length of a request body towards an upstream; 0: no limit.
     pub body_bytes_max: u64,
@@ -70,8 +70,8 @@ pub struct Limits {
     pub connections_max: usize,
     /// Maximum length of one identity header towards an upstream.
     pub identity_header_bytes_max: usize,
-    /// Maximum number of requests in flight; 0: as many as the file descriptors allow, less a reserve, of which one client
-    /// network may have half.
+    /// Maximum number of requests in flight; 0: as many as the file descriptors allow, less a reserve, of which one
+    /// client network may have half.
     pub requests_max: usize,
     /// Maximum time to connect to an upstream.
     pub upstream_connect_timeout: Duration,

@@ -30,8 +30,8 @@ pub struct Listen {
     pub trusted_proxies: Vec<IpNet>,
     /// The forwarding headers that all of these proxies overwrite, and that are trusted.
     pub trusted_headers: TrustedFields,
-    /// Maximum number of connections of one client network, an IPv4 address or an IPv6 /64; 0: no limit. Trusted proxies have
-    /// none.
+    /// Maximum number of connections of one client network, an IPv4 address or an IPv6 /64; 0: no limit. Trusted
+    /// proxies have none.
     pub connections_per_client_max: usize,
     /// Hosts that serve the gateway's own endpoints; empty: all.
     pub auth_hosts: Vec<String>,
@@ -55,8 +55,8 @@ pub struct PublicUrl {
 }
 
 impl PublicUrl {
-    /// Reads `http(s)://host[:port]` and drops one slash at the end. `None` for a URL with a path, a query, a fragment or a
-    /// user.
+    /// Reads `http(s)://host[:port]` and drops one slash at the end. `None` for a URL with a path, a query, a fragment
+    /// or a user.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         if !is_visible(text, 512) || text.contains(['?', '#', '@', '\\']) {
@@ -82,7 +82,7 @@ impl PublicUrl {
         })
     }
 
-    /// The default: plain HTTP to the first of the addresses.
+    /// Returns the default: plain HTTP to the first of the addresses.
     #[must_use]
     pub fn of(addresses: &[SocketAddr]) -> Self {
         let first = addresses.first().copied().unwrap_or_else(|| loopback(8080));
@@ -96,7 +96,7 @@ impl PublicUrl {
         })
     }
 
-    /// Host without a port; an IPv6 address in brackets.
+    /// Returns the host without a port; an IPv6 address in brackets.
     #[must_use]
     pub fn host(&self) -> &str {
         match self.authority.rsplit_once(':') {
@@ -223,15 +223,15 @@ fn network(text: &str) -> Option<IpNet> {
     (net.trunc() == net).then_some(net)
 }
 
-/// Number of processors that this process may use.
+/// Returns the number of processors that this process may use.
 pub(super) fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 pub(super) const HOST: &str = "a host name such as api.example.com, without port and wildcard";
 
-/// Reads a host into the form that requests are compared with: in lower case, without a port or a dot at the end, and with
-/// brackets around an IPv6 address.
+/// Reads a host into the form that requests are compared with: in lower case, without a port or a dot at the end, and
+/// with brackets around an IPv6 address.
 pub(super) fn host(text: &str) -> Option<String> {
     if let Some(inside) = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')) {
         let ip: Ipv6Addr = inside.parse().ok()?;

@@ -36,8 +36,8 @@ pub(super) fn read(mut reader: SectionReader<'_>) -> LogSettings {
     settings
 }
 
-/// Reads a level, which filters by target may follow. A single word that is not a level is a typing error, although the
-/// subscriber would take it for a target.
+/// Reads a level, optionally followed by filters by target. A single word that is not a level is a typing error,
+/// although the subscriber would read it as a target.
 fn filter(text: &str) -> Option<String> {
     let mut parts = text.split(',');
     let begins = parts.next().is_some_and(|first| LEVELS.contains(&first));

@@ -1,8 +1,8 @@
 //! Floor 2: parses the configuration file and the environment into checked values.
 //!
-//! One TOML file, whose values environment variables override, is read section by section. Every problem is reported with
-//! its place and the expectation, never with the value, and all problems are reported at once. Relative paths start from
-//! the directory of the file, or from the state directory that systemd names.
+//! One TOML file, whose values environment variables override, is read section by section. Every problem is reported
+//! with its place and the expectation, never with the value, and all problems are reported at once. Relative paths
+//! start from the directory of the file, or from the state directory that systemd names.
 
 mod account;
 mod audit;
@@ -137,8 +137,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads a file and applies the environment to it. Gives the configuration and warnings about settings that work but
-    /// should be reviewed.
+    /// Reads a file and applies the environment to it. Returns the configuration, and warnings about settings that work
+    /// but should be reviewed.
     ///
     /// # Errors
     /// [`ConfigError`] with every problem, such as a file that cannot be read or that others may write.
@@ -192,8 +192,8 @@ impl Config {
 }
 
 impl Config {
-    /// Replaces the values that are derived from `listen.address` and `listen.auth_prefix` by those of another configuration.
-    /// A reload keeps both keys, and so it keeps links, the login page and the issuer.
+    /// Replaces the values that are derived from `listen.address` and `listen.auth_prefix` by those of another
+    /// configuration. A reload keeps both keys, and so it keeps links, the login page and the issuer.
     fn follow(&mut self, kept: &Listen) {
         let listen = &mut self.listen;
         self.mail.move_links(&listen.auth_prefix, &kept.auth_prefix);
@@ -207,7 +207,7 @@ impl Config {
         listen.public_url = followed;
     }
 
-    /// Restores the old values of settings that need a restart, and gives the keys of those that had changed.
+    /// Restores the old values of settings that need a restart; returns the keys of those that had changed.
     pub fn keep_fixed(&mut self, old: &Self) -> Vec<String> {
         self.follow(&old.listen);
         let mut changed = Vec::new();
@@ -220,8 +220,8 @@ impl Config {
     }
 }
 
-/// Every key and table of a configuration with its full name, such as `route[].require.any_role`. The keys of a table
-/// follow it.
+/// Returns every key and table of a configuration with its full name, such as `route[].require.any_role`. The keys of a
+/// table follow it.
 fn declared(section: &'static Section) -> Vec<(String, &'static KeyRow)> {
     let mut list = Vec::new();
     for key in section.keys() {
@@ -231,14 +231,14 @@ fn declared(section: &'static Section) -> Vec<(String, &'static KeyRow)> {
     list
 }
 
-/// The comment above each key and table in `config/doorward.toml`, line by line and without `#`.
+/// Returns the comment above each key and table in `config/doorward.toml`, line by line and without `#`.
 pub fn meanings() -> impl Iterator<Item = (String, &'static [&'static str])> {
     declared(&RootKeys::SECTION)
         .into_iter()
         .map(|(name, key)| (name, key.doc))
 }
 
-/// Every key of a configuration, such as `listen.address` and `route[].require.any_role`, without the tables
+/// Returns every key of a configuration, such as `listen.address` and `route[].require.any_role`, without the tables
 /// themselves.
 pub fn known_keys() -> impl Iterator<Item = String> {
     declared(&RootKeys::SECTION)
@@ -247,7 +247,7 @@ pub fn known_keys() -> impl Iterator<Item = String> {
         .map(|(name, _)| name)
 }
 
-/// The canonical path of a file's directory, and the name of the file. A link to the file itself is not followed.
+/// Returns a path with the canonical form of its directory. A link to the file itself is not followed.
 fn whole(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let dir = path.parent().and_then(|dir| dir.canonicalize().ok());
@@ -257,7 +257,7 @@ fn whole(path: &Path) -> PathBuf {
     }
 }
 
-/// The text and the mode of a file, both from the same descriptor.
+/// Reads the text and the mode of a file, both from the same descriptor.
 fn read_file(path: &Path) -> std::io::Result<(String, u32)> {
     let file = File::open(path)?;
     let mode = file.metadata()?.permissions().mode();
@@ -342,7 +342,7 @@ fn sections(mut root: SectionReader<'_>, secrets: SecretSources<'_>) -> Config {
     config
 }
 
-/// The scopes that a route requires, which declares them.
+/// Returns the scopes that a route requires, which declares them.
 fn scopes_of(route: &Route) -> &[Scope] {
     match &route.require {
         Requirement::Rights { all_scopes, .. } => all_scopes,
@@ -354,12 +354,12 @@ fn scopes_of(route: &Route) -> &[Scope] {
 mod tests {
     use super::*;
 
-    /// What the inputs of [`fuzz_config`] have in the place of each secret.
+    /// The value of each secret in the inputs of [`fuzz_config`].
     const MARK: &str = "Hunter2-Hunter2-Hunter2-Hunter2-Hunter2";
     /// The keys that hold a secret.
     const SECRETS: &[&str] = &["admin_token", "client_secret", "secret", "smtp_password"];
 
-    /// Whether the mark stands in values of secret keys alone: only what is secret must not be shown.
+    /// Whether the mark occurs only in values of secret keys, which are the ones that must not be shown.
     fn is_secret_alone(table: &toml::Table) -> bool {
         table.iter().all(|(key, value)| {
             let is_value_fit = match value {
@@ -379,8 +379,8 @@ mod tests {
         }
     }
 
-    /// Any text gives a configuration or problems, each on a line that there is, and neither shows a secret. What is read is
-    /// read alike again.
+    /// Any text parses to a configuration or to problems on existing lines; neither shows a secret. Parsing is
+    /// repeatable.
     #[test]
     fn fuzz_config() {
         doorward_fuzz::check("config", |bytes| {

@@ -1,4 +1,5 @@
-//! `pass_headers` of a route: fields of a caller that the service wants, and that the gateway removes or refuses elsewhere.
+//! `pass_headers` of a route: fields of a caller that the service wants, and that the gateway removes or refuses
+//! elsewhere.
 
 use http::HeaderName;
 
@@ -41,8 +42,8 @@ fn name(text: &str) -> Option<HeaderName> {
     is_free.then_some(name)
 }
 
-/// Checks the lists of all routes against each other. `places`: the place of each list; `carriers`: the fields that carry
-/// credentials.
+/// Checks the lists of all routes against each other. `places`: the place of each list; `carriers`: the fields that
+/// carry credentials.
 pub(super) fn check(
     places: &[ValuePlace],
     routes: &[Route],

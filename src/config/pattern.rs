@@ -60,7 +60,7 @@ pub(super) fn literal_path(text: &str) -> Option<String> {
         })
 }
 
-/// The names that a pattern captures.
+/// Returns the names that a pattern captures.
 pub(super) fn captures(pattern: &PathPattern) -> impl Iterator<Item = &str> {
     pattern.segments.iter().filter_map(|segment| match segment {
         Segment::Capture(name) => Some(name.as_str()),
@@ -94,8 +94,8 @@ fn segment(part: &str) -> Result<Segment, &'static str> {
     literal(part).map(Segment::Literal).ok_or(LITERAL)
 }
 
-/// The canonical form of a literal, in which only characters that must be are escaped. A literal that some server would read
-/// in another way is refused, since no request would match it.
+/// Returns the canonical form of a literal, in which only characters that must be are escaped. A literal that some
+/// server would read in another way is refused, since no request would match it.
 fn literal(part: &str) -> Option<String> {
     let decoded = decoded(part)?;
     let mut written = vec![b'/'];
@@ -111,7 +111,7 @@ fn literal(part: &str) -> Option<String> {
     (reads_one_way(&path) && !name.contains('/')).then(|| name.to_owned())
 }
 
-/// A literal without escapes, which must be whole.
+/// Returns a literal without escapes; `None` if an escape is broken or the result is not UTF-8.
 fn decoded(part: &str) -> Option<Vec<u8>> {
     let mut decoded = Vec::with_capacity(part.len());
     let mut rest = part.as_bytes();

@@ -109,19 +109,19 @@ impl ConfigProblems {
             .push(place.problem(expected.into()));
     }
 
-    /// The number of errors so far.
+    /// Returns the number of errors so far.
     pub(super) fn count(&self) -> usize {
         self.problems.borrow().len()
     }
 
-    /// All errors.
+    /// Returns all errors.
     pub(super) fn into_error(self) -> ConfigError {
         ConfigError {
             problems: in_file_order(self.problems.into_inner()),
         }
     }
 
-    /// The value with its warnings, or the errors if there are any.
+    /// Returns the value with its warnings, or the errors if there are any.
     pub(super) fn finish<T>(self, value: T) -> Result<(T, Vec<ConfigProblem>), ConfigError> {
         if self.count() == 0 {
             Ok((value, in_file_order(self.warnings.into_inner())))
@@ -131,7 +131,7 @@ impl ConfigProblems {
     }
 }
 
-/// The expectation that is reported for a file that cannot be read. `hint`: the places to look for a missing file.
+/// Returns the expectation to report for a file that cannot be read. `hint`: the places to look for a missing file.
 pub(super) fn unreadable(expected: &str, error: &io::Error, hint: &str) -> String {
     match error.kind() {
         ErrorKind::NotFound => format!("{expected}: there is no such file{hint}"),

@@ -17,8 +17,9 @@ struct ReaderShared<'a> {
     root: &'static Section,
 }
 
-/// Reads one table. Every method that reads a key reports an invalid value and gives `None`, as it does for a missing key.
-/// The caller continues with the default, which is never used, since the problem makes the whole configuration invalid.
+/// A reader of one table. Every method that reads a key reports an invalid value and returns `None`, as it does for a
+/// missing key. The caller continues with the default, which is never used, since the problem makes the whole
+/// configuration invalid.
 pub(super) struct SectionReader<'a> {
     section: &'static Section,
     /// The name in reports, such as `route[2]`.
@@ -73,7 +74,7 @@ impl<'a> SectionReader<'a> {
         self.origins.contains_key(key.as_ref())
     }
 
-    /// The place of a key, whether it is written or not.
+    /// Returns the place of a key, whether it is written or not.
     pub(super) fn place(&self, key: impl AsRef<str>) -> ValuePlace {
         let key = key.as_ref();
         let origin = self.origins.get(key).unwrap_or(&self.place.origin);
@@ -90,17 +91,17 @@ impl<'a> SectionReader<'a> {
         self.shared.problems.warn(&self.place(key), expected);
     }
 
-    /// The collected problems, for checks that depend on several tables.
+    /// Returns the collected problems, for checks that depend on several tables.
     pub(super) const fn problems(&self) -> &'a ConfigProblems {
         self.shared.problems
     }
 
-    /// The number of errors in the whole configuration so far.
+    /// Returns the number of errors in the whole configuration so far.
     pub(super) fn problem_count(&self) -> usize {
         self.shared.problems.count()
     }
 
-    /// The base of relative paths.
+    /// Returns the base of relative paths.
     pub(super) const fn base(&self) -> &'a Base {
         self.shared.base
     }

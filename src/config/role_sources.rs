@@ -115,7 +115,8 @@ fn place(
     Ok((addresses, authority.to_owned(), template))
 }
 
-/// The loopback addresses of a host and port; `None`: they are none.
+/// Returns the loopback addresses of a host and port; `None` if the text is no host and port, or the host is not on
+/// loopback.
 fn addresses(authority: &str) -> Option<Vec<SocketAddr>> {
     if authority.contains(['@', '{', '}']) {
         return None;

@@ -89,8 +89,8 @@ fn origin(text: &str) -> Option<String> {
     PublicUrl::parse(text).map(|url| url.text)
 }
 
-/// Reads a domain to which the host of `public_url` belongs. An empty text means none. Browsers accept neither a name without
-/// a dot nor an address as the domain of a cookie.
+/// Reads a domain to which the host of `public_url` belongs. An empty text means none. Browsers accept neither a name
+/// without a dot nor an address as the domain of a cookie.
 fn domain(text: &str, public_url: &PublicUrl) -> Option<String> {
     if text.is_empty() {
         return Some(String::new());

@@ -22,7 +22,7 @@ pub enum SmtpTls {
 }
 
 impl SmtpTls {
-    /// The default port.
+    /// Returns the default port.
     const fn port(self) -> u16 {
         match self {
             Self::Required => 465,

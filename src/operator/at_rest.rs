@@ -1,4 +1,4 @@
-//! The store and its backups as files: checked, restored and exported by the command itself.
+//! The store and its backups as files, which the command itself checks, restores and exports.
 
 use std::fs;
 use std::io::Write;
@@ -20,10 +20,11 @@ use crate::store::key_files;
 use crate::store::sled::check as check_records;
 use crate::telemetry::audit::{self, AuditAction, AuditEvent};
 
-/// Looks at every record of a backup, or of the store: through the gateway that has it, or on a copy where none runs.
+/// Checks every record of a backup, or of the store: through the gateway that has the store open, or directly if none
+/// runs.
 ///
 /// # Errors
-/// [`AppError`] when neither is possible; what is wrong with the records is a [`Reply`].
+/// [`AppError`] if neither is possible; problems of the records are a [`Reply`].
 pub fn check(path: &Path, file: Option<&Path>) -> Result<Reply, AppError> {
     if let Some(file) = file {
         let (contents, findings) = backup::check(file)?;
@@ -47,10 +48,10 @@ pub fn check(path: &Path, file: Option<&Path>) -> Result<Reply, AppError> {
     checked?.map_err(|error| place::whose(error, dir))
 }
 
-/// Brings a backup back where no gateway runs.
+/// Restores a backup where no gateway runs.
 ///
 /// # Errors
-/// [`AppError`]; then the store is as it was, or refuses to start until this has been done again.
+/// [`AppError`]; the store is then unchanged, or refuses to start until the restore is repeated.
 pub fn restore(path: &Path, file: &Path, tell: fn(&str)) -> Result<Reply, AppError> {
     let config = records_at_rest(path)?;
     let dir = config.store.path.as_path();
@@ -113,11 +114,11 @@ fn told_restored(restored: &Restored) -> Value {
     })
 }
 
-/// Writes all records down as JSON lines, without secrets: those of a backup, or of the store as it is now. Into a new
-/// file of mode 0600, or onto `out`. Gives how many lines there are after the first.
+/// Writes all records as JSON lines, without secrets: those of a backup, or of the current store. Writes to a new file
+/// of mode 0600, or to `out`. Returns the number of lines after the first.
 ///
 /// # Errors
-/// [`AppError`]; then there is no file.
+/// [`AppError`]; no file is left then.
 pub fn export(
     path: &Path,
     file: Option<&Path>,
@@ -135,7 +136,7 @@ pub fn export(
         Some(to) => backup::export_to(&source, to),
     };
     if let Some(was_there) = is_passing {
-        // The next backup would take it away too, an hour later.
+        // The next backup would remove it too, but only an hour later.
         let _ = fs::remove_file(&source);
         if let Some(dir) = source.parent().filter(|_| !was_there) {
             let _ = fs::remove_dir(dir);
@@ -144,7 +145,7 @@ pub fn export(
     Ok(written?)
 }
 
-/// Has the store copied to a file that is read once; whether its directory was there already.
+/// Has the store copied to a temporary file; returns its path, and whether its directory existed before.
 fn copy(path: &Path) -> Result<(PathBuf, bool), AppError> {
     let config = records_at_rest(path)?;
     let place = |name: &str| backup::passing(&config.store.path, name);

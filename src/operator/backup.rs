@@ -1,7 +1,7 @@
-//! Backups made now and then, and commands about the store as a whole that the process which has it carries out.
+//! Periodic backups, and commands about the whole store, carried out by the process that has it open.
 //!
-//! Reading and writing whole stores blocks, so it runs on threads of its own; a backup that fails is told, and harms
-//! nobody.
+//! Reading and writing a whole store blocks, so it runs on separate threads. A failed backup is reported and has no
+//! other effect.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,12 +19,12 @@ use crate::store::key_files::KeyFinding;
 use crate::store::sled::Findings;
 use crate::telemetry::log::with_causes;
 
-/// The first backup of a store that has none is made this long after the start, or sooner if they come more often.
+/// Delay after the start until the first backup of a store that has none; less if the backup interval is shorter.
 const FIRST_AFTER: Duration = Duration::from_mins(1);
-/// How long after one that failed the next is tried.
+/// Delay after a failed backup until the next attempt.
 const RETRY_AFTER: Duration = Duration::from_mins(10);
 
-/// Makes a backup now and then until it is dropped.
+/// Makes periodic backups until the future is dropped.
 pub(crate) async fn keep_on(services: Services, every: Duration) {
     let Some(backups) = services.backups.clone() else {
         return;
@@ -64,7 +64,7 @@ pub(crate) async fn keep_on(services: Services, every: Duration) {
     }
 }
 
-/// Makes one, in its own place or in another, on a thread of its own.
+/// Makes one backup, in the default place or in another, on a separate thread.
 async fn make(
     backups: &Arc<Backups>,
     services: &Services,
@@ -80,14 +80,14 @@ async fn make(
     match &made {
         Ok(made) if is_own => services.metrics.backup_made(made.contents.as_of),
         Err(_) if is_own => services.metrics.backup_failed(),
-        // Elsewhere it is the operator's own affair.
+        // Metrics cover only the backups in the default place.
         Ok(_) | Err(_) => {}
     }
     made
 }
 
-/// The socket serves one command at a time, and one is made now and then: so there are two of these threads at most, or
-/// some more where a command was given up.
+/// Runs `act` on a new thread. There are at most two of these threads, since the socket serves one long command at a
+/// time and there is one periodic backup; a few more if a command timed out.
 async fn blocking<T: Send + 'static>(
     backups: &Arc<Backups>,
     act: impl FnOnce(&Backups) -> Result<T, BackupError> + Send + 'static,
@@ -96,7 +96,7 @@ async fn blocking<T: Send + 'static>(
     let (caller, answer) = oneshot::channel();
     let thread = thread::Builder::new().name("store-backup".to_owned());
     let started = thread.spawn(move || {
-        // A caller who went away wants no answer.
+        // A caller that has gone needs no answer.
         drop(caller.send(act(&backups)));
     });
     started.map_err(BackupError::Thread)?;
@@ -104,7 +104,7 @@ async fn blocking<T: Send + 'static>(
     ended.unwrap_or(Err(BackupError::Store(StoreError::Busy)))
 }
 
-/// Carries out what needs the process that has the store.
+/// Carries out a command that needs the process that has the store open.
 pub(crate) async fn execute(command: StoreCommand, services: &Services) -> Reply {
     let Some(backups) = &services.backups else {
         return Reply::Refused(
@@ -132,7 +132,7 @@ pub(crate) async fn execute(command: StoreCommand, services: &Services) -> Reply
     }
 }
 
-/// Looks at every record of the open store, and at the key files.
+/// Checks every record of the open store, and the key files.
 async fn check_here(backups: &Arc<Backups>, services: &Services) -> Result<Findings, BackupError> {
     let mut findings = blocking(backups, Backups::check).await?;
     if let Some(files) = &services.key_files {
@@ -142,7 +142,7 @@ async fn check_here(backups: &Arc<Backups>, services: &Services) -> Result<Findi
     Ok(findings)
 }
 
-/// Tells what is wrong with the key files.
+/// Adds the problems of the key files to the findings.
 pub(crate) fn add_key_files(findings: &mut Findings, looked: &[KeyFinding]) {
     for problem in looked.iter().filter_map(KeyFinding::problem) {
         findings.add(problem);

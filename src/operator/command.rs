@@ -1,4 +1,4 @@
-//! A command of the operator's, carried out by the gateway that has the store, or here where none runs.
+//! Operator commands, carried out by the gateway that has the store open, or by this process if none runs.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -23,17 +23,18 @@ use crate::snapshot::{Services, Snapshot};
 use crate::store::error::StoreError;
 use crate::telemetry::output::Output;
 
-/// How often a store is tried that another process has open and that no gateway answers for yet, or any more: 2 s each.
+/// Maximum number of attempts to open a store that another process has locked while no gateway answers (it is starting
+/// or ending); each attempt takes 2 s.
 const LOCKED_TRIES: usize = 3;
-/// How long an address of the gateway may take to accept.
+/// Maximum time for an address of the gateway to accept a connection.
 const ANSWER_WAIT: Duration = Duration::from_secs(1);
 
-/// Carries a command out.
+/// Carries out a command.
 ///
-/// `tell` is given a line about the store that was worked on, if the command changes one or there is none.
+/// `tell` receives a line about the store if the command changes it, or if there is no store.
 ///
 /// # Errors
-/// [`AppError`] when neither is possible; a command that was refused is a [`Reply`].
+/// [`AppError`] if the command could not be carried out; a refused command is a [`Reply`].
 pub fn command(path: &Path, command: Command, tell: fn(&str)) -> Result<Reply, AppError> {
     let (config, _) = load(path)?;
     let dir = config.store.path.clone();
@@ -47,17 +48,17 @@ pub fn command(path: &Path, command: Command, tell: fn(&str)) -> Result<Reply, A
     carried_out?.map_err(|error| place::whose(error, &dir))
 }
 
-/// Asks the gateway that has the store; `None`: none runs.
+/// Asks the gateway that has the store open; `None`: no gateway runs.
 pub(crate) fn ask(config: &Config, command: &Command) -> Result<Option<Reply>, AppError> {
     let path = socket::path_in(&config.store.path);
     let asked = socket::ask(&path, command);
     Ok(start(&mut Builder::new_current_thread())?.block_on(asked)?)
 }
 
-/// Tells the operator which store a command works on.
+/// Reports which store a command works on.
 struct StoreNotice {
     tell: fn(&str),
-    /// As whom it works, if not as the operator.
+    /// The user that the command runs as, if not the operator's own.
     other: Option<Owner>,
 }
 
@@ -107,7 +108,7 @@ async fn carry_out(
     if is_new {
         refuse_second_store(&config).await?;
     }
-    // No gateway runs, so this process tells what it does.
+    // No gateway runs, so this process writes the log and the audit trail.
     let output = OpenOutput::for_command(&config)?;
     let services = match open(&config, (records, &output.0), &socket, &mut command).await? {
         CommandOutcome::Here(services) => *services,
@@ -124,7 +125,7 @@ async fn carry_out(
     Box::pin(execute_here(config, command, services)).await
 }
 
-/// Refuses to begin a store where a gateway seems to run on another one.
+/// Refuses to create a store if a gateway seems to run on another one.
 async fn refuse_second_store(config: &Config) -> Result<(), PlaceError> {
     let first = config.listen.addresses.first().copied();
     for address in [Some(config.listen.admin_address), first]
@@ -141,7 +142,7 @@ async fn refuse_second_store(config: &Config) -> Result<(), PlaceError> {
     Ok(())
 }
 
-/// Whether something accepts connections on an address of this machine.
+/// Whether an address of this machine accepts connections.
 async fn answers(address: SocketAddr) -> bool {
     let mut target = address;
     match target {
@@ -155,12 +156,12 @@ async fn answers(address: SocketAddr) -> bool {
         } else {
             TcpSocket::new_v6()?
         };
-        // The system refuses this for an address of another machine.
+        // The system refuses this if the address belongs to another machine.
         let mut own = target;
         own.set_port(0);
         socket.bind(own)?;
         let stream = socket.connect(target).await?;
-        // The port drawn for this end can be the very one: then it has met itself.
+        // The local port can be the target port itself: the socket has then connected to itself.
         Ok::<bool, io::Error>(stream.local_addr()? != stream.peer_addr()?)
     };
     matches!(timeout(ANSWER_WAIT, connect).await, Ok(Ok(true)))
@@ -168,11 +169,11 @@ async fn answers(address: SocketAddr) -> bool {
 
 enum CommandOutcome {
     Here(Box<Services>),
-    /// One has come up meanwhile.
+    /// A gateway has started in the meantime.
     ByGateway(Reply),
 }
 
-/// Opens the store. A gateway that starts or ends holds it without answering yet, or any more.
+/// Opens the store. A gateway that is starting or ending has it locked, but does not answer on the socket.
 async fn open(
     config: &Config,
     (records, output): (StoreAccess, &Arc<Output>),
@@ -210,7 +211,7 @@ async fn execute_here(
     let (post, outbox) = (Arc::clone(&services.post), services.outbox());
     let snapshot = Snapshot::build(Arc::new(config), services).map_err(AppError::Obstacles)?;
     let issuers = Arc::clone(&snapshot.services.issuers);
-    // A decision may need their keys; nothing else asks for them.
+    // A decision may need the issuers' keys; no other command does.
     if matches!(command, Command::Explain(_)) {
         issuers.adopt();
     }
@@ -220,7 +221,7 @@ async fn execute_here(
         post.end().await;
         reply
     };
-    // A mail that does not leave now waits for the gateway.
+    // A mail that is not sent now is left in the outbox for the gateway.
     let mut ended = pin!(async { tokio::join!(carried_out, delivery).0 });
     let reply = tokio::select! {
         reply = &mut ended => reply,

@@ -1,8 +1,9 @@
-//! Commands of the operator and their replies, as the command line reads them and as they travel to the running gateway.
+//! The commands of the operator and their replies, in the form that the command line parses and that is sent to the
+//! running gateway.
 //!
-//! The process that has the store carries a command out: the gateway behind `admin.sock`, or the command itself where no
-//! gateway runs. A field that only the command line fills in does not travel, and `cli` fills in the fields that the command
-//! line does not have, such as a password.
+//! The process that has the store open carries out a command: the gateway behind `admin.sock`, or the command itself if
+//! no gateway runs. A field that only the command line sets is not sent. `cli` sets the fields that have no
+//! command-line argument, such as a password.
 
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
@@ -16,7 +17,7 @@ use crate::auth::trace::TraceStep;
 use crate::model::key_file::KeyFile;
 use crate::model::secret::Secret;
 
-/// A command. Travels as one line of JSON over `admin.sock`.
+/// A command, sent as one line of JSON over `admin.sock`.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Command {
@@ -42,26 +43,26 @@ pub enum Command {
     Reload,
 }
 
-/// What a command does to the records.
+/// The effect of a command on the records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Touch {
-    /// Decides about a credential or a request; works without a store too, and then knows no accounts.
+    /// Decides about a credential or a request; works without a store too, but then without accounts.
     Decides,
-    /// Reads: makes and changes nothing.
+    /// Reads records; creates and changes nothing.
     Reads,
-    /// Changes what is there.
+    /// Changes an existing store.
     Writes,
-    /// Changes what is there, and begins a store where there is none.
+    /// Changes a store, and creates it if it is missing.
     Begins,
 }
 
 impl Command {
-    /// What it does to the records.
+    /// Returns the effect of the command on the records.
     #[must_use]
     pub const fn touch(&self) -> Touch {
         use {AccountCommand as Account, ApikeyCommand as Apikey, MemberCommand as Member};
         match self {
-            // A reload touches no record, and only the running gateway does it.
+            // A reload affects no records, and only the running gateway carries it out.
             Self::Explain(_) | Self::TokenVerify { .. } | Self::Reload => Touch::Decides,
             Self::Account(Account::List | Account::Show { .. })
             | Self::Apikey(Apikey::List { .. })
@@ -316,10 +317,10 @@ fn key_file(name: &str) -> Result<KeyFile, String> {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Export {
-    /// A file that this process has open: it does not travel.
+    /// A file that this process has open; it is not sent.
     #[serde(skip)]
     Open(File),
-    /// A copy in the store's directory, made by the process of this number. The process that imports it removes its name.
+    /// A copy in the store's directory, made by the process with this id. The importing process unlinks it.
     Copied(u32),
 }
 
@@ -331,7 +332,7 @@ pub struct Explain {
     pub method: String,
     /// A URL, or a path alone.
     pub url: String,
-    /// Its caller.
+    /// The caller of the request.
     pub caller: ExplainedCaller,
     /// The client's address, after trusted proxies.
     #[serde(default = "loopback")]
@@ -356,7 +357,8 @@ pub enum ExplainedCaller {
     Account(String),
 }
 
-/// Sends the text of a secret: it goes to a process of the same user, over a socket that no other user may open.
+/// Serializes the text of a secret. It is sent to a process of the same user, over a socket that no other user can
+/// open.
 fn exposed<'a, S: Serializer>(
     secret: impl Into<Option<&'a Secret>>,
     serializer: S,
@@ -364,42 +366,42 @@ fn exposed<'a, S: Serializer>(
     secret.into().map(Secret::expose).serialize(serializer)
 }
 
-/// How a command ended. Travels as one line of JSON.
+/// The outcome of a command, sent as one line of JSON.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
-    /// Done; what to show.
+    /// The command was carried out; the value is to be shown.
     Done(Value),
-    /// Explained.
+    /// The decision, explained.
     Explained(Explained),
-    /// Not done: what is wrong and what would be right.
+    /// The command was refused: the reason and the remedy.
     Refused(String),
-    /// Could not be done: the store or the hashing pool is in trouble.
+    /// The command failed: the store or the hashing pool is unavailable.
     Failed(String),
 }
 
-/// A decision, explained.
+/// An explained decision.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Explained {
-    /// How it ended.
+    /// The verdict.
     pub verdict: ExplainVerdict,
-    /// Each check, in order.
+    /// The checks, in order.
     pub steps: Vec<TraceStep>,
-    /// Identity headers that the upstream would get.
+    /// Identity headers that the upstream would receive.
     pub headers: Vec<(String, String)>,
-    /// The upstream it would reach.
+    /// The upstream that the request would reach.
     pub upstream: Option<String>,
 }
 
-/// The first line of the answer.
+/// The verdict on a request, the first line of the answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExplainVerdict {
-    /// It would pass.
+    /// The request would pass.
     Allow,
-    /// It would be refused with this code.
+    /// The request would be refused with this code.
     Deny(String),
-    /// It could not be decided, with this code.
+    /// The request could not be decided, with this code.
     Fail(String),
 }
 
@@ -407,7 +409,7 @@ pub enum ExplainVerdict {
 mod tests {
     use super::*;
 
-    /// The secrets of a command, and all other texts in it.
+    /// Collects the secrets of a command, and all its other texts.
     fn texts<'a>(value: &'a Value, is_secret: bool, secrets: &mut Vec<&'a str>, rest: &mut String) {
         match value {
             Value::String(text) if is_secret => secrets.push(text),
@@ -435,7 +437,7 @@ mod tests {
         }
     }
 
-    /// What is understood is sent on as it came and shows none of its secrets; so is an answer, on its way back.
+    /// A parsed command or reply is serialized again unchanged, and a command's `Debug` shows none of its secrets.
     #[test]
     fn fuzz_admin() {
         doorward_fuzz::check("admin", |bytes| {
@@ -456,7 +458,7 @@ mod tests {
                 }
             }
             if let Ok(reply) = serde_json::from_str::<Reply>(line) {
-                // Of a number with a fraction the last digits are not kept; no command answers with one.
+                // The last digits of a fraction are not preserved; no command answers with one.
                 if matches!(&reply, Reply::Done(value) if has_fraction(value)) {
                     return;
                 }

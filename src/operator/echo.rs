@@ -1,4 +1,4 @@
-//! The echo as a command of its own.
+//! The echo service as a separate command.
 
 use std::net::SocketAddr;
 
@@ -10,10 +10,10 @@ use crate::edge::listen::bind_one;
 use crate::operator::AppError;
 use crate::process::start;
 
-/// Runs the service on its own until SIGINT; tells `bound` the address once it listens.
+/// Runs the echo service until SIGINT; passes its address to `bound` once it listens.
 ///
 /// # Errors
-/// [`AppError`] if the address is taken or not ours.
+/// [`AppError`] if the address is in use or does not belong to this machine.
 pub fn run(address: SocketAddr, bound: impl FnOnce(SocketAddr)) -> Result<(), AppError> {
     start(&mut Builder::new_current_thread())?.block_on(async {
         let listener = bind_one(address)?;

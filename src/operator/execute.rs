@@ -1,4 +1,4 @@
-//! Commands carried out: the use cases of `account`, asked by the operator.
+//! The commands carried out: the use cases of `account`, called for the operator.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -29,10 +29,10 @@ use crate::operator::{backup, import, key_files};
 use crate::snapshot::Snapshot;
 use crate::store::AccountChange;
 
-/// From where the operator at the machine asks.
+/// The client address of an operator at this machine.
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// Carries a command out.
+/// Carries out a command.
 pub(crate) async fn execute(command: Command, snapshot: &Snapshot) -> Reply {
     let ended = match command {
         Command::Explain(question) => {
@@ -225,7 +225,7 @@ async fn list_keys(accounts: &Accounts, owner: &Account) -> Result<Value, Comman
     Ok(Value::Array(shown_all(page, shown).await?))
 }
 
-/// Confirms one suspended key, or all that an account has.
+/// Confirms one suspended key, or all suspended keys of an account.
 async fn confirm(
     accounts: &Accounts,
     account: &str,
@@ -251,7 +251,7 @@ async fn confirm(
     }
 }
 
-/// Resource roles as the command line writes them: `list/42/member`; none: no limits.
+/// Parses resource roles in the form of the command line, `list/42/member`; an empty list means no limits.
 fn wanted_roles(texts: &[String]) -> Result<Option<Vec<WantedRole>>, CommandStop> {
     let wrong = || {
         CommandStop::Refused("--resource: a resource, an id and a level, list/42/member".to_owned())
@@ -322,7 +322,7 @@ fn declared(accounts: &Accounts, kind: &str, id: &str) -> Result<Resource, Comma
         .ok_or_else(|| CommandStop::Refused(wrong.to_owned()))
 }
 
-/// Whose a bearer token is, if a request with it would be recognised.
+/// Verifies a bearer token as the gateway would in a request, and returns its identity.
 async fn verify(token: &Secret, snapshot: &Snapshot) -> Result<Value, CommandStop> {
     let (name, text) = as_field(token.expose(), snapshot);
     let value = http::HeaderValue::from_str(&text);

@@ -16,7 +16,7 @@ use crate::route::head::{check_method, host_of};
 use crate::route::normalize::canonical;
 use crate::snapshot::Snapshot;
 
-/// Decides as the proxy would, by the same code.
+/// Decides with the same code as the proxy.
 ///
 /// # Errors
 /// A sentence that says what is wrong with the question.
@@ -73,7 +73,7 @@ pub async fn explain(question: &Explain, snapshot: &Snapshot) -> Result<Explaine
     )
 }
 
-/// Puts a credential where a request would carry it; an account has none and is named instead.
+/// Adds a credential where a request would carry it. An account has none; its uid is returned instead.
 async fn credential(
     caller: &ExplainedCaller,
     snapshot: &Snapshot,
@@ -107,7 +107,7 @@ async fn credential(
     Ok(None)
 }
 
-/// The field that carries a token, `Authorization` or that of its issuer, and what it holds then.
+/// Returns the field that would carry a token, `Authorization` or that of its issuer, and the value of that field.
 pub(crate) fn as_field(token: &str, snapshot: &Snapshot) -> (HeaderName, String) {
     let parsed = UnverifiedToken::parse(token).ok();
     let issuer = parsed.as_ref().and_then(UnverifiedToken::issuer);
@@ -142,7 +142,7 @@ fn refused(steps: TraceSteps, code: &str) -> Explained {
     ended(ExplainVerdict::Deny(code.to_owned()), steps)
 }
 
-/// What reaches no upstream.
+/// Returns an explanation that ends without an upstream.
 fn ended(verdict: ExplainVerdict, steps: TraceSteps) -> Explained {
     Explained {
         verdict,
@@ -152,7 +152,7 @@ fn ended(verdict: ExplainVerdict, steps: TraceSteps) -> Explained {
     }
 }
 
-/// Host (lower case, without port) and target in origin form of a URL or a path.
+/// Splits a URL or a path into host (lower case, without port) and target in origin form.
 fn split(text: &str, own_authority: &str) -> Result<(String, String), String> {
     let wrong = || "URL must be http://host/path or a path that begins with /".to_owned();
     let (authority, target) = if text.starts_with('/') {
@@ -169,7 +169,7 @@ fn split(text: &str, own_authority: &str) -> Result<(String, String), String> {
     };
     let host = host_of(authority.as_bytes()).ok_or_else(wrong)?;
     let host = host.to_ascii_lowercase();
-    // The fragment never leaves a client, and here it would only hide a mistake.
+    // Callers never send a fragment, so one in the question is a mistake.
     if target.contains('#') {
         Err(wrong())
     } else {

@@ -1,4 +1,4 @@
-//! An import as an operator asks for it: how the export reaches the process that has the store, and what a crash leaves.
+//! Imports by the operator: passing the export to the process that has the store open, and recovery after a crash.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -20,9 +20,9 @@ use crate::store::error::StoreError;
 use crate::store::sled::make_private;
 use crate::telemetry::log::with_causes;
 
-/// Where the lines of an export are kept while they are imported, in the store's directory.
+/// Directory below the store's that holds the lines of an export while they are imported.
 const DIRECTORY: &str = "import";
-/// What the name of a copy begins with that is made for the gateway.
+/// Prefix of the names of copies made for the gateway.
 const COPY: &str = "copy-";
 
 fn directory(config: &Config) -> PathBuf {
@@ -46,11 +46,12 @@ fn open(export: Option<Export>, dir: &Path) -> io::Result<File> {
     }
 }
 
-/// Puts the export of a command where the gateway finds it, if one runs. The gateway could be another user than the
-/// operator, and must not open what it is told a name of; so the store's directory is where both have access.
+/// Copies the export of a command to where the gateway finds it, if a gateway runs. The gateway may run as another user
+/// than the operator, and must not open a file by a name that it receives, so the copy goes to the store's directory,
+/// to which both have access.
 ///
 /// # Errors
-/// [`AppError`] if it cannot be copied.
+/// [`AppError`] if the export cannot be copied.
 pub(crate) fn hand_over(
     config: &Config,
     socket: &Path,
@@ -88,12 +89,13 @@ pub(crate) fn hand_over(
     Ok(())
 }
 
-/// Takes away the copy that this process has made, where the gateway did not.
+/// Removes the copy that this process made, if the gateway did not.
 pub(crate) fn clear(store: &Path) {
     let _ = fs::remove_file(copy(&store.join(DIRECTORY), std::process::id()));
 }
 
-/// Carries an import out. It goes on if the caller goes away: half of it would stay until the next start.
+/// Carries out an import. It continues if the caller disconnects, since a partial import would remain until the next
+/// start.
 pub(crate) async fn execute(
     export: Option<Export>,
     skip_refused: bool,
@@ -141,17 +143,17 @@ fn told(report: &ImportReport, skip_refused: bool) -> Result<Value, CommandStop>
     }))
 }
 
-/// Goes on with an import that a crash has cut short, before anybody sees half of it: writes the rest if it counts, else
-/// takes back what was staged. `stepped` is called after each step.
+/// Finishes an import that a crash interrupted, before it is visible to callers: writes the rest if the import was
+/// committed, else removes what was staged. `stepped` is called after each step.
 ///
 /// # Errors
-/// [`StoreError`]
+/// [`StoreError`] if the store cannot be read or written.
 pub(crate) async fn finish(
     services: &Services,
     config: &Config,
     stepped: impl FnMut(),
 ) -> Result<(), StoreError> {
-    // Copies of exports whose importers are gone.
+    // Removes copies of exports whose commands have ended.
     let dir = directory(config);
     let own = copy(&dir, std::process::id());
     for file in fs::read_dir(&dir).into_iter().flatten().flatten() {

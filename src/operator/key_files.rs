@@ -1,7 +1,7 @@
-//! The key files as an operator sees them: listed, rotated, made anew.
+//! The key files for the operator: listing, rotation, renewal.
 //!
-//! A start is refused where a key file is lost, so listing and making one anew work on the store itself, past what a start
-//! looks at.
+//! The gateway refuses to start if a key file is lost, so listing and renewal open the store directly, without the
+//! checks of a start.
 
 use std::sync::Arc;
 
@@ -25,10 +25,10 @@ use crate::telemetry::audit::{self, AuditAction, AuditEvent};
 use crate::telemetry::log::with_causes;
 use crate::telemetry::output::Output;
 
-/// A ring, and the keys in it.
+/// A key ring and its keys.
 type ListedKeys = (Signed, Vec<KeyInfo>);
 
-/// Carries a command out in the process that uses the keys.
+/// Carries out a command in the process that uses the keys.
 pub(crate) async fn execute(command: &KeysCommand, snapshot: &Snapshot) -> Reply {
     let services = &snapshot.services;
     let ended = match command {
@@ -57,7 +57,7 @@ async fn list(services: &Services) -> Result<Value, String> {
     Ok(rows(findings, &rings))
 }
 
-/// Lets the next key of each ring sign.
+/// Rotates each ring, so that its next key signs.
 async fn rotate(services: &Services) -> Result<(), String> {
     let event = |outcome| AuditEvent::by_process("cli", AuditAction::RotateKeys, outcome);
     audit::begin(&services.output, &event(audit::BEGUN))
@@ -80,7 +80,8 @@ async fn rotate_ring(ring: &SigningKeys, services: &Services) -> Result<(), KeyF
     }
 }
 
-/// One row for each key file, with the keys of a ring in it. Without findings all keys are in memory.
+/// Returns one row for each key file, with the keys of its ring, if it has one. Without findings all keys are in
+/// memory.
 fn rows(findings: Option<Vec<KeyFinding>>, rings: &[ListedKeys]) -> Value {
     let findings = findings.unwrap_or_default();
     let of = |file: KeyFile| {
@@ -119,10 +120,11 @@ fn shown(signed: Signed, key: &KeyInfo) -> Value {
     })
 }
 
-/// Carries a command out where no gateway runs; `None`: it is one that needs what a start looks at.
+/// Carries out a command if no gateway runs; `None`: the command needs the checks of a start, or is not about key
+/// files.
 ///
 /// # Errors
-/// [`AppError`] if there is no store, or it cannot be used.
+/// [`AppError`] if the store is missing or cannot be used.
 pub(crate) async fn here(config: &Config, command: &Command) -> Result<Option<Reply>, AppError> {
     let Command::Keys(keys) = command else {
         return Ok(None);
@@ -156,12 +158,12 @@ fn failed(error: impl Into<KeyFilesError>) -> AppError {
     OpenError::from(error.into()).into()
 }
 
-/// The rings in their files, as far as they can be read.
+/// Returns the rings of the key files that can be read.
 fn rings_at_rest(files: &KeyFiles, findings: &[KeyFinding]) -> Vec<ListedKeys> {
     let kinds = [Signed::AccessToken, Signed::Assertion].into_iter();
     let kinds = kinds.filter(|signed| {
         let finding = findings.iter().find(|it| it.file == signed.file());
-        // Nothing is made here.
+        // Missing files are skipped, since listing creates nothing.
         finding.is_some_and(|it| !matches!(it.state, KeyFileState::Missing | KeyFileState::NotMade))
     });
     let read = |signed| {
@@ -171,7 +173,7 @@ fn rings_at_rest(files: &KeyFiles, findings: &[KeyFinding]) -> Vec<ListedKeys> {
     kinds.filter_map(read).collect()
 }
 
-/// Why a key file is not made anew; `None`: nothing stands in the way.
+/// Returns the reason why a key file is not renewed; `None`: it may be.
 fn refusal(finding: &KeyFinding, yes: bool, force: bool) -> Option<String> {
     let (name, voids) = (finding.file.name(), finding.file.voids());
     let forced = format!("`--force --yes` makes another one all the same, which voids {voids}");
@@ -198,7 +200,7 @@ fn refusal(finding: &KeyFinding, yes: bool, force: bool) -> Option<String> {
     Some(why)
 }
 
-/// Makes a key file anew.
+/// Replaces a key file by a new one.
 async fn renew(
     config: &Config,
     files: &KeyFiles,

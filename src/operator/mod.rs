@@ -1,4 +1,5 @@
-//! Floor 8: what an operator asks, and how it is carried out: by the gateway that has the store, or here where none runs.
+//! Floor 8: the operator's commands, carried out by the gateway that has the store open, or by the command itself if
+//! none runs.
 
 pub mod at_rest;
 pub mod backup;
@@ -25,42 +26,42 @@ use crate::snapshot::services::OpenError;
 use crate::store::backup::BackupError;
 use crate::telemetry::output::Unrecorded;
 
-/// Why the gateway does not run, or a command was not carried out.
+/// The reason why the gateway does not run, or a command was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    /// The configuration, the log, or what the system did not give.
+    /// The configuration or the log cannot be used, or a call to the system failed.
     #[error(transparent)]
     Process(#[from] ProcessError),
-    /// The configuration reads well but cannot be made ready.
+    /// The configuration is valid but no snapshot can be built from it.
     #[error("the configuration cannot be made ready:\n{}", lines(.0))]
     Obstacles(Vec<SnapshotProblem>),
     /// A service could not be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The socket of the command line.
+    /// The socket of the command line failed.
     #[error(transparent)]
     Socket(#[from] SocketError),
-    /// An address could not be taken.
+    /// A listener could not be bound.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// The store's directory.
+    /// The store's directory cannot or should not be used.
     #[error(transparent)]
     Place(#[from] PlaceError),
-    /// Records in memory are nobody's but the running gateway's.
+    /// The records are in memory, so only a running gateway has them.
     #[error(
         "no gateway is running, and its records would be in memory: there is nothing to work on"
     )]
     NoRecords,
-    /// The audit trail is required, and cannot be written.
+    /// The audit trail is required but cannot be written.
     #[error(transparent)]
     Unrecorded(#[from] Unrecorded),
-    /// A backup could not be made, read or brought back.
+    /// A backup could not be made, read or restored.
     #[error(transparent)]
     Backup(#[from] BackupError),
-    /// The gateway that has the store did not do what was asked.
+    /// The gateway that has the store open refused the command.
     #[error("{0}")]
     Refused(String),
-    /// Not everything was over when the time for it was.
+    /// The drain ended while connections still had requests in flight.
     #[error(
         "requests on {0} connections were still running when the drain ended and were cut off: limits.drain_timeout_ms is \
          how long they may take"

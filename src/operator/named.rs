@@ -1,12 +1,12 @@
-//! The account that a command of the operator's names.
+//! Look-up of the account that an operator's command names.
 
 use crate::account::Accounts;
 use crate::model::account::{Account, AccountStatus};
 use crate::model::id::AccountId;
 use crate::operator::refusal::CommandStop;
 
-/// One account by uid, record id, name or address. A pending account reserves neither name nor address, so it is found
-/// by them only where no other account has them, and only if it is the only one.
+/// Finds an account by uid, record id, name or address. A pending account reserves neither name nor address, so it is
+/// found by them only if no other account has them and it is the only such pending account.
 pub(crate) async fn find(accounts: &Accounts, text: &str) -> Result<Account, CommandStop> {
     if let Some(account) = accounts.find(text).await? {
         return Ok(account);
@@ -33,7 +33,7 @@ pub(crate) async fn find(accounts: &Accounts, text: &str) -> Result<Account, Com
     found.ok_or_else(|| CommandStop::Refused(missing.to_owned()))
 }
 
-/// As [`find`], for what only an active account can have.
+/// Finds an account as [`find`] does, and refuses it if it is not active.
 pub(crate) async fn find_active(accounts: &Accounts, text: &str) -> Result<Account, CommandStop> {
     let account = find(accounts, text).await?;
     let name = account.username.as_str();

@@ -1,4 +1,4 @@
-//! The store's directory as a process finds it: whether there is a store, whose it is, and as whom to work on it.
+//! The store's directory: whether it holds a store, which user owns it, and as which user to work on it.
 
 use std::error::Error;
 use std::fmt;
@@ -18,13 +18,13 @@ use crate::operator::control::Touch;
 use crate::snapshot::services::StoreAccess;
 use crate::store::sled::stranger_in;
 
-/// How deep files of other owners are looked for: `keys/signing.json`, `db/blobs/1`.
+/// Maximum depth of the search for files of other owners: `keys/signing.json`, `db/blobs/1`.
 const DEPTH_MAX: usize = 3;
 
 /// A store that a process cannot or should not work on.
 #[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
-    /// The same relative path has led elsewhere, and a store was left there.
+    /// The same relative path has led to another directory, which still holds a store.
     #[error(
         "there is no store in {here}, where the configuration leads, but one in {there}: move it, write its whole path as \
          store.path, or, if it is a service's, set STATE_DIRECTORY as systemd does for it"
@@ -35,18 +35,18 @@ pub enum PlaceError {
         /// Where a store is.
         there: PathBuf,
     },
-    /// There is none, and what was asked does not begin one.
+    /// There is no store, and the command does not create one.
     #[error(
         "there is no store in {0}: `doorward serve` begins one, and so do `account add` and `account import`"
     )]
     Missing(PathBuf),
-    /// There is none, and the configuration says that none is made.
+    /// There is no store, and the configuration forbids creating one.
     #[error(
         "there is no store in {0}, and store.create is \"never\": mount the volume that holds it, or bring a backup back with \
          `doorward store restore FILE`. To begin an empty one there, start once with DOORWARD__STORE__CREATE=if_missing"
     )]
     NotCreated(PathBuf),
-    /// What is there is no store, and no place to begin one.
+    /// The directory holds other files and no store.
     #[error(
         "{path} holds other files, {found:?} among them, and no store: nothing is begun or changed there. Set store.path to a \
          directory of the store's own, which is empty or not there yet"
@@ -57,7 +57,7 @@ pub enum PlaceError {
         /// The name of something in it.
         found: String,
     },
-    /// Root would work where a link leads.
+    /// The path contains a symbolic link that root does not follow.
     #[error(
         "{path} is a symbolic link of {owner}, and root follows none to a store: write the path that it leads to as \
          store.path, or run this as the store's owner with sudo -u"
@@ -65,10 +65,10 @@ pub enum PlaceError {
     Link {
         /// The link.
         path: PathBuf,
-        /// Whose it is.
+        /// The owner of the link.
         owner: Owner,
     },
-    /// A gateway seems to run whose store is another one than that which would be begun.
+    /// A gateway seems to run on another store than the one that would be created.
     #[error(
         "something answers on {address}, where this configuration's gateway listens, but there is no store in {here}: its \
          store is elsewhere, and no second one is begun. If that is the service, set STATE_DIRECTORY as the service has it, \
@@ -78,49 +78,49 @@ pub enum PlaceError {
     Answered {
         /// Where the configuration leads.
         here: PathBuf,
-        /// What was connected to.
+        /// The address that accepted a connection.
         address: SocketAddr,
     },
-    /// It is another user's.
+    /// The directory belongs to another user.
     #[error("{path} belongs to {owner}: run this as that user, sudo -u {} doorward …", owner.for_sudo())]
     Owner {
-        /// The store's directory, or the one above it that cannot be entered.
+        /// The store's directory, or a directory above it that cannot be entered.
         path: PathBuf,
-        /// Whose it is.
+        /// Its owner.
         owner: Owner,
     },
-    /// Something in it is another user's than the rest.
+    /// A file in the directory belongs to another user than the directory.
     #[error("{path} belongs to {found}: chown -R {}:{} {dir} mends it", owner.uid, owner.gid)]
     Stray {
         /// The file.
         path: PathBuf,
-        /// Whose it is.
+        /// Its owner.
         found: Owner,
         /// The store's directory.
         dir: PathBuf,
-        /// Whose that is.
+        /// The owner of the directory.
         owner: Owner,
-        /// What could not be done.
+        /// The error that led to this.
         #[source]
         source: Box<AppError>,
     },
-    /// The system does not let root work as the owner.
+    /// The system does not let root become the owner.
     #[error("cannot work as {owner}, whose {path} is, and root's files would lock that user out")]
     Become {
         /// The store's directory.
         path: PathBuf,
-        /// Whose it is.
+        /// Its owner.
         owner: Owner,
-        /// The system's words.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// The directory cannot be looked at.
+    /// The metadata of a path cannot be read.
     #[error("cannot look at {path}")]
     Look {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// The system's words.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -131,7 +131,7 @@ pub enum PlaceError {
 pub struct Owner {
     uid: u32,
     gid: u32,
-    /// As `/etc/passwd` has it.
+    /// The name in `/etc/passwd`.
     name: Option<String>,
 }
 
@@ -150,7 +150,7 @@ impl Owner {
         self.uid == geteuid().as_raw()
     }
 
-    /// As `sudo -u` takes it.
+    /// Returns the user in the form that `sudo -u` accepts.
     fn for_sudo(&self) -> String {
         let number = || format!("'#{}'", self.uid);
         self.name.clone().unwrap_or_else(number)
@@ -176,14 +176,14 @@ fn name_in(users: &str, uid: u32) -> Option<String> {
     })
 }
 
-/// Refuses a directory that holds other files and no store, and a store that was left where the same configuration has led
-/// before.
+/// Refuses a directory that holds other files and no store, and a store left behind in a directory to which the same
+/// configuration has led before.
 ///
 /// # Errors
 /// [`PlaceError::Strangers`], [`PlaceError::Elsewhere`]
 pub(crate) fn check(store: &StoreSettings) -> Result<(), PlaceError> {
     refuse_strangers(store)?;
-    // A directory that cannot be looked into is somebody's: whose, is told where it is opened.
+    // A directory that cannot be read is reported, with its owner, when it is opened.
     let has_store = |dir: &Path| holds_store(dir).unwrap_or(true);
     if store.engine != StoreEngine::Sled || has_store(&store.path) {
         return Ok(());
@@ -198,7 +198,7 @@ pub(crate) fn check(store: &StoreSettings) -> Result<(), PlaceError> {
     }
 }
 
-/// Refuses to begin a store where the configuration says that none is made; looks at nothing else.
+/// Refuses to create a store if the configuration forbids it; checks nothing else.
 ///
 /// # Errors
 /// [`PlaceError::NotCreated`]
@@ -209,23 +209,23 @@ pub(crate) fn may_begin(store: &StoreSettings) -> Result<(), PlaceError> {
     Ok(())
 }
 
-/// Whether a store would be begun: there is none yet where there should be one on disk.
+/// Whether a start would create a store: the engine keeps it on disk, and there is none yet.
 pub(crate) fn is_bare(store: &StoreSettings) -> bool {
-    // A directory that cannot be looked into is somebody's: whose, is told where it is opened.
+    // A directory that cannot be read is reported, with its owner, when it is opened.
     store.engine == StoreEngine::Sled && !holds_store(&store.path).unwrap_or(true)
 }
 
-/// A path as it reads wherever one stands.
+/// Returns the absolute form of a path.
 pub(crate) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 fn refuse_strangers(store: &StoreSettings) -> Result<(), PlaceError> {
-    // Whose a directory is that cannot be looked into, is told where it is opened.
+    // A directory that cannot be read is reported, with its owner, when it is opened.
     let Ok(Some(found)) = stranger_in(&store.path) else {
         return Ok(());
     };
-    // With records in memory only the socket is made there, and a directory that is private stays as it is.
+    // With records in memory only the socket is created there, and a directory that is already private is not changed.
     let is_private =
         || fs::metadata(&store.path).is_ok_and(|metadata| metadata.mode() % 0o100 == 0);
     if store.engine == StoreEngine::Memory && is_private() {
@@ -237,13 +237,13 @@ fn refuse_strangers(store: &StoreSettings) -> Result<(), PlaceError> {
     })
 }
 
-/// Which records a command works on where no gateway runs.
+/// Decides how a command accesses the store if no gateway runs.
 ///
 /// # Errors
-/// [`AppError`] where there are none and the command needs some.
+/// [`AppError`] if there is no store and the command needs one.
 pub(crate) fn records(config: &Config, touch: Touch) -> Result<StoreAccess, AppError> {
     if config.store.engine == StoreEngine::Memory {
-        // Anything written would be gone at once.
+        // Written records would be lost at once.
         return match touch {
             Touch::Decides => Ok(StoreAccess::None),
             Touch::Reads | Touch::Writes | Touch::Begins => Err(AppError::NoRecords),
@@ -263,7 +263,7 @@ pub(crate) fn records(config: &Config, touch: Touch) -> Result<StoreAccess, AppE
     }
 }
 
-/// Whether a directory holds a store, whole or not.
+/// Whether a directory holds a store, complete or not.
 pub(crate) fn holds_store(dir: &Path) -> Result<bool, PlaceError> {
     for name in ["db", "census"] {
         match dir.join(name).try_exists() {
@@ -280,14 +280,14 @@ pub(crate) fn holds_store(dir: &Path) -> Result<bool, PlaceError> {
     Ok(false)
 }
 
-/// Runs what works on the store as the user who owns its directory, or the nearest directory above that is there: root's
-/// files in it would lock that user out. Everybody else is refused.
+/// Runs `work` as the user who owns the directory, or the nearest existing directory above it: files that root creates
+/// there would lock that user out. Users other than the owner and root are refused.
 ///
-/// Root's work runs on a thread that has become the owner, together with the threads that it starts. A link that another user
-/// can have made is none that root follows.
+/// For root, `work` runs on a thread that has become the owner; threads that it starts inherit this. Root does not
+/// follow a symbolic link that another user may have created.
 ///
 /// # Errors
-/// [`PlaceError`]
+/// [`PlaceError`] if this process cannot work as the owner.
 pub(crate) fn as_owner<T: Send>(
     dir: &Path,
     work: impl FnOnce() -> T + Send,
@@ -302,7 +302,7 @@ pub(crate) fn as_owner<T: Send>(
         return Ok(work());
     }
     if !geteuid().is_root() {
-        // Whether this user may make a directory below one of another's is for the system to say.
+        // The system decides whether this user may create a directory in one that belongs to another.
         return if is_there || is_closed {
             Err(PlaceError::Owner {
                 path: nearest,
@@ -328,9 +328,9 @@ pub(crate) fn as_owner<T: Send>(
     })
 }
 
-/// Refuses a path whose last piece is a symbolic link, or that has one on the way which is not root's.
+/// Refuses a path whose last component is a symbolic link, or that leads through one that root does not own.
 fn refuse_links(dir: &Path) -> Result<(), PlaceError> {
-    // A slash or a dot at the end would have the link followed.
+    // With a slash or a dot at the end the link would be followed.
     let dir: PathBuf = dir.components().collect();
     for at in dir.ancestors() {
         let Ok(metadata) = fs::symlink_metadata(at) else {
@@ -346,14 +346,14 @@ fn refuse_links(dir: &Path) -> Result<(), PlaceError> {
     Ok(())
 }
 
-/// As whom a command works where that is not its own user.
+/// Returns the user that a command runs as, if it is not this process's own.
 pub(crate) fn other_owner(dir: &Path) -> Option<Owner> {
     let (_, metadata, _) = nearest(dir).ok()?;
     let owner = Owner::of(&metadata);
     (!owner.is_me()).then_some(owner)
 }
 
-/// The kernel keeps users by thread, and a thread that is started has its starter's.
+/// Changes the user of the current thread. The kernel keeps users per thread, and a new thread inherits its creator's.
 fn become_owner(owner: &Owner) -> io::Result<()> {
     let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
     set_thread_groups(&[])?;
@@ -362,11 +362,11 @@ fn become_owner(owner: &Owner) -> io::Result<()> {
     Ok(())
 }
 
-/// The directory, or the nearest above that can be seen; whether something on the way may not be entered.
+/// Returns the directory or the nearest existing one above it, and whether access was denied on the way.
 fn nearest(dir: &Path) -> Result<(PathBuf, Metadata, bool), PlaceError> {
     let mut is_closed = false;
     for at in dir.ancestors() {
-        // A relative path of one piece is in the working directory.
+        // A relative path of one component is in the working directory.
         let at = if at.as_os_str().is_empty() {
             Path::new(".")
         } else {
@@ -387,7 +387,7 @@ fn nearest(dir: &Path) -> Result<(PathBuf, Metadata, bool), PlaceError> {
     Err(PlaceError::Look { path, source })
 }
 
-/// Says of a failure that comes from files of another user whose they are and what mends it.
+/// Replaces an error caused by files of another user by one that names the owner and the remedy.
 pub(crate) fn whose(error: AppError, dir: &Path) -> AppError {
     if !is_denied(&error) {
         return error;
@@ -416,7 +416,7 @@ pub(crate) fn whose(error: AppError, dir: &Path) -> AppError {
     }
 }
 
-/// A file or directory below that is not this user's.
+/// Returns a file or directory below `dir` that does not belong to the user `uid`.
 fn stray(dir: &Path, uid: u32, depth: usize) -> Option<(PathBuf, Owner)> {
     for entry in fs::read_dir(dir).ok()?.flatten() {
         let (path, metadata) = (entry.path(), entry.metadata().ok()?);
@@ -466,7 +466,7 @@ mod tests {
         let outer = tempfile::tempdir().unwrap();
         let (here, there) = (outer.path().join("here"), outer.path().join("there"));
         assert!(check(&settings(&here, &[&there])).is_ok());
-        // Mails, or an empty directory, are no store.
+        // A directory that is empty or holds mails is not a store.
         fs::create_dir_all(there.join("mail")).unwrap();
         assert!(check(&settings(&here, &[&there])).is_ok());
         fs::create_dir(there.join("db")).unwrap();
@@ -507,7 +507,7 @@ mod tests {
         });
         assert_eq!(made.unwrap().unwrap(), geteuid().as_raw());
         if !geteuid().is_root() {
-            // What is root's is nobody else's to work on.
+            // Other users may not work on a directory of root's.
             let refused = as_owner(Path::new("/"), || ());
             assert!(matches!(refused, Err(PlaceError::Owner { .. })));
             return;
@@ -520,7 +520,7 @@ mod tests {
         chown(&dir, Some(4242), Some(4343)).unwrap();
         let below = dir.join("a");
         let worked = as_owner(&below, || {
-            // A thread that is started in it is the owner's too.
+            // A new thread inherits the user too.
             let made = thread::scope(|scope| scope.spawn(|| fs::create_dir(&below)).join());
             made.unwrap().unwrap();
             (geteuid().as_raw(), fs::File::open("/etc/shadow").is_ok())

@@ -1,4 +1,4 @@
-//! Why a command of the operator's was not carried out, in words.
+//! The texts of refused and failed commands of the operator.
 
 use crate::account::AccountError;
 use crate::account::halt::{Halt, Refuses};
@@ -6,7 +6,7 @@ use crate::model::deny::DenyReason;
 use crate::model::error_code::ErrorCode;
 use crate::telemetry::log::with_causes;
 
-/// Why a command gave no value: for the operator to read.
+/// The reason why a command has no result, as a text for the operator.
 pub(crate) enum CommandStop {
     Refused(String),
     Failed(String),
@@ -34,7 +34,7 @@ impl<R: Refuses> From<Halt<R>> for CommandStop {
     }
 }
 
-/// A refusal as the operator reads it: what stands in the way and what would help, then the code.
+/// Returns the text of a refusal for the operator: the reason or the remedy, then the code.
 fn advice(refused: ErrorCode) -> String {
     let why = match refused {
         ErrorCode::NotFound => "there is no such account or membership",

@@ -1,8 +1,8 @@
-//! `admin.sock`: how the command line reaches the process that has the store.
+//! `admin.sock`: the connection between the command line and the process that has the store open.
 //!
-//! One line of JSON each way. The socket lies in our directory (0700), has mode 0600, and answers peers of this
-//! process's own user or root only. Several peers are served at once, so none that is silent or slow keeps the others
-//! waiting.
+//! Each direction carries one line of JSON. The socket is in the gateway's directory (0700), has mode 0600, and answers
+//! only peers that run as this process's user or as root. Several peers are served at once, so a silent or slow one
+//! does not delay the others.
 
 use std::collections::VecDeque;
 use std::fs::Permissions;
@@ -22,24 +22,24 @@ use crate::operator::control::{AccountCommand, Command, Reply};
 use crate::operator::execute::execute;
 use crate::snapshot::Current;
 
-/// Longest command, in bytes.
+/// Maximum length of a command, in bytes.
 const COMMAND_BYTES_MAX: u64 = 8 * 1024 * 1024;
-/// Longest answer, in bytes.
+/// Maximum length of an answer, in bytes.
 const REPLY_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// How many commands are carried out at once, and how many peers may be about to send theirs. One more that connects takes
-/// the place of the one that has been silent for the longest time.
+/// Maximum number of commands in progress, and of peers that have not sent theirs yet. Another peer replaces the one
+/// that has been silent for the longest time.
 const PEERS_MAX: usize = 16;
-/// How long a peer may take to send its command.
+/// Maximum time for a peer to send its command.
 const LINE_PATIENCE: Duration = Duration::from_secs(5);
-/// How long a command may take to be carried out, and its answer to be read.
+/// Maximum time to carry out a command, and for the peer to read its answer.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long something about very many records may take to be carried out.
+/// Maximum time to carry out a command about very many records.
 const LONG_PATIENCE: Duration = Duration::from_mins(10);
 
-/// Wishes to have the configuration read again, each with the place for its answer.
+/// Requests for a reload, each with the sender for its answer.
 pub type Reloads = mpsc::Sender<oneshot::Sender<Reply>>;
 
-/// The server's side could not be set up, or the client's side got no answer.
+/// An error of the server's setup, or of a command's exchange with the server.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
     /// Another process answers there.
@@ -57,7 +57,7 @@ pub enum SocketError {
         #[source]
         source: std::io::Error,
     },
-    /// The peer sent what is no reply.
+    /// The peer sent something other than a reply.
     #[error(
         "the gateway on {path} gave no answer that is understood here; is it of another version?"
     )]
@@ -68,13 +68,13 @@ pub enum SocketError {
 }
 
 impl SocketError {
-    /// Another process answers there.
+    /// Whether another process answers on the socket.
     #[must_use]
     pub fn is_taken(&self) -> bool {
         matches!(self, Self::Taken { .. })
     }
 
-    /// The disk takes no writes.
+    /// Whether the disk cannot be written.
     #[must_use]
     pub fn is_of_the_disk(&self) -> bool {
         use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
@@ -88,16 +88,16 @@ impl SocketError {
     }
 }
 
-/// Where the socket of a store's directory is.
+/// Returns the path of the socket in a store's directory.
 #[must_use]
 pub fn path_in(directory: &Path) -> PathBuf {
     directory.join("admin.sock")
 }
 
-/// Takes the socket of our directory. A socket that nobody answers on is left over from a crash and replaced.
+/// Binds the socket. One on which no process answers is left over from a crash and is replaced.
 ///
 /// # Errors
-/// [`SocketError`]
+/// [`SocketError::Taken`] if another gateway answers on it, [`SocketError::Io`] if the system refuses.
 pub async fn bind(path: &Path) -> Result<UnixListener, SocketError> {
     let io = |source| SocketError::Io {
         path: path.to_owned(),
@@ -117,9 +117,9 @@ pub async fn bind(path: &Path) -> Result<UnixListener, SocketError> {
     Ok(listener)
 }
 
-/// Answers commands until it is dropped.
+/// Answers commands until the future is dropped.
 ///
-/// `reloads`: who reads the configuration again and answers.
+/// `reloads`: the receiver of requests for a reload.
 pub async fn serve(listener: UnixListener, current: Arc<Current>, reloads: Reloads) {
     let server = Arc::new(Server {
         current,
@@ -148,7 +148,7 @@ pub async fn serve(listener: UnixListener, current: Arc<Current>, reloads: Reloa
                     answered.spawn(async move { log_end(server.answer(&line, writer).await) });
                 }
                 Ok(Err(error)) => log_end(Err(error)),
-                // It gave its place up.
+                // It was replaced by a newer peer.
                 Err(_) => {}
             },
             Some(_) = answered.join_next() => {}
@@ -160,7 +160,7 @@ pub async fn serve(listener: UnixListener, current: Arc<Current>, reloads: Reloa
 #[derive(Default)]
 struct PendingPeers {
     peers: JoinSet<std::io::Result<(CommandLine, OwnedWriteHalf)>>,
-    /// The oldest first.
+    /// Oldest first.
     order: VecDeque<AbortHandle>,
 }
 
@@ -206,11 +206,11 @@ fn is_own_or_root(stream: &UnixStream) -> bool {
         .is_ok_and(|peer| peer.uid() == 0 || peer.uid() == rustix::process::geteuid().as_raw())
 }
 
-/// What carries commands out.
+/// The state with which commands are carried out.
 struct Server {
     current: Arc<Current>,
     reloads: Reloads,
-    /// What is about very many records takes much memory, and is done one by one.
+    /// The permit for a command about very many records, which needs much memory; one runs at a time.
     long: Semaphore,
 }
 
@@ -234,7 +234,7 @@ impl Server {
 
     async fn reload(&self) -> Reply {
         let (caller, told) = oneshot::channel();
-        // A gateway that drains reads nothing again.
+        // A gateway that drains no longer reloads.
         let _ = self.reloads.send(caller).await;
         let ending = || Reply::Failed("the gateway is ending".to_owned());
         told.await.unwrap_or_else(|_| ending())
@@ -258,10 +258,10 @@ impl Server {
     }
 }
 
-/// Asks the server that has this directory; `None`: no server runs there.
+/// Sends a command to the server on this socket; `None`: no server runs there.
 ///
 /// # Errors
-/// [`SocketError`] when a server is there but gives no answer.
+/// [`SocketError`] if a server runs there but does not reply.
 pub async fn ask(path: &Path, command: &Command) -> Result<Option<Reply>, SocketError> {
     let io = |source| SocketError::Io {
         path: path.to_owned(),

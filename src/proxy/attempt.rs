@@ -10,27 +10,28 @@ use crate::model::route::Upstream;
 use crate::snapshot::Services;
 use crate::upstream::ejection::Ejections;
 
-/// A connection that neither side has closed, as the kernel numbers its states.
+/// The kernel's number of the TCP state of an open connection.
 const TCP_ESTABLISHED: u8 = 1;
 
-/// One try to send a request to an upstream.
+/// One attempt to send a request to an upstream.
 #[derive(Debug, Default)]
 pub struct Attempt {
-    /// Where it goes.
+    /// The address of the attempt.
     pub address: Option<SocketAddr>,
-    /// Bytes of the body that were handed on.
+    /// Number of body bytes passed on.
     pub body_bytes: u64,
-    /// Whether the head is out: the body was begun, or there is none.
+    /// Whether sending the body has begun, which implies that the head was sent; also set if there is no body.
     pub is_body_begun: bool,
-    /// Whether its kept connection was closed before anything was sent.
+    /// Whether its kept connection was found closed before anything was sent.
     pub is_stale: bool,
 }
 
 impl Attempt {
-    /// Looks at a kept connection once more. Pingora did when it took it, but only at what the runtime had heard of by then.
+    /// Checks a kept connection again, in the kernel. Pingora checked it before reuse, but only what the runtime had
+    /// noticed by then.
     ///
     /// # Errors
-    /// When the upstream has closed it.
+    /// If the upstream has closed the connection.
     pub(in crate::proxy) fn check_kept(
         &mut self,
         socket: Option<&SocketDigest>,
@@ -48,18 +49,18 @@ impl Attempt {
 /// All attempts to send one request to its upstream.
 #[derive(Debug, Default)]
 pub struct Attempts {
-    /// Index of the address that the first connect goes to, in the upstream's list.
+    /// Index of the first address to connect to, in the upstream's list.
     pub first_address: usize,
-    /// Number of connects that failed.
+    /// Number of failed connects.
     pub failed_connects: usize,
-    /// Whether the request was sent a second time already.
+    /// Whether the request has been sent a second time.
     pub is_resent: bool,
     /// The current attempt.
     pub current: Attempt,
 }
 
 impl Attempts {
-    /// Index of the address that the next connect goes to.
+    /// Returns the index of the next address to connect to.
     #[must_use]
     pub const fn next_address(&self) -> usize {
         self.first_address.wrapping_add(self.failed_connects)
@@ -73,7 +74,8 @@ impl Attempts {
         }
     }
 
-    /// Records that connecting to the upstream failed. A shortage of descriptors here says nothing about the upstream.
+    /// Records that a connect to the upstream failed. A local failure, such as a shortage of descriptors, does not
+    /// count against the upstream.
     pub(in crate::proxy) fn note_failed(
         &self,
         services: &Services,
@@ -91,22 +93,22 @@ impl Attempts {
         }
     }
 
-    /// Whether a request may be sent once more after its connection broke: a kept connection may close just as it is used.
+    /// Whether a request may be sent again after its connection broke: a kept connection may close just as it is used.
     pub(in crate::proxy) fn may_resend(
         &self,
         session: &mut Session,
         error: &mut Error,
         is_reused: bool,
     ) -> bool {
-        // A request that was not sent at all may be repeated whatever its method: the connection was found closed, or the
-        // head could not be written.
+        // A request that was not sent at all may be repeated whatever its method: the connection was found closed, or
+        // the head could not be written.
         let attempt = &self.current;
         let is_head_unwritten = *error.etype() == ErrorType::WriteError && !attempt.is_body_begun;
         let is_unsent = attempt.is_stale || is_head_unwritten;
-        // So may an idempotent one, if the connection closed before an answer began.
+        // An idempotent request may be repeated too, if the connection closed before the answer began.
         error.retry.decide_reuse(is_reused);
         let is_harmless = error.retry() && session.req_header().method.is_idempotent();
-        // A part of the body that was read and not kept would be missing.
+        // A part of the body that was read but not buffered would be missing.
         let is_body_kept = !session.as_ref().retry_buffer_truncated();
         !self.is_resent && is_reused && is_body_kept && (is_unsent || is_harmless)
     }

@@ -1,4 +1,4 @@
-//! What is known about one request, from its birth to its record.
+//! The state of one request, from its creation to its access record.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,30 +21,30 @@ use crate::proxy::view::{AdmittedRequest, RefusedRequest};
 use crate::snapshot::{EndpointNotes, RequestEnd, Snapshot};
 use crate::telemetry::metrics::RequestOutcome;
 
-/// How far a request came.
+/// The decision about a request, or what answers it instead.
 #[derive(Debug, Default)]
 pub enum RequestVerdict {
-    /// Nothing was decided yet.
+    /// Nothing has been decided yet.
     #[default]
     Open,
-    /// The gateway's own endpoints answer, and note what they find out.
+    /// The gateway's own endpoints answer, and record their findings in the notes.
     Local(Arc<EndpointNotes>),
-    /// This was decided.
+    /// The decision about the request.
     Decided(Decision),
-    /// A proxy has asked about another request, and this was decided.
+    /// The decision about another request, for a proxy that asked.
     Asked(Box<ForwardedDecision>),
 }
 
-/// What broke on the way to an answer.
+/// The failure that prevented an answer or cut it short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestFault {
-    /// The upstream, with the code of the answer.
+    /// The upstream failed, with the code of the answer.
     Upstream(ErrorCode),
-    /// The caller went away, or its HTTP broke.
+    /// The caller disconnected, or its HTTP is malformed.
     Caller,
-    /// A drain has ended a stream.
+    /// A drain ended a stream.
     Drained,
-    /// The gateway itself.
+    /// The gateway itself failed.
     Own,
 }
 
@@ -62,9 +62,9 @@ impl RequestFault {
 /// The caller's side of a request.
 #[derive(Debug, Default)]
 pub struct DownstreamState {
-    /// The caller's connection, from the moment its head is read.
+    /// The caller's connection, once the head has been read.
     pub connection: Option<Arc<Connection>>,
-    /// The stream's watch over HTTP/2.
+    /// The watch of the stream, for HTTP/2.
     pub exchange: Option<Arc<Exchange>>,
     /// The permit that counts the request among those in flight.
     pub place: Option<InFlightPlace>,
@@ -73,15 +73,15 @@ pub struct DownstreamState {
 }
 
 impl DownstreamState {
-    /// Records that the upstream has asked for the body.
+    /// Records that the upstream has requested the body (100 Continue).
     pub fn begin_body(&self) {
         if let Some(connection) = &self.connection {
             connection.begin_body();
         }
     }
 
-    /// Records that the head of the answer is out: from now on the rest of the body may take its time. `stream_from`: the
-    /// moment from which the answer counts as a stream.
+    /// Records that the head of the answer has been sent: from now on the rest of the body has no time limit of its
+    /// own. `stream_from`: the time from which the answer counts as a stream.
     fn begin_answer(&self, stream_from: Option<Duration>) {
         match (&self.exchange, &self.connection) {
             (Some(exchange), _) => exchange.begin_answer(stream_from),
@@ -90,7 +90,7 @@ impl DownstreamState {
         }
     }
 
-    /// Records that the whole answer is out: the rest of the body is of no more use.
+    /// Records that the whole answer has been sent, so that the rest of the body is no longer needed.
     pub fn end_answer(&self) {
         match (&self.exchange, &self.connection) {
             (Some(exchange), _) => exchange.end_answer(),
@@ -99,60 +99,60 @@ impl DownstreamState {
         }
     }
 
-    /// Whether a drain has ended the request as a stream.
+    /// Whether a drain ended the request as a stream.
     fn is_cut(&self) -> bool {
         let is_reset = self.exchange.as_ref().is_some_and(|it| it.is_cut());
         is_reset || self.connection.as_ref().is_some_and(|it| it.is_cut())
     }
 }
 
-/// One request through Pingora's phases. Its record is written when it is dropped, because Pingora's own last phase is not
-/// reached by a request that is canceled, panics or is reset.
+/// One request in Pingora's phases. Its record is written on drop, because a request that is canceled, panics or is
+/// reset does not reach Pingora's last phase.
 #[derive(Debug)]
 pub struct RequestContext {
-    /// The request, once its head was read and accepted.
+    /// The request, once its head has been read and accepted.
     pub admitted: Option<AdmittedRequest>,
-    /// How far it came.
+    /// The progress of the request.
     pub progress: RequestProgress,
 }
 
-/// How far a request came, whether its head could be read or not.
+/// The progress of a request, whether its head could be read or not.
 #[derive(Debug)]
 pub struct RequestProgress {
     /// The request's id.
     pub id: RequestId,
-    /// The one configuration that it sees.
+    /// The snapshot that the request uses.
     pub snapshot: Arc<Snapshot>,
     /// The caller's side.
     pub downstream: DownstreamState,
-    /// What could be read of a head that was refused.
+    /// The readable parts of a head that was refused.
     pub refused: Option<RefusedRequest>,
     /// The decision, or the endpoint that answers.
     pub verdict: RequestVerdict,
     /// The attempts to send it to an upstream.
     pub attempts: Attempts,
-    /// What failed.
+    /// The failure, if any.
     pub fault: Option<RequestFault>,
-    /// Status of the answer; 0 until there is one.
+    /// Status of the answer; 0 if there is none yet.
     pub status: u16,
     /// Bytes of the answer's body.
     pub bytes_sent: u64,
     born: Duration,
 }
 
-/// A request on its way to the upstream that its grant names.
+/// A request on its way to the upstream of its grant.
 #[derive(Clone, Copy, Debug)]
 pub struct GrantedRequest<'a> {
     /// The request.
     pub request: &'a AdmittedRequest,
-    /// The proof that it may pass.
+    /// The proof that the request may pass.
     pub grant: &'a Grant,
-    /// Where it goes.
+    /// The upstream.
     pub upstream: &'a Upstream,
 }
 
 impl RequestContext {
-    /// The context of a new request.
+    /// Creates the context of a new request.
     #[must_use]
     pub fn new(id: RequestId, snapshot: Arc<Snapshot>) -> Self {
         let progress = RequestProgress {
@@ -176,10 +176,10 @@ impl RequestContext {
         }
     }
 
-    /// The request, its grant and its upstream.
+    /// Returns the request, its grant and its upstream.
     ///
     /// # Errors
-    /// Without a grant: this is the one place that lets a request reach an upstream.
+    /// An internal error if there is no grant. No other function lets a request reach an upstream.
     // INVARIANT: nothing reaches an upstream without a grant (tests/it: every refusal's upstream log is empty).
     pub fn granted(&self) -> pingora::Result<GrantedRequest<'_>> {
         let granted = self.admitted.as_ref().zip(self.progress.grant());
@@ -193,7 +193,8 @@ impl RequestContext {
         granted.ok_or_else(|| Error::explain(ErrorType::InternalError, "no grant").into_in())
     }
 
-    /// Method and target for the record: those of the request itself, or of the request that a proxy asked about.
+    /// Returns method and target for the record: those of the request itself, or of the request that a proxy asked
+    /// about.
     fn recorded(&self) -> (Option<&Method>, Option<&Target>) {
         if let RequestVerdict::Asked(judged) = &self.progress.verdict
             && let Some((method, target)) = &judged.about
@@ -209,7 +210,7 @@ impl RequestContext {
 }
 
 impl RequestProgress {
-    /// Begins another attempt to send the request: its body goes from the beginning.
+    /// Begins another attempt to send the request, with its body from the beginning.
     pub fn begin_attempt(&mut self) {
         self.attempts.current = Attempt::default();
         if let Some(exchange) = &self.downstream.exchange {
@@ -217,14 +218,14 @@ impl RequestProgress {
         }
     }
 
-    /// Records that the head of the answer is out. `stream_age`: the age of the request at which its answer counts as a
-    /// stream.
+    /// Records that the head of the answer has been sent. `stream_age`: the age of the request from which its answer
+    /// counts as a stream.
     pub fn begin_answer(&self, stream_age: Option<Duration>) {
         self.downstream
             .begin_answer(stream_age.map(|age| self.born + age));
     }
 
-    /// Turns the verdict into a refusal; what a grant knew stays for the record.
+    /// Replaces the verdict by a refusal; keeps route and identity of a grant for the record.
     pub fn deny(&mut self, reason: DenyReason) {
         let grant = self.grant();
         self.verdict = RequestVerdict::Decided(Decision::Deny(Denial {
@@ -237,7 +238,7 @@ impl RequestProgress {
         }));
     }
 
-    /// The proof of an allow, if there is one.
+    /// Returns the grant, if there is one.
     #[must_use]
     pub const fn grant(&self) -> Option<&Grant> {
         match &self.verdict {
@@ -246,7 +247,7 @@ impl RequestProgress {
         }
     }
 
-    /// What was decided: about the request itself, or the one that a proxy has asked about.
+    /// Returns the decision about the request itself, or about the one that a proxy asked about.
     fn decision(&self) -> Option<&Decision> {
         match &self.verdict {
             RequestVerdict::Decided(decision) => Some(decision),
@@ -255,7 +256,7 @@ impl RequestProgress {
         }
     }
 
-    /// What one of the gateway's own endpoints has found out.
+    /// Returns the notes of one of the gateway's own endpoints.
     fn notes(&self) -> Option<&EndpointNotes> {
         match &self.verdict {
             RequestVerdict::Local(notes) => Some(notes),
@@ -276,7 +277,7 @@ impl RequestProgress {
         }
     }
 
-    /// The upstream of the grant.
+    /// Returns the upstream of the grant.
     pub(in crate::proxy) fn upstream(&self) -> Option<&Upstream> {
         let upstreams = &self.snapshot.config.upstreams;
         upstreams.get(self.grant()?.route().upstream)
@@ -307,7 +308,7 @@ impl Drop for RequestContext {
             notes: progress.notes(),
             broken: progress.fault.and_then(RequestFault::code),
             status: progress.status,
-            // A refused request never came near an upstream.
+            // `None` for a refused request, which did not reach an upstream.
             upstream: progress.upstream(),
             bytes_sent: progress.bytes_sent,
         };
@@ -342,7 +343,7 @@ mod tests {
     fn each_way_out_counts_once_and_a_dropped_request_too() {
         let snapshot = snapshot();
         let fresh = || RequestContext::new(RequestId::from_number(1), Arc::clone(&snapshot));
-        // Canceled before anything was decided, and while the upstream was asked.
+        // Canceled before a decision, and while an endpoint was answering.
         drop(fresh());
         let mut canceled = fresh();
         canceled.progress.verdict = RequestVerdict::Local(Arc::default());

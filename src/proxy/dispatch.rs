@@ -16,7 +16,8 @@ use crate::proxy::{Gateway, local, respond};
 use crate::snapshot::{EndpointNotes, RequestScope};
 
 impl Gateway {
-    /// Answers by the gateway's own endpoints: a request of their own, or a proxy that asks about one of its requests.
+    /// Answers by the gateway's own endpoints: either a request to them, or a question by a proxy about another
+    /// request.
     pub(super) async fn serve_itself(
         &self,
         session: &mut Session,
@@ -58,7 +59,7 @@ impl Gateway {
         }
     }
 
-    /// Decides the request; `true`: it was answered.
+    /// Decides the request; returns whether it was answered.
     pub(super) async fn decide(
         &self,
         session: &mut Session,
@@ -98,7 +99,7 @@ impl Gateway {
     }
 }
 
-/// Sends a browser to another page.
+/// Redirects a browser to another page.
 async fn redirect(
     session: &mut Session,
     progress: &mut RequestProgress,

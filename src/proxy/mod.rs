@@ -1,9 +1,9 @@
 //! Floor 6: Pingora's phases.
 //!
-//! The life of a request: the stream lets a head through that the [`guard`] found sound; a context is born and takes the
-//! one snapshot that the request sees; `request_filter` reads what is asked for and either hands it to the gateway's own
-//! endpoints, or has it decided; a grant leads to an upstream, everything else to a problem. The record is written when
-//! the context is dropped, on every way out.
+//! The life of a request: the [`guard`] checks its head on the connection's stream; a [`context`] is created with the
+//! one snapshot that the request uses; `request_filter` reads the target, and either passes the request to the
+//! gateway's own endpoints or has it decided; a grant leads to an upstream, any other decision to a problem document.
+//! The access record is written when the context is dropped, however the request ends.
 
 pub mod attempt;
 pub mod connection;
@@ -50,7 +50,7 @@ use crate::proxy::view::admit;
 use crate::snapshot::{Current, OwnEndpoints};
 use crate::upstream::balancer::Balancer;
 
-/// The proxy: what Pingora asks at each phase.
+/// The proxy, which Pingora calls at each phase.
 #[derive(Debug)]
 pub struct Gateway {
     current: Arc<Current>,
@@ -61,8 +61,8 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// `own`: the gateway's own endpoints. `echo`: where the built-in echo service listens, if it runs. `in_flight`: how many
-    /// requests may be.
+    /// Creates a proxy. `own`: the gateway's own endpoints. `echo`: the address of the built-in echo service, if it
+    /// runs. `in_flight`: the limit of requests in flight.
     #[must_use]
     pub fn new(
         current: Arc<Current>,
@@ -88,7 +88,7 @@ impl ProxyHttp for Gateway {
         RequestContext::new(self.ids.draw(), self.current.load())
     }
 
-    /// No modules: the default one would compress answers.
+    /// Adds no modules: the default one would compress answers.
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     async fn request_filter(
@@ -98,7 +98,7 @@ impl ProxyHttp for Gateway {
     ) -> pingora::Result<bool> {
         let progress = &mut ctx.progress;
         let Some(connection) = Connection::of(session.digest()).cloned() else {
-            // Only the gateway's own streams check the head.
+            // Only the gateway's own streams check heads.
             let cause = "a stream without a guard";
             return Err(Error::explain(ErrorType::InternalError, cause).into_in());
         };
@@ -209,7 +209,7 @@ impl ProxyHttp for Gateway {
             attempts.note_failed(services, upstream, ejections, e.etype());
         }
         let has_another = upstream.is_some_and(|upstream| 1 < upstream.addresses.len());
-        // Nothing was sent, so any method may try the next address, once.
+        // Nothing was sent, so a request of any method may try the next address, once.
         progress.attempts.failed_connects += 1;
         e.set_retry(progress.attempts.failed_connects == 1 && has_another);
         e
@@ -245,8 +245,8 @@ impl ProxyHttp for Gateway {
         let progress = &mut ctx.progress;
         let attempt = &mut progress.attempts.current;
         attempt.is_body_begun = true;
-        // INVARIANT: a body ends once. Pingora would write an empty last piece as the chunk that ends a body, and then end
-        // the body (tests/it: a_body_ends_once_at_the_upstream_whatever_it_came_in).
+        // INVARIANT: a body ends once. Pingora would write an empty last piece as the chunk that ends a body, and then
+        // end the body again (tests/it: a_body_ends_once_at_the_upstream_whatever_it_came_in).
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
             *body = None;
         }
@@ -289,7 +289,7 @@ impl ProxyHttp for Gateway {
         if status == StatusCode::CONTINUE {
             progress.downstream.begin_body();
         } else if !status.is_informational() {
-            // By a kept connection too: otherwise an address whose connections last would stay skipped.
+            // Kept connections count too: otherwise an address with long-lived connections would remain ejected.
             let (services, ejections) = (&progress.snapshot.services, self.balancer.ejections());
             progress.attempts.note_connected(services, ejections);
             respond::announce_end(session);
@@ -373,7 +373,7 @@ impl ProxyHttp for Gateway {
             .is_none_or(|head| head.status.is_informational() && head.status != 101);
         if let Some(problem) = problem.filter(|_| is_open) {
             session.set_keepalive(None);
-            // The caller may be gone by now: then there is no one to tell.
+            // The caller may be gone by now; then nothing needs to be done.
             let _ = self
                 .answer(session, admitted.as_ref(), progress, &problem)
                 .await;
@@ -391,7 +391,7 @@ impl ProxyHttp for Gateway {
         ctx.progress.bytes_sent = session.body_bytes_sent() as u64;
     }
 
-    /// Pingora's own lines carry the query; ours are written where the error is handled.
+    /// Suppresses Pingora's own log lines, which contain the query. The gateway logs an error where it handles it.
     fn suppress_error_log(
         &self,
         _session: &Session,

@@ -14,7 +14,7 @@ use crate::proxy::view::{AdmittedRequest, named_origin};
 use crate::snapshot::{RefusalPage, ShownRefusal};
 
 impl Gateway {
-    /// Refuses the request and answers it. `request` is `None` if its head was refused.
+    /// Refuses the request and sends the answer. `request` is `None` if its head was refused.
     pub(super) async fn refuse(
         &self,
         session: &mut Session,
@@ -27,7 +27,7 @@ impl Gateway {
         self.answer(session, request, progress, &problem).await
     }
 
-    /// Answers a program with a problem document, and a person with a page.
+    /// Sends a problem document to a program, or a page to a person.
     pub(super) async fn answer(
         &self,
         session: &mut Session,
@@ -60,8 +60,8 @@ impl Gateway {
     ) -> Option<RefusalPage> {
         let snapshot = &progress.snapshot;
         let Some(request) = request else {
-            // The page leads to where the application begins, because the path has more than one reading. It does not name a
-            // person: the request is refused before it is counted among those that may use the store.
+            // The path has more than one reading, so the page links to the root of the application. It names no person,
+            // because the request is refused before it is counted among those that may use the store.
             let origin = named_origin(head, progress.refused.as_ref()?, snapshot)?;
             let refusal = shown(head, progress, problem, None, (&origin, ""));
             return self.own.page(&refusal);
@@ -73,13 +73,13 @@ impl Gateway {
             _ => None,
         };
         let is_own = snapshot.serves_itself(&target.host, &target.path);
-        // A query of the gateway's own pages may hold the token of a link, which no page prints.
+        // A query to the gateway's own pages may contain the token of a link, which no page may print.
         let asked = if is_own {
             target.path.as_str()
         } else {
             target.path_and_query.as_str()
         };
-        // A request that could not be decided is not decided a second time.
+        // A request whose decision failed is not decided a second time.
         let person = match decided {
             None if problem.status < 500 => {
                 let (authorizer, client) = (&snapshot.authorizer, request.client.address);
@@ -93,7 +93,7 @@ impl Gateway {
     }
 }
 
-/// What a page shows of a problem.
+/// Returns the data that a page shows of a problem.
 fn shown<'a>(
     head: &'a RequestHeader,
     progress: &'a RequestProgress,

@@ -1,4 +1,4 @@
-//! From Pingora's head to what the decision sees.
+//! Conversion of Pingora's request head to the input of a decision.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::proxy::guard::{HeadLimits, check_h2};
 use crate::proxy::headers::{REQUEST_ID, content_length};
 use crate::snapshot::Snapshot;
 
-/// Longest time for one piece (64 KiB at most) of an answer: what the slowest permitted reader takes.
+/// Maximum time to write one piece (64 KiB at most) of an answer: the time that the slowest permitted reader needs.
 const CALLER_WRITE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// A request whose head was read and accepted.
@@ -30,7 +30,7 @@ pub struct AdmittedRequest {
     pub method: Method,
     /// The host and the path.
     pub target: Target,
-    /// The caller's address, and what is believed of the proxy in front.
+    /// The caller's address, and the headers of the proxy in front that are trusted.
     pub client: Client,
     /// The scheme that the caller used: `http` or `https`.
     pub scheme: &'static str,
@@ -38,7 +38,7 @@ pub struct AdmittedRequest {
     pub connection: Arc<Connection>,
 }
 
-/// What could be read of a request whose head was refused.
+/// The readable parts of a request whose head was refused.
 #[derive(Debug)]
 pub struct RefusedRequest {
     /// The reason.
@@ -51,8 +51,8 @@ pub struct RefusedRequest {
     pub client: Client,
 }
 
-/// Reads from the head what the decision needs, or why the request is refused. `id` becomes the id that a trusted proxy gave
-/// the request.
+/// Reads from the head what the decision needs, or refuses the request. A request id from a trusted proxy replaces
+/// `id`.
 pub(in crate::proxy) fn admit(
     session: &mut Session,
     connection: Arc<Connection>,
@@ -61,7 +61,7 @@ pub(in crate::proxy) fn admit(
 ) -> pingora::Result<Result<AdmittedRequest, RefusedRequest>> {
     session.set_write_timeout(Some(CALLER_WRITE_TIMEOUT));
     match session.req_header().version {
-        // No interim answer but the switch to another protocol (RFC 9110 section 15.2).
+        // HTTP/1.0 has no interim responses; only the switch to another protocol is passed on (RFC 9110 section 15.2).
         Version::HTTP_10 => session.as_downstream_mut().set_ignore_info_resp(true),
         Version::HTTP_2 => join_cookies(session.req_header_mut())?,
         _ => {}
@@ -108,7 +108,7 @@ pub(in crate::proxy) fn admit(
     }))
 }
 
-/// Makes one field of the crumbs that a cookie may come in over HTTP/2 (RFC 9113 section 8.2.3).
+/// Joins the cookie fields of an HTTP/2 request into one (RFC 9113 section 8.2.3).
 fn join_cookies(head: &mut RequestHeader) -> pingora::Result<()> {
     let mut crumbs = head.headers.get_all(COOKIE).iter();
     let Some(first) = crumbs.next() else {
@@ -133,8 +133,8 @@ fn read_target(head: &RequestHeader, limits: &HeadLimits) -> Result<Target, Deny
     target_of(head, head.raw_path())
 }
 
-/// Applies what a trusted proxy says of the request that it passes on: its host, its scheme and its id. In a question all
-/// fields but those that describe a request belong to the described request, and none is about the question.
+/// Applies the host, the scheme and the id that a trusted proxy states for the request it passes on. In a forward-auth
+/// question all fields describe the request in question, so none is applied to the question itself.
 fn as_forwarded(
     target: Target,
     head: &RequestHeader,
@@ -158,8 +158,8 @@ fn as_forwarded(
     Ok((target, scheme))
 }
 
-/// The origin that a refused request names; `None` where that cannot be read either, and for a question, which comes from no
-/// person.
+/// Returns the origin that a refused request names; `None` if it cannot be read, or for a forward-auth question, which
+/// does not come from a person.
 pub(in crate::proxy) fn named_origin(
     head: &RequestHeader,
     refused: &RefusedRequest,
@@ -179,10 +179,10 @@ pub(in crate::proxy) fn named_origin(
     Some(origin_of(scheme, &root.authority))
 }
 
-/// What a head that the guard let pass asks for, with a target as sent.
+/// Reads the target of a head that the guard accepted; `raw` is the target as sent.
 ///
 /// # Errors
-/// As [`Target::read`].
+/// The errors of [`Target::read`].
 fn target_of(head: &RequestHeader, raw: &[u8]) -> Result<Target, DenyReason> {
     let authority = head.uri.authority().map(|it| it.as_str().as_bytes());
     let host_field = head.headers.get(http::header::HOST);
@@ -190,12 +190,12 @@ fn target_of(head: &RequestHeader, raw: &[u8]) -> Result<Target, DenyReason> {
     Target::read(authority.unwrap_or_default(), raw)
 }
 
-/// Whether the body is announced to be longer than `bytes_max`; 0: no limit.
+/// Whether the announced length of the body exceeds `bytes_max`; 0: no limit.
 pub(in crate::proxy) fn is_longer(head: &RequestHeader, bytes_max: u64) -> bool {
     bytes_max != 0 && content_length(&head.headers).is_some_and(|length| bytes_max < length)
 }
 
-/// The limits on heads, as the guard takes them.
+/// Returns the limits of heads for the guard.
 #[must_use]
 pub fn head_limits(config: &Config) -> HeadLimits {
     HeadLimits {

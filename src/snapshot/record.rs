@@ -1,4 +1,4 @@
-//! The end of a request, by whichever listener it came: one set of counters and one access record.
+//! The end of a request on any listener: one set of counters and one access record.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -14,39 +14,40 @@ use crate::snapshot::{EndpointNotes, Snapshot};
 use crate::telemetry::access::AccessRecord;
 use crate::telemetry::metrics::RequestOutcome;
 
-/// What is known of a request when it ends.
+/// The data of a request at its end.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestEnd<'a> {
     /// The request's id.
     pub id: RequestId,
-    /// When it began, as the clock counts.
+    /// The time at which it began, on the monotonic clock.
     pub born: Duration,
     /// The client's address, after trusted proxies.
     pub client: Option<IpAddr>,
     /// The method; `None` if it could not be read.
     pub method: Option<&'a Method>,
-    /// The host that it asked for.
+    /// The requested host.
     pub host: &'a str,
-    /// The canonical path, or the raw one where it was refused.
+    /// The canonical path, or the raw one if the request was refused.
     pub path: &'a str,
-    /// How it ended.
+    /// The outcome.
     pub outcome: RequestOutcome,
-    /// What was decided about it.
+    /// The decision, if there is one.
     pub decision: Option<&'a Decision>,
-    /// What one of the gateway's own endpoints has found out about it.
+    /// The notes of one of the gateway's own endpoints.
     pub notes: Option<&'a EndpointNotes>,
-    /// The code of what broke on the way to an answer.
+    /// The code of the failure that prevented an answer.
     pub broken: Option<&'static str>,
     /// Status of the answer; 0 if there was none.
     pub status: u16,
-    /// The upstream that it was granted.
+    /// The upstream of its grant.
     pub upstream: Option<&'a Upstream>,
     /// Bytes of the answer's body.
     pub bytes_sent: u64,
 }
 
 impl Snapshot {
-    /// Counts a request that has ended, and writes its access record if such are wanted. `now`: as the clock counts.
+    /// Counts a request that has ended, and writes its access record if access records are enabled. `now`: the time on
+    /// the monotonic clock.
     pub fn end_request(&self, end: &RequestEnd<'_>, now: Duration) {
         let services = &self.services;
         let took = now.saturating_sub(end.born);
@@ -65,7 +66,7 @@ impl<'a> AccessRecord<'a> {
     fn of(end: &'a RequestEnd<'a>, time: Timestamp, took: Duration) -> Self {
         let decision = end.decision;
         let noted_code = end.notes.and_then(|notes| notes.reason.get().copied());
-        // A page may be shown to a caller whose cookie is not accepted: then nothing was refused.
+        // A page may be shown to a caller whose cookie is not accepted; nothing is refused then.
         let noted_fault = end.notes.filter(|_| noted_code.is_some());
         let noted_fault = noted_fault.and_then(|notes| notes.fault.get());
         let fault = decision.and_then(Decision::fault).or(noted_fault);

@@ -109,8 +109,8 @@ struct Remembered {
     evidence: Evidence,
 }
 
-/// The evidence that verified a caller, and what besides `until` makes its cache entry void. A stamp is void after any change
-/// to the account.
+/// The evidence that verified a caller, and what besides `until` makes its cache entry void. A stamp is void after any
+/// change to the account.
 enum Evidence {
     /// A bearer token of the gateway.
     OwnToken {

@@ -18,7 +18,7 @@ use crate::store::{layout, record};
 /// cache four times as large (measured): frequently read data is cached above the store.
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 
-/// A sled database with what makes its writes durable.
+/// A sled database, and the handles that make its writes durable.
 #[derive(Debug)]
 pub(crate) struct Database {
     /// The only clone that outlives a single read or write.
