@@ -23,7 +23,8 @@ const ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
 const ORIGINAL_URL: HeaderName = HeaderName::from_static("x-original-url");
 const ORIGINAL_METHOD: HeaderName = HeaderName::from_static("x-original-method");
 
-/// The header fields by which proxies describe a request. Any other spelling of one is treated as an attack.
+/// The header fields by which proxies describe a request. A variant spelling of one is refused, since it is no honest
+/// mistake.
 const DESCRIBING: [HeaderName; 7] = [
     FORWARDED_URI,
     FORWARDED_METHOD,
@@ -111,8 +112,7 @@ impl<'a> DescribedTargets<'a> {
         self.all().next()
     }
 
-    /// Returns the dialect of the answer. With several descriptions, the one with the fewest understood statuses wins:
-    /// nginx.
+    /// Returns the dialect of the answer. nginx takes precedence, since it understands the fewest statuses.
     const fn family(&self) -> Dialect {
         if self.url.is_some() || self.uri.is_some() {
             Dialect::Nginx
