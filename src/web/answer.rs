@@ -1,4 +1,4 @@
-//! The answers of handlers.
+//! The response types of handlers.
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -10,19 +10,19 @@ use crate::model::error_code::ErrorCode;
 use crate::web::error::WebProblem;
 use crate::web::openapi::{Describe, JSON, Operation, Schemas};
 
-/// JSON of our own making.
+/// A JSON response.
 pub(in crate::web) struct Json<T>(pub(in crate::web) T);
 
-/// JSON about what was made: 201.
+/// A 201 response with the created object as JSON.
 pub(in crate::web) struct Created<T>(pub(in crate::web) T);
 
-/// JSON about what will be done: 202.
+/// A 202 response: JSON about work that was accepted.
 pub(in crate::web) struct Accepted<T>(pub(in crate::web) T);
 
-/// Nothing to say: 204.
+/// A 204 response without a body.
 pub(in crate::web) struct NoContent;
 
-/// A text of this media type, as it is.
+/// Returns a response with this media type and body.
 pub(in crate::web) fn text(media_type: &'static str, body: impl IntoResponse) -> Response {
     let media_type = HeaderValue::from_static(media_type);
     ([(header::CONTENT_TYPE, media_type)], body).into_response()
@@ -35,7 +35,7 @@ pub(in crate::web) struct MessageAnswer {
     pub(in crate::web) message: &'static str,
 }
 
-/// Marks an answer whose body is final although it reports a problem: a page for people.
+/// Marks a response whose body must not be replaced by a problem document, such as an HTML page.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::web) struct FinishedBody;
 
@@ -54,7 +54,7 @@ impl<T> List<T> {
         Self::of(items, None)
     }
 
-    /// One page, each item as callers see it.
+    /// One page of a list, with each item converted by `shown`.
     pub(in crate::web) fn page<I, C: Into<String>>(
         page: Page<I, C>,
         shown: impl FnMut(I) -> T,

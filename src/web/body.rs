@@ -1,5 +1,5 @@
-//! What callers send: JSON, forms, queries and path parameters, each strict in the same way; and what each means for the
-//! document.
+//! Extractors for request input: JSON, forms, queries and path parameters, all equally strict, with their part of the
+//! API document.
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
@@ -16,7 +16,7 @@ use crate::web::error::{OAuthProblem, WebProblem};
 use crate::web::malformed;
 use crate::web::openapi::{Describe, FORM, JSON, Operation, PathParameters, Schemas};
 
-/// A body of type JSON, as it came: for who keeps it as written.
+/// The unparsed body of a JSON request.
 pub(in crate::web) struct JsonText(pub(in crate::web) Bytes);
 
 impl<S: Send + Sync> FromRequest<S> for JsonText {
@@ -30,8 +30,8 @@ impl<S: Send + Sync> FromRequest<S> for JsonText {
     }
 }
 
-/// A JSON body. Unknown members, members that come twice and anything but JSON are refused. The answer names the member
-/// that is wrong, by a JSON pointer, and never repeats a value.
+/// A JSON body. Unknown members, duplicate members and anything but a JSON object are refused. The response names the
+/// faulty member by a JSON pointer and never repeats a value.
 pub(in crate::web) struct JsonBody<T>(pub(in crate::web) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
@@ -39,7 +39,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, WebProblem> {
         let JsonText(bytes) = JsonText::from_request(request, state).await?;
-        // The parser would take an array for the members in their order.
+        // Serde would also accept an array and read it as the members in order.
         let is_object = bytes.trim_ascii_start().starts_with(b"{");
         if !is_object {
             return Err(WebProblem::because(
@@ -56,7 +56,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     }
 }
 
-/// A JSON body that may be left out: then it is as if an empty object had come.
+/// An optional JSON body; a missing body counts as an empty object.
 pub(in crate::web) struct JsonOrNothing<T>(pub(in crate::web) T);
 
 impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for JsonOrNothing<T> {
@@ -76,7 +76,8 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for JsonOrNot
     }
 }
 
-/// The form of an OAuth call. Unknown parameters are ignored; none that is asked for may come twice (RFC 6749 3.2).
+/// The form of an OAuth request. Unknown parameters are ignored; a requested parameter must not be repeated (RFC 6749
+/// section 3.2).
 pub(in crate::web) struct OAuthForm(Vec<(String, String)>);
 
 impl<S: Send + Sync> FromRequest<S> for OAuthForm {
@@ -91,7 +92,7 @@ impl<S: Send + Sync> FromRequest<S> for OAuthForm {
 }
 
 impl OAuthForm {
-    /// A parameter that must be there once.
+    /// Returns the value of a parameter that must appear exactly once and must not be empty.
     pub(in crate::web) fn one(&self, name: &'static str) -> Result<&str, OAuthProblem> {
         let mut values = self.0.iter().filter(|(have, _)| have == name);
         match (values.next(), values.next()) {
@@ -101,7 +102,7 @@ impl OAuthForm {
     }
 }
 
-/// The fields of a page's form, in the order in which they came.
+/// The fields of a page's form, in the order received.
 pub(in crate::web) struct FormFields(Vec<(String, String)>);
 
 impl<S: Send + Sync> FromRequest<S> for FormFields {
@@ -116,8 +117,8 @@ impl<S: Send + Sync> FromRequest<S> for FormFields {
 }
 
 impl FormFields {
-    /// Reads the fields of `T`, each a text. A field that `T` lacks, one that is there twice and one that is missing are
-    /// refused, by name.
+    /// Reads the fields into `T`, whose members are all texts. Unknown, repeated and missing fields are refused by
+    /// name.
     pub(in crate::web) fn read<T: DeserializeOwned + JsonSchema>(self) -> Result<T, WebProblem> {
         let texts = self.0.iter().cloned();
         let members: Map<String, Value> = texts.map(|(name, text)| (name, text.into())).collect();
@@ -138,7 +139,7 @@ impl FormFields {
     }
 }
 
-/// The names of the members that must be there, and of the others.
+/// Returns the names of the required members and of the optional ones.
 fn names(schema: &Value) -> (Vec<&str>, Vec<&str>) {
     let required = schema.get("required").and_then(Value::as_array);
     let required = required.into_iter().flatten().filter_map(Value::as_str);
@@ -149,7 +150,7 @@ fn names(schema: &Value) -> (Vec<&str>, Vec<&str>) {
     (required, optional)
 }
 
-/// The form of a page, read into a type.
+/// The form of a page, parsed into a type.
 pub(in crate::web) struct PageForm<T>(pub(in crate::web) T);
 
 impl<S: Send + Sync, T: DeserializeOwned + JsonSchema> FromRequest<S> for PageForm<T> {
@@ -161,12 +162,12 @@ impl<S: Send + Sync, T: DeserializeOwned + JsonSchema> FromRequest<S> for PageFo
     }
 }
 
-/// Whether a request carries a form.
+/// Whether the content type of a request is that of a form.
 pub(in crate::web) fn is_form_sent(headers: &HeaderMap) -> bool {
     has_type(headers, FORM)
 }
 
-/// The query. Unknown parameters and those that come twice are refused.
+/// The query parameters. Unknown and repeated ones are refused.
 pub(in crate::web) struct Query<T>(pub(in crate::web) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
@@ -180,7 +181,8 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// The parameters of the path: one type, or a tuple in the order of the path. A value that does not parse is not found.
+/// The path parameters: one type, or a tuple in the order of the path. A value that does not parse is answered with
+/// 404.
 pub(in crate::web) struct PathParam<T>(pub(in crate::web) T);
 
 impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for PathParam<T> {
@@ -265,7 +267,7 @@ impl<T: JsonSchema> Describe for PageForm<T> {
         let schema = schemas.members::<T>();
         let (required, _) = names(&schema);
         let mut members = schema.get("properties").cloned().unwrap_or_default();
-        // A field that may be left out is a text all the same: a form has no `null`.
+        // A form has no `null`, so an optional field is a string too.
         let texts = members.as_object_mut().into_iter().flatten();
         for member in texts.filter_map(|(_, member)| member.as_object_mut()) {
             member.insert("type".to_owned(), "string".into());

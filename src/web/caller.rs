@@ -1,4 +1,4 @@
-//! Who may call what: extractors that a handler names in its arguments, and what they mean for the document.
+//! Extractors that check who is calling, and their part of the API document.
 
 use std::sync::Arc;
 
@@ -20,25 +20,25 @@ use crate::snapshot::RequestScope;
 use crate::web::error::WebProblem;
 use crate::web::openapi::{API_KEY, BEARER, COOKIE, Describe, Operation, Schemas};
 
-/// A form that one of our own pages sent, with or without a login; that of a foreign page is refused.
+/// A form sent by one of the gateway's own pages, with or without a login. Forms of other origins are refused.
 pub(in crate::web) struct OwnPage(pub(in crate::web) RequestScope);
 
-/// The request's surroundings; anybody may call.
+/// The request's scope, without any requirement on the caller.
 pub(in crate::web) struct AnyRequest(pub(in crate::web) RequestScope);
 
-/// A recognised caller, even one that must change its password first.
+/// A recognised caller, including one that must change its password first.
 pub(in crate::web) struct RecognisedCaller {
     pub(in crate::web) scope: RequestScope,
     pub(in crate::web) identity: Arc<Identity>,
 }
 
-/// The identity that the caller's credential had on its previous request, read before the caller is recognised.
+/// The identity this credential had on its previous request, read before the caller is recognised.
 pub(in crate::web) struct LastIdentity(pub(in crate::web) Option<Arc<Identity>>);
 
-/// A recognised caller that owes no change of password.
+/// A recognised caller that has no pending change of password.
 pub(in crate::web) struct AnyCaller(pub(in crate::web) RecognisedCaller);
 
-/// A login of an account of ours, even one that must change its password first.
+/// A login of a local account, including one that must change its password first.
 pub(in crate::web) struct AnyLogin {
     pub(in crate::web) scope: RequestScope,
     pub(in crate::web) identity: Arc<Identity>,
@@ -46,16 +46,16 @@ pub(in crate::web) struct AnyLogin {
     pub(in crate::web) session: SessionId,
 }
 
-/// A login that is asked for only if the body says that one is needed.
+/// A login that the handler recognises only if the body requires one.
 pub(in crate::web) struct DeferredLogin(Parts);
 
-/// A login of an account of ours.
+/// A login of a local account that has no pending change of password.
 pub(in crate::web) struct OwnLogin(pub(in crate::web) AnyLogin);
 
-/// A login, or an API key with `auth:members`: what they may change is for the use case to say.
+/// A login, or an API key with the scope `auth:members`. The use case decides what the caller may change.
 pub(in crate::web) struct MemberCaller(pub(in crate::web) RecognisedCaller);
 
-/// A login of an administrator, or their API key with `auth:admin`.
+/// An administrator's login, or an administrator's API key with the scope `auth:admin`.
 pub(in crate::web) struct Administrator(pub(in crate::web) RecognisedCaller);
 
 impl RecognisedCaller {
@@ -87,13 +87,13 @@ impl AnyLogin {
 }
 
 impl DeferredLogin {
-    /// Recognises the login now.
+    /// Recognises the login.
     pub(in crate::web) async fn login(mut self) -> Result<AnyLogin, WebProblem> {
         AnyLogin::from_request_parts(&mut self.0, &()).await
     }
 }
 
-/// The part of the request by which its caller is recognised.
+/// The part of the request from which its caller is recognised.
 pub(in crate::web) fn own_view<'a>(
     scope: &'a RequestScope,
     method: &'a Method,
@@ -107,7 +107,7 @@ pub(in crate::web) fn own_view<'a>(
     }
 }
 
-/// The account and the session of a login; `None`: no login of an account of ours.
+/// Returns the account and session of a login; `None` for every other kind of credential.
 pub(in crate::web) fn session_of(identity: &Identity) -> Option<(&Arc<Account>, &SessionId)> {
     match &identity.principal {
         Principal::Own { account, session } => Some((account, session.as_ref()?)),
@@ -115,7 +115,7 @@ pub(in crate::web) fn session_of(identity: &Identity) -> Option<(&Arc<Account>, 
     }
 }
 
-/// The circumstances of a request, for the audit trail.
+/// Returns the circumstances of a request for the audit trail.
 pub(in crate::web) fn call(scope: &RequestScope, caller: Option<&Identity>) -> Call {
     Call {
         actor: caller.map(|identity| identity.subject().to_owned()),

@@ -1,4 +1,4 @@
-//! The session cookies as they are set.
+//! Sets and clears cookies: those of a session, and the marker of the login page.
 
 use http::{HeaderMap, HeaderValue, header};
 
@@ -7,10 +7,10 @@ use crate::auth::cookie::CookieName;
 use crate::crypto::digest;
 use crate::snapshot::Snapshot;
 
-/// Where the login page has led to last.
+/// Name of the cookie that marks the login page's last redirect.
 const WAY: &str = "doorward_way";
 
-/// Sets the cookies of a session.
+/// Sets the session cookies.
 pub(in crate::web) fn set(headers: &mut HeaderMap, snapshot: &Snapshot, cookies: &Cookies) {
     let names = snapshot.authorizer.cookies();
     put(headers, snapshot, names.own(), cookies.own.expose(), "");
@@ -19,7 +19,7 @@ pub(in crate::web) fn set(headers: &mut HeaderMap, snapshot: &Snapshot, cookies:
     }
 }
 
-/// Takes the cookies out of the browser.
+/// Deletes the session cookies in the browser.
 pub(in crate::web) fn clear(headers: &mut HeaderMap, snapshot: &Snapshot) {
     let names = snapshot.authorizer.cookies();
     put(headers, snapshot, names.own(), "", "; Max-Age=0");
@@ -28,8 +28,8 @@ pub(in crate::web) fn clear(headers: &mut HeaderMap, snapshot: &Snapshot) {
     }
 }
 
-/// Remembers for a minute where the login page has just led a browser, so that one that is sent there again at once is
-/// known. It tells nobody anything: neither who is logged in, nor where they go.
+/// Marks for one minute where the login page has just redirected a browser, so that an immediate return is detected.
+/// The cookie reveals neither who is logged in nor the target.
 pub(in crate::web) fn mark_way(headers: &mut HeaderMap, snapshot: &Snapshot, back: Option<&str>) {
     let path = &snapshot.config.listen.auth_prefix;
     let is_secure = snapshot.authorizer.cookies().is_secure;
@@ -42,7 +42,7 @@ pub(in crate::web) fn mark_way(headers: &mut HeaderMap, snapshot: &Snapshot, bac
     }
 }
 
-/// Whether the login page has just led this browser there.
+/// Whether the login page has just redirected this browser to `back`.
 pub(in crate::web) fn is_way_marked(headers: &HeaderMap, back: Option<&str>) -> bool {
     let fields = headers.get_all(header::COOKIE).iter();
     let mut pairs = fields.flat_map(|field| field.as_bytes().split(|byte| *byte == b';'));
@@ -50,14 +50,14 @@ pub(in crate::web) fn is_way_marked(headers: &HeaderMap, back: Option<&str>) -> 
     pairs.any(|pair| pair.trim_ascii() == marked.as_bytes())
 }
 
-/// The beginning of a digest: as much as tells one way from another.
+/// Returns the beginning of a digest, long enough to distinguish targets.
 fn way(back: Option<&str>) -> String {
     let digest = digest::digest(back.unwrap_or_default());
     let beginning = digest.0.first_chunk().copied().unwrap_or_default();
     format!("{:016x}", u64::from_be_bytes(beginning))
 }
 
-/// Without `Max-Age` a cookie goes when the browser is closed; when its session ends is for the gateway to know.
+/// Appends a cookie. Without `Max-Age`, the browser drops it when it closes; the gateway decides when the session ends.
 ///
 /// Source: OWASP ASVS 5.0 section 3.3; RFC 6265bis sections 4.1.2.5 and 4.1.3.
 fn put(headers: &mut HeaderMap, snapshot: &Snapshot, name: CookieName, value: &str, life: &str) {

@@ -1,7 +1,7 @@
-//! Which pages of other origins may read answers of the gateway's own endpoints (CORS).
+//! Cross-origin access to the gateway's own endpoints (CORS).
 //!
-//! Source: Fetch standard, section 3.3; OWASP ASVS 5.0 section 3.4.2. The list is exact, and what is answered is an entry
-//! of the list, never what the caller wrote.
+//! Source: Fetch standard, section 3.3; OWASP ASVS 5.0 section 3.4.2. Origins are compared exactly, and the response
+//! repeats the configured entry, never the caller's text.
 
 use axum::extract::Request;
 use axum::middleware::Next;
@@ -14,15 +14,15 @@ use crate::model::field_value::exactly_one;
 use crate::snapshot::RequestScope;
 use crate::web::error::WebProblem;
 
-/// What scripts may read beside the body.
+/// Header fields that scripts may read.
 const EXPOSED: &str =
     "Location, RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate, X-Request-Id";
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
-/// How long a browser may remember the answer to a preflight, in seconds.
+/// How long a browser may cache the response to a preflight, in seconds.
 const PREFLIGHT_LIFE_S: &str = "600";
 
-/// What listed origins may call, by the first segment behind the prefix. All else is for the gateway's own pages: keys,
-/// passwords, administration, and whatever is added and not written here.
+/// The endpoints that listed origins may call, by the first segment after the prefix. All others are reserved for the
+/// gateway's own pages: keys, passwords, administration, and any endpoint added later without an entry here.
 const SHARED: &[&str] = &[
     "introspect",
     "login",
@@ -39,7 +39,7 @@ const SHARED: &[&str] = &[
     "token",
 ];
 
-/// Answers preflights, and tells browsers which pages may read the other answers.
+/// Answers preflights, and adds the CORS header fields to all other responses.
 pub(in crate::web) async fn share(request: Request, next: Next) -> Response {
     let listed = listed(&request);
     if listed.is_some() && !is_shared(&request) {
@@ -71,7 +71,7 @@ pub(in crate::web) async fn share(request: Request, next: Next) -> Response {
     response
 }
 
-/// Whether scripts of listed origins may call what is asked for.
+/// Whether scripts of listed origins may call the requested path.
 fn is_shared(request: &Request) -> bool {
     let path = request.uri().path();
     let prefix = request.extensions().get::<RequestScope>();
@@ -85,8 +85,8 @@ fn is_shared(request: &Request) -> bool {
     path == JWKS_PATH || first.is_some_and(|first| SHARED.contains(&first))
 }
 
-/// The entry of the list that the one `Origin` of the request is, and the name of the header for API keys. The gateway's
-/// own origin needs none.
+/// Returns the configured entry that equals the request's only `Origin`, and the name of the header for API keys.
+/// `None` for the gateway's own origin, which needs no CORS.
 fn listed(request: &Request) -> Option<(HeaderValue, String)> {
     let scope = request.extensions().get::<RequestScope>()?;
     let snapshot = &scope.snapshot;

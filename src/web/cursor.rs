@@ -1,4 +1,4 @@
-//! `?cursor=`: where a page of a list begins.
+//! The parameter `?cursor=`: the position where a page of a list begins.
 
 use std::marker::PhantomData;
 
@@ -21,7 +21,7 @@ pub(in crate::web) struct PageQuery<T> {
 }
 
 impl<T: Parameter + TryFrom<String>> PageQuery<T> {
-    /// After which item the page begins; `None`: at the beginning.
+    /// Returns the id after which the page begins; `None` for the first page.
     pub(in crate::web) fn after(self) -> Result<Option<T>, InvalidField> {
         self.cursor
             .map(T::try_from)

@@ -1,4 +1,4 @@
-//! From refusals and failures to answers.
+//! Converts refusals and failures into responses.
 
 use std::any::Any;
 use std::marker::PhantomData;
@@ -19,22 +19,22 @@ use crate::telemetry::log::with_causes;
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// A refusal or failure on its way out. [`crate::web::finish::finish`] writes its body, since it knows the request id.
+/// A refusal or failure to be answered. [`crate::web::finish::finish`], which knows the request id, writes its body.
 #[derive(Clone, Debug)]
 pub(in crate::web) struct WebProblem {
     pub(in crate::web) kind: ErrorCode,
-    /// For people: what about their request; no value of theirs.
+    /// What is wrong with the request, for people; contains no value of the request.
     pub(in crate::web) detail: Option<String>,
-    /// For the log only.
+    /// Only logged.
     pub(in crate::web) cause: Option<String>,
-    /// The limit that is used up, if it is about one.
+    /// The exhausted limit, if there is one.
     pub(in crate::web) limit: Option<ReachedLimit>,
-    /// In how many seconds it is worth another try, where that is known.
+    /// Seconds until a retry is useful, where known.
     pub(in crate::web) retry_after_s: Option<u32>,
 }
 
 impl WebProblem {
-    /// Too many requests.
+    /// A refusal by the rate limiter: too many requests.
     pub(in crate::web) fn wait(secs: u32) -> Self {
         Self {
             retry_after_s: Some(secs),
@@ -79,7 +79,7 @@ impl<R: Refuses> From<Halt<R>> for WebProblem {
     }
 }
 
-/// A problem of a handler whose use case refuses as `R` says. The document reads the codes from this type.
+/// A problem of a handler whose use case refuses with `R`. The API document reads the codes from this type.
 #[derive(Debug)]
 pub(in crate::web) struct Refused<R>(WebProblem, PhantomData<fn() -> R>);
 
@@ -98,7 +98,7 @@ impl<R> IntoResponse for Refused<R> {
     }
 }
 
-/// What is said of too many wrong passwords.
+/// Returns the detail for too many wrong passwords.
 fn used_up(limit: ReachedLimit) -> String {
     let wait = in_words(limit.wait);
     format!(
@@ -112,7 +112,7 @@ impl From<Stop> for WebProblem {
         match stop {
             Stop::Deny(reason) => reason.into(),
             Stop::Wait(secs) => Self::wait(secs),
-            // The cause is in the log already: it was found by `auth`.
+            // `auth`, where the failure arose, has logged the cause.
             Stop::Fail(Unavailable::Overloaded) => ErrorCode::LimitsFull.into(),
             Stop::Fail(cause) => cause.error_code().into(),
         }
@@ -124,13 +124,13 @@ impl From<AccountError> for WebProblem {
         let kind = match error {
             AccountError::Store(StoreError::Unknown(_)) => ErrorCode::WriteUnknown,
             AccountError::Store(_) => ErrorCode::StoreUnavailable,
-            // The cause is in the log already.
+            // The cause is already logged.
             AccountError::RoleSource(_) => return ErrorCode::RoleSourceUnavailable.into(),
             AccountError::Busy(_) => ErrorCode::HashingBusy,
             AccountError::Sign(_) => ErrorCode::Internal,
-            // The outputs are watched: the log has one line of it, and not one for each request.
+            // The outputs are monitored: the log has one line for the outage, not one per request.
             AccountError::Unrecorded(_) => return ErrorCode::AuditUnavailable.into(),
-            // No fault of ours, and under attack there are many: the metrics tell.
+            // Not a fault of the gateway, and frequent under attack: the metrics count it.
             AccountError::Uncounted => return ErrorCode::LimitsFull.into(),
         };
         Self::failed(kind, with_causes(&error))
@@ -161,7 +161,7 @@ impl IntoResponse for WebProblem {
     }
 }
 
-/// A time to wait, rounded up: whoever waits for so long is not refused again.
+/// Returns a waiting time in words, rounded up so that a retry after it is not refused again.
 pub(in crate::web) fn in_words(time: Duration) -> String {
     let secs = time.as_millis().div_ceil(1000).max(1);
     match secs {
@@ -171,11 +171,13 @@ pub(in crate::web) fn in_words(time: Duration) -> String {
     }
 }
 
+/// Sets the header fields that report an exhausted limit.
+///
 /// Source: RFC 9110 section 10.2.3; draft-ietf-httpapi-ratelimit-headers-10 for the two structured fields.
 fn put_limit(headers: &mut HeaderMap, limit: ReachedLimit) {
     let ReachedLimit { policy, quota, .. } = limit;
     let window = limit.window.as_secs();
-    // Rounded up: whoever waits for so long is not refused again.
+    // Rounded up, so that a retry after this time is not refused again.
     let wait = limit.wait.as_micros().div_ceil(1_000_000);
     let fields = [
         (header::RETRY_AFTER, wait.to_string()),
@@ -192,27 +194,27 @@ fn put_limit(headers: &mut HeaderMap, limit: ReachedLimit) {
     }
 }
 
-/// An error of the two OAuth endpoints (RFC 6749 section 5.2), with our own code beside the registered one.
+/// An error of the two OAuth endpoints (RFC 6749 section 5.2), with the gateway's own code next to the registered one.
 #[derive(Clone, Debug)]
 pub(in crate::web) struct OAuthProblem {
     status: u16,
     /// The registered error code.
     pub(in crate::web) error: &'static str,
-    /// Ours.
+    /// The gateway's own code.
     pub(in crate::web) code: &'static str,
     challenge: Option<&'static str>,
-    /// The parameter that it is about.
+    /// The faulty parameter.
     pub(in crate::web) parameter: Option<&'static str>,
-    /// For the log only.
+    /// Only logged.
     pub(in crate::web) cause: Option<String>,
     retry_after_s: Option<u32>,
 }
 
 impl OAuthProblem {
-    /// The body is no form.
+    /// The body is not a form.
     pub(in crate::web) const CONTENT_TYPE: Self =
         Self::new(400, "invalid_request", ErrorCode::ContentType);
-    /// A parameter is missing, or there twice.
+    /// A parameter is missing, empty or repeated.
     pub(in crate::web) const PARAMETER: Self =
         Self::new(400, "invalid_request", ErrorCode::BodyMalformed);
     pub(in crate::web) const GRANT_TYPE: Self = Self::new(
@@ -235,7 +237,7 @@ impl OAuthProblem {
         }
     }
 
-    /// The same about this parameter.
+    /// Returns the same problem for this parameter.
     pub(in crate::web) fn of(self, parameter: &'static str) -> Self {
         Self {
             parameter: Some(parameter),
@@ -296,13 +298,13 @@ impl IntoResponse for OAuthProblem {
     }
 }
 
-/// What a handler that panicked is answered with. The message may hold anything, so it is not written down; the panic
-/// hook has told where it was.
+/// Returns the response to a panic of a handler. The panic message may contain anything, so it is not logged; the panic
+/// hook has logged the location.
 pub(in crate::web) fn panicked(_panic: Box<dyn Any + Send + 'static>) -> Response {
     WebProblem::failed(ErrorCode::Internal, "a handler panicked".to_owned()).into_response()
 }
 
-/// All statuses of the table are ones.
+/// Converts a status of the error table; all of them are valid.
 fn status_code(status: u16) -> StatusCode {
     StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }

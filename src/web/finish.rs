@@ -1,4 +1,4 @@
-//! What every answer carries, and how errors are written.
+//! What every response carries, and how errors are written.
 
 use std::sync::Arc;
 
@@ -19,10 +19,10 @@ use crate::web::answer::FinishedBody;
 use crate::web::error::{OAuthProblem, WebProblem};
 use crate::web::portal::Portal;
 
-/// For a year browsers come by https only, once they came so.
+/// Makes browsers use https only, for one year after each response.
 const HSTS: &str = "max-age=31536000";
 
-/// An OAuth error as it is written (RFC 6749 section 5.2).
+/// The body of an OAuth error (RFC 6749 section 5.2).
 #[derive(Serialize)]
 struct OAuthBody<'a> {
     error: &'a str,
@@ -32,7 +32,7 @@ struct OAuthBody<'a> {
     error_description: Option<String>,
 }
 
-/// Outermost layer: [`finished`] for every answer, and a page for a person who is refused.
+/// Outermost layer: applies [`finished`] to every response, and shows a page to a person who is refused.
 pub(in crate::web) async fn finish(
     State(portal): State<Arc<Portal>>,
     request: Request,
@@ -50,12 +50,12 @@ pub(in crate::web) async fn finish(
         .map(|scope| PageRequest {
             scope: scope.clone(),
             headers: request.headers().clone(),
-            // A query here may hold the token of a link, which no page prints.
+            // The query may hold the one-time token of a link, which no page may print.
             path: request.uri().path().to_owned(),
         });
     let mut response = next.run(request).await;
     if let (Some(scope), Some(code)) = (&scope, code_of(&response)) {
-        // The only place that notes it.
+        // No other place records the reason.
         let _ = scope.notes.reason.set(code);
     }
     if let Some(person) = person {
@@ -69,7 +69,7 @@ pub(in crate::web) async fn finish(
     response
 }
 
-/// A person who waits for a page.
+/// The request of a person who expects a page.
 struct PageRequest {
     scope: RequestScope,
     headers: HeaderMap,
@@ -77,7 +77,7 @@ struct PageRequest {
 }
 
 impl PageRequest {
-    /// The answer, as a page if it is a refusal that is none yet.
+    /// Returns the response, with a page as its body if it is a refusal without one.
     async fn shown(self, portal: &Portal, response: Response) -> Response {
         if response.extensions().get::<FinishedBody>().is_some() {
             return response;
@@ -92,7 +92,7 @@ impl PageRequest {
             path,
         } = self;
         let authorizer = &scope.snapshot.authorizer;
-        // What cannot be answered is not asked once more.
+        // After a server error the person is not looked up: the lookup would probably fail as well.
         let person = if response.status().is_server_error() {
             None
         } else {
@@ -107,7 +107,7 @@ impl PageRequest {
     }
 }
 
-/// What a page says of a problem, without the person and the address that the caller of this function may know.
+/// Returns what a page shows about a problem, without the person and address, which the caller may add.
 pub(in crate::web) fn refusal<'a>(
     problem: &WebProblem,
     snapshot: &'a Snapshot,
@@ -130,7 +130,7 @@ pub(in crate::web) fn refusal<'a>(
     }
 }
 
-/// The answer with a page as its body; its head stays.
+/// Returns the response with a page as its body and the same status; `None` leaves it unchanged.
 pub(in crate::web) fn paged(
     mut response: Response,
     problem: WebProblem,
@@ -152,7 +152,7 @@ pub(in crate::web) fn paged(
     response
 }
 
-/// Writes the bodies of errors, whatever caused them, and the header fields of every answer.
+/// Writes the bodies of errors, whatever their origin, and the header fields of every response.
 pub(in crate::web) fn finished(
     mut response: Response,
     id: RequestId,
@@ -185,7 +185,7 @@ pub(in crate::web) fn finished(
     response
 }
 
-/// The body of an error, with its content type set; `None`: the answer is none, or is written already.
+/// Returns the body of an error and sets its content type; `None` if the response is no error or already has its body.
 fn error_body(response: &mut Response, id: RequestId) -> Option<String> {
     let is_written = response.extensions_mut().remove::<FinishedBody>().is_some();
     let (body, media_type, cause) =
@@ -220,7 +220,7 @@ fn error_body(response: &mut Response, id: RequestId) -> Option<String> {
     Some(body)
 }
 
-/// The stable code of an answer that reports a problem.
+/// Returns the stable code of a response that reports a problem.
 fn code_of(response: &Response) -> Option<&'static str> {
     if let Some(oauth) = response.extensions().get::<OAuthProblem>() {
         return Some(oauth.code);
@@ -232,7 +232,7 @@ fn code_of(response: &Response) -> Option<&'static str> {
     Some(code)
 }
 
-/// The problem that a bare status of axum's own means: 404 and 405, or something that no handler should let out.
+/// Returns the problem for a bare status set by axum: 404, 405, or one that no handler should return.
 fn unwritten(status: StatusCode) -> Option<WebProblem> {
     let kind = match status {
         StatusCode::NOT_FOUND => ErrorCode::NotFound,
@@ -244,6 +244,8 @@ fn unwritten(status: StatusCode) -> Option<WebProblem> {
     Some(kind.into())
 }
 
+/// Sets the header fields of every response.
+///
 /// Source: OWASP ASVS 5.0 section 3.4; RFC 6749 section 5.1 for `no-store`.
 fn put_common_fields(headers: &mut HeaderMap, id: RequestId) {
     let fields = [
@@ -253,7 +255,7 @@ fn put_common_fields(headers: &mut HeaderMap, id: RequestId) {
     for (name, value) in fields {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    // Pages for people have their own.
+    // Pages for people set their own values.
     let defaults = [
         (header::REFERRER_POLICY, "no-referrer"),
         (

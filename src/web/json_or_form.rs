@@ -1,4 +1,5 @@
-//! One endpoint with two handlers: programs send it JSON, the gateway's own pages a form.
+//! An endpoint with two handlers: one for programs, which send JSON, and one for the gateway's own pages, which send
+//! forms.
 
 use std::pin::Pin;
 
@@ -9,7 +10,7 @@ use axum::response::Response;
 use crate::web::body::is_form_sent;
 use crate::web::openapi::{DescribedHandler, Operation, Schemas};
 
-/// Answers forms by `form` and all other requests by `json`, which refuses what is not JSON if it takes a body.
+/// Routes forms to `form` and all other requests to `json`, which refuses other content types if it accepts a body.
 pub(in crate::web) const fn json_or_form<J, F>(json: J, form: F) -> JsonOrForm<J, F> {
     JsonOrForm { json, form }
 }

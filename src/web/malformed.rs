@@ -1,4 +1,4 @@
-//! What is wrong with a body or a query: told by the place, never by the value, which may be a password.
+//! Problems of bodies and queries. They name the place and never the value, which may be a password.
 
 use serde_path_to_error::{Path, Segment};
 
@@ -6,21 +6,21 @@ use crate::model::error_code::ErrorCode;
 use crate::model::printable::printable;
 use crate::web::error::WebProblem;
 
-/// Longest place that is told, in characters: a caller may send a name of any length.
+/// Longest place shown, in characters; a caller may send a name of any length.
 const PLACE_CHARS_MAX: usize = 128;
 
-/// What a parser says about one member.
+/// A parser's complaint about one member.
 enum MemberFault<'a> {
     Missing(&'a str),
     Unknown(&'a str),
     Twice(&'a str),
-    /// It is of another type, or breaks a rule of its form.
+    /// The member has another type or violates a rule of its format.
     Unfit,
 }
 
 impl<'a> MemberFault<'a> {
-    /// Reads the words of serde, which begin in one of three ways where they are about a name. All others may quote a
-    /// value.
+    /// Parses a message of serde. The three kinds that name a member have known beginnings; every other message may
+    /// quote a value.
     fn read(words: &'a str) -> Self {
         let named = |beginning: &str| {
             let rest = words.strip_prefix(beginning)?;
@@ -47,8 +47,8 @@ impl<'a> MemberFault<'a> {
     }
 }
 
-/// The problem of a JSON body: `/scopes/0: not of the type that this takes`. `path`: where the parser was; `None`: behind
-/// the object.
+/// Returns the problem of a JSON body, such as `/scopes/0: not of the type that this takes`. `path` is where the parser
+/// stopped; `None` means after the object.
 pub(in crate::web) fn json(path: Option<&Path>, error: &serde_json::Error) -> WebProblem {
     let detail = match path {
         Some(path) if error.is_data() => member(path, &error.to_string()),
@@ -61,13 +61,13 @@ pub(in crate::web) fn json(path: Option<&Path>, error: &serde_json::Error) -> We
     WebProblem::because(ErrorCode::BodyMalformed, detail)
 }
 
-/// A JSON pointer (RFC 6901) and what is wrong there.
+/// Returns a JSON pointer (RFC 6901) with the fault at that place.
 fn member(path: &Path, words: &str) -> String {
     let fault = MemberFault::read(words);
     let mut pieces: Vec<_> = path.iter().map(piece).collect();
     match fault {
         MemberFault::Missing(name) | MemberFault::Twice(name) => pieces.push(escaped(name)),
-        // The path has the whole name, which may hold the sign that ends it in the words.
+        // The path already ends with the full name; the message may cut it short, since a name may contain a backtick.
         MemberFault::Unknown(_) | MemberFault::Unfit => {}
     }
     let pointer: String = pieces.iter().flat_map(|piece| ["/", piece]).collect();
@@ -89,12 +89,12 @@ fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
-/// The problem of a query, by the words in which axum tells it.
+/// Returns the problem of a query, from the message of axum's rejection.
 pub(in crate::web) fn query(words: &str) -> WebProblem {
     let about = words
         .strip_prefix("Failed to deserialize query string: ")
         .unwrap_or_default();
-    // A place may stand before, and is a name of ours.
+    // The message may begin with a place, which is a parameter name defined by the gateway.
     let (place, rest) = match about.split_once(": ") {
         Some((place, rest)) if is_word(place) => (Some(place), rest),
         _ => (None, about),
@@ -119,7 +119,7 @@ fn is_word(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
 }
 
-/// The problem of a form with a field that it does not have, or that comes twice. `names`: those that it has.
+/// Returns the problem of a form with an unknown or repeated field. `names` are the form's fields.
 pub(in crate::web) fn form(name: &str, names: &[&str]) -> WebProblem {
     let fault = if names.contains(&name) {
         MemberFault::Twice(name)
@@ -135,7 +135,7 @@ pub(in crate::web) fn form(name: &str, names: &[&str]) -> WebProblem {
     WebProblem::because(ErrorCode::BodyMalformed, detail)
 }
 
-/// The problem of a form that lacks one of the fields that it must have. `names`: those fields.
+/// Returns the problem of a form without one of its required fields. `names` are the required fields.
 pub(in crate::web) fn form_lacks(names: &[&str]) -> WebProblem {
     let detail = match names {
         [] => "a field is missing".to_owned(),
@@ -145,7 +145,7 @@ pub(in crate::web) fn form_lacks(names: &[&str]) -> WebProblem {
     WebProblem::because(ErrorCode::BodyMalformed, detail)
 }
 
-/// A name that a caller chose, on one line and bounded.
+/// Returns a name chosen by the caller, on one line and of bounded length.
 fn shown(name: &str) -> String {
     let bounded: String = name.chars().take(PLACE_CHARS_MAX).collect();
     printable(&bounded).into_owned()

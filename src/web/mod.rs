@@ -1,7 +1,7 @@
 //! Floor 6: the gateway's own endpoints over HTTP, and forward-auth over gRPC.
 //!
-//! A handler reads HTTP, asks one use case of `account`, and writes HTTP. Who is calling is told by the extractors of
-//! `caller`, what a refusal looks like by the table in `error`, what every answer carries by `finish`.
+//! A handler reads HTTP, calls one use case of `account`, and writes HTTP. The extractors of `caller` recognise the
+//! caller, the table in `error` defines refusals, and `finish` adds what every response carries.
 
 mod answer;
 mod api;
@@ -45,7 +45,7 @@ use crate::web::openapi::{Api, Documented};
 use crate::web::portal::Portal;
 use crate::web::state::WebState;
 
-/// Everything that the gateway serves itself, below a prefix and at [`crate::config::JWKS_PATH`].
+/// The endpoints that the gateway serves itself, below a prefix and at [`crate::config::JWKS_PATH`].
 #[derive(Debug)]
 pub struct Endpoints {
     router: Router,
@@ -54,7 +54,7 @@ pub struct Endpoints {
 }
 
 impl Endpoints {
-    /// `prefix`: such as `/auth`.
+    /// Builds the endpoints below `prefix`, such as `/auth`.
     #[must_use]
     pub fn new(prefix: &str) -> Self {
         Self::of(prefix, endpoints::all(prefix))
@@ -76,7 +76,7 @@ impl Endpoints {
 
 #[async_trait]
 impl OwnEndpoints for Endpoints {
-    /// There is no answer but 500 to a request without a [`crate::snapshot::RequestScope`].
+    /// Answers a request; one without a [`crate::snapshot::RequestScope`] gets 500.
     async fn answer(&self, request: Request<Bytes>) -> Response {
         match self.router.clone().oneshot(request.map(Body::from)).await {
             Ok(response) => response,
@@ -97,7 +97,8 @@ impl OwnEndpoints for Endpoints {
         let (response, judged) =
             forward_auth::verify(question, snapshot, (id, &self.state.portal)).await;
         self.questions.look(&response, "forward-auth");
-        // What lets a request pass is for no browser, and is read once for each request: it says no more than it must.
+        // An allow is read by a proxy on every request and never by a browser, so it carries only the necessary header
+        // fields.
         if response.status().is_success() {
             return (response, judged);
         }
@@ -105,7 +106,8 @@ impl OwnEndpoints for Endpoints {
     }
 }
 
-/// Puts around handlers what every answer needs: limits, CORS, and errors as problems whoever causes them.
+/// Wraps the handlers in what every response needs: limits, CORS, and errors as problem documents, whatever their
+/// origin.
 fn dressed(own: Router, portal: Arc<Portal>) -> Router {
     own.fallback(api::not_found)
         .layer(middleware::from_fn(cors::share))

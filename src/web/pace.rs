@@ -1,11 +1,11 @@
-//! Answers whose time must tell nothing.
+//! Response times that reveal nothing.
 
 use std::time::Duration;
 
 use crate::model::clock::Clock;
 
-/// Answers leave at whole multiples of this after their request came. Longer than a write to disk and a mail handed
-/// over take, so that all leave at the first; under pressure the steps still hide what is smaller than they are.
+/// Responses leave at whole multiples of this after their request arrived. It is longer than a disk write plus a mail
+/// handover, so normally all leave at the first multiple; under load the steps still hide any smaller difference.
 const STEP: Duration = Duration::from_millis(100);
 
 /// Waits for the next step after `started`, a reading of the same clock's [`Clock::elapsed`].
@@ -14,7 +14,7 @@ pub(in crate::web) async fn even_out(clock: &dyn Clock, started: Duration) {
     tokio::time::sleep(rest(took)).await;
 }
 
-/// How long it is to the next whole step.
+/// Returns the time left until the next whole step.
 fn rest(took: Duration) -> Duration {
     let into_step = took.as_micros() % STEP.as_micros();
     STEP.saturating_sub(Duration::from_micros(u64::try_from(into_step).unwrap_or(0)))

@@ -1,4 +1,4 @@
-//! What handlers share beside the request's own surroundings.
+//! The state that handlers share across requests.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::web::portal::Portal;
 #[derive(Clone, Debug)]
 pub(in crate::web) struct WebState {
     pub(in crate::web) portal: Arc<Portal>,
-    /// What is written of all endpoints.
+    /// The API document of all endpoints.
     pub(in crate::web) document: Arc<ApiDocument>,
 }
 

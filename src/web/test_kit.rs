@@ -1,4 +1,4 @@
-//! A gateway of the tests: the router on a snapshot of real parts, asked without a socket.
+//! A gateway for tests: the router on a snapshot of real parts, called without a socket.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -40,12 +40,12 @@ pub(in crate::web) struct Answer {
     pub(in crate::web) status: u16,
     pub(in crate::web) headers: HeaderMap,
     pub(in crate::web) text: String,
-    /// `Null` if the body is no JSON.
+    /// `Null` if the body is not JSON.
     pub(in crate::web) json: Value,
 }
 
 impl Answer {
-    /// A member that is a text.
+    /// Returns a member that must be a string.
     pub(in crate::web) fn text_of(&self, member: &str) -> String {
         let value = self.json.get(member).and_then(Value::as_str);
         value
@@ -70,13 +70,13 @@ impl Gateway {
         Self::start_with(|_| {})
     }
 
-    /// With another configuration.
+    /// Starts a gateway with a changed configuration.
     pub(in crate::web) fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let store = MemoryStore::new(Arc::new(Generations::new()));
         Self::start_on(Arc::new(store), change)
     }
 
-    /// On another store.
+    /// Starts a gateway on this store.
     pub(in crate::web) fn start_on(
         store: Arc<dyn Store>,
         change: impl FnOnce(&mut Config),
@@ -120,7 +120,7 @@ impl Gateway {
         }
     }
 
-    /// The same snapshot behind other endpoints.
+    /// Returns the same snapshot behind other endpoints.
     pub(in crate::web) fn with(self, endpoints: Endpoints) -> Self {
         Self { endpoints, ..self }
     }
@@ -157,7 +157,7 @@ impl Gateway {
         }
     }
 
-    /// Sends JSON (or nothing, for `Null`) with a credential: a JWT, an API key, or none for an empty text.
+    /// Sends JSON (no body for `Null`) with a credential: a JWT, an API key, or an empty text for none.
     pub(in crate::web) async fn ask(
         &self,
         method: &str,
@@ -188,7 +188,7 @@ impl Gateway {
         self.send("POST", path, &headers, form.to_owned()).await
     }
 
-    /// Registers somebody, sets [`PASSWORD`] and logs in: the login's answer.
+    /// Registers a person, sets [`PASSWORD`] and returns the response to the login.
     pub(in crate::web) async fn person(&self, name: &str) -> Answer {
         let identity = format!("{name}@example.org");
         let body = json!({ "identity": identity, "username": name, "name": "N. N." });
@@ -203,7 +203,7 @@ impl Gateway {
         self.login(name, PASSWORD).await
     }
 
-    /// Makes an administrator and logs in.
+    /// Creates an administrator and returns the response to the login.
     pub(in crate::web) async fn administrator(&self, name: &str) -> Answer {
         let person = NewPerson::parse(&format!("{name}@example.org"), name, "N. N.").unwrap();
         let password = Some(Secret::new(PASSWORD.to_owned()));
@@ -219,7 +219,7 @@ impl Gateway {
     }
 }
 
-/// The field that carries a credential, if there is one.
+/// Returns the header field that carries a credential; none for an empty text.
 fn carrying<'a>(credential: &'a str, bearer: &'a str) -> Vec<(&'a str, &'a str)> {
     match credential {
         "" => Vec::new(),

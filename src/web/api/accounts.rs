@@ -64,7 +64,7 @@ impl From<Account> for AccountAnswer {
     }
 }
 
-/// One page of accounts.
+/// Returns one page of accounts.
 pub(in crate::web) async fn list(
     Administrator(caller): Administrator,
     Query(query): Query<PageQuery<AccountId>>,
@@ -73,7 +73,7 @@ pub(in crate::web) async fn list(
     Ok(Json(List::page(page, AccountAnswer::from)))
 }
 
-/// One account.
+/// Returns one account.
 pub(in crate::web) async fn show(
     Administrator(caller): Administrator,
     PathParam(id): PathParam<AccountId>,
@@ -135,7 +135,7 @@ pub(in crate::web) struct InvitationBody {
     roles: Option<Vec<String>>,
 }
 
-/// Makes a pending account and mails an invitation.
+/// Creates a pending account and mails an invitation.
 pub(in crate::web) async fn invite(
     Administrator(caller): Administrator,
     JsonBody(body): JsonBody<InvitationBody>,
@@ -150,7 +150,7 @@ pub(in crate::web) async fn invite(
     Ok(Created(account.into()))
 }
 
-/// Removes an account for ever.
+/// Removes an account permanently.
 pub(in crate::web) async fn remove(
     Administrator(caller): Administrator,
     PathParam(id): PathParam<AccountId>,
@@ -162,7 +162,7 @@ pub(in crate::web) async fn remove(
     Ok(NoContent)
 }
 
-/// The sessions of one account.
+/// Returns one page of an account's sessions.
 pub(in crate::web) async fn sessions(
     Administrator(caller): Administrator,
     PathParam(id): PathParam<AccountId>,
@@ -180,7 +180,7 @@ pub(in crate::web) async fn sessions(
     })))
 }
 
-/// Ends all sessions of one account.
+/// Ends all sessions of an account.
 pub(in crate::web) async fn end_sessions(
     Administrator(caller): Administrator,
     PathParam(id): PathParam<AccountId>,

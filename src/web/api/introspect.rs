@@ -48,7 +48,7 @@ struct ActiveToken {
     exp: Option<i64>,
 }
 
-/// Says what a token or API key is worth: exactly `{"active": false}` for all that the caller may not know.
+/// Reports the state of a token or API key; exactly `{"active": false}` for everything that the caller may not know.
 pub(in crate::web) async fn introspect(
     AnyRequest(scope): AnyRequest,
     headers: HeaderMap,
@@ -86,7 +86,8 @@ pub(in crate::web) async fn introspect(
     }))
 }
 
-/// An API key about itself, a login about what is its own; others by `auth:introspect` or an administrator's login.
+/// Whether the caller may know about `asked`: an API key about itself, a login about its own account, and others with
+/// the scope `auth:introspect` or an administrator's login.
 fn may_know(caller: &Identity, asked: &Identity) -> bool {
     let Principal::Own { session, .. } = &caller.principal else {
         return false;
@@ -130,7 +131,8 @@ fn known(scope: &RequestScope, asked: &Identity) -> ActiveToken {
     }
 }
 
-/// The token as a request would carry it; `None`: no header field can hold it. An API key is known there by its form.
+/// Returns the token in the header field of a request; `None` if no header field can hold it. Authentication recognises
+/// an API key in this field by its format.
 fn as_headers(token: &str) -> Option<HeaderMap> {
     let field = Secret::new(format!("Bearer {token}"));
     let mut value = HeaderValue::from_str(field.expose()).ok()?;
@@ -138,8 +140,8 @@ fn as_headers(token: &str) -> Option<HeaderMap> {
     Some(HeaderMap::from_iter([(header::AUTHORIZATION, value)]))
 }
 
-/// Reads HTTP Basic (key id, key), as OAuth clients send an API key (RFC 6749 section 2.3.1), into the header that
-/// carries one; fields without it stay as they are.
+/// Converts HTTP Basic (key id and key, as OAuth clients send an API key, RFC 6749 section 2.3.1) into the header for
+/// API keys. Header fields without Basic are returned unchanged.
 fn with_basic(
     mut headers: HeaderMap,
     api_key_header: &HeaderName,
@@ -162,7 +164,7 @@ fn with_basic(
     Ok(headers)
 }
 
-/// The key of a Basic field, if its own id stands before the colon.
+/// Returns the key of a Basic field if the part before the colon is the key's own id.
 fn basic_key(encoded: &str) -> Option<Secret> {
     let decoded = STANDARD.decode(encoded).ok()?;
     let text = Secret::new(String::from_utf8(decoded).ok()?);

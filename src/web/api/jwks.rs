@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::web::answer::text;
 use crate::web::caller::AnyRequest;
 
-/// The public keys of access tokens and of assertions (RFC 7517).
+/// Returns the public keys of access tokens and assertions (RFC 7517).
 pub(in crate::web) async fn show(AnyRequest(scope): AnyRequest) -> Response {
     let services = &scope.snapshot.services;
     let rings = [&services.signing, &services.assertion_keys];

@@ -26,15 +26,15 @@ pub(in crate::web) struct RotateBody {
     overlap_s: Option<u64>,
 }
 
-/// How long the old secret is good beside the new one, if nobody says.
+/// Default time for which the old secret is accepted next to the new one, in seconds.
 const OVERLAP_S: u64 = 3600;
 
-/// Makes a key.
+/// Creates a key.
 pub(in crate::web) async fn create(
     OwnLogin(login): OwnLogin,
     JsonBody(wanted): JsonBody<NewKey>,
 ) -> Result<Created<ShownKey>, Refused<KeyRefusal>> {
-    // A time that cannot be read is refused before the use case, which would write an audit event.
+    // An unreadable time is refused before the use case, which would write an audit event.
     wanted.expires.as_ref().map(Checked::get).transpose()?;
     let issued = login
         .accounts()
@@ -43,7 +43,7 @@ pub(in crate::web) async fn create(
     Ok(Created(with_secret(issued, None)))
 }
 
-/// Changes one of one's own keys.
+/// Changes one of the caller's keys.
 pub(in crate::web) async fn change(
     OwnLogin(login): OwnLogin,
     PathParam(id): PathParam<KeyId>,
@@ -60,7 +60,7 @@ pub(in crate::web) async fn change(
     Ok(Json(ShownKey::new(key, None, used)))
 }
 
-/// Makes another secret for one of one's own keys, shown in this answer only.
+/// Creates a new secret for one of the caller's keys; only this response shows it.
 pub(in crate::web) async fn rotate(
     OwnLogin(login): OwnLogin,
     PathParam(id): PathParam<KeyId>,
@@ -85,7 +85,7 @@ async fn last_used(accounts: &Accounts, key: &ApiKey) -> Result<Option<Timestamp
     Ok(used.into_iter().next().flatten())
 }
 
-/// One's own keys.
+/// Returns one page of the caller's keys.
 pub(in crate::web) async fn list(
     OwnLogin(login): OwnLogin,
     Query(query): Query<PageQuery<KeyId>>,
@@ -101,7 +101,7 @@ pub(in crate::web) async fn list(
     })))
 }
 
-/// One of one's own keys.
+/// Returns one of the caller's keys.
 pub(in crate::web) async fn show(
     OwnLogin(login): OwnLogin,
     PathParam(id): PathParam<KeyId>,
@@ -112,7 +112,7 @@ pub(in crate::web) async fn show(
     Ok(Json(ShownKey::new(key, None, used)))
 }
 
-/// Revokes one of one's own keys.
+/// Revokes one of the caller's keys.
 pub(in crate::web) async fn revoke(
     OwnLogin(login): OwnLogin,
     PathParam(id): PathParam<KeyId>,

@@ -38,7 +38,7 @@ pub(in crate::web) struct MeAnswer {
     method: &'static str,
 }
 
-/// Who the caller is, as recognised for this request. A foreign identity has no account here.
+/// Returns the caller's identity as recognised for this request. A foreign identity has no local account.
 pub(in crate::web) async fn show(caller: RecognisedCaller) -> Json<MeAnswer> {
     Json(answer(caller.accounts(), &caller.identity))
 }
@@ -75,8 +75,8 @@ pub(in crate::web) struct OwnChangeBody {
     password: Option<Secret>,
 }
 
-/// Changes what the caller is called, or mails a token to another address: 200 with `me`, at the same time whether or
-/// not somebody has the address.
+/// Changes the caller's name, or mails a token to a new address. The response is 200 with `me`, in the same time
+/// whether or not the address is taken.
 pub(in crate::web) async fn change(
     OwnLogin(login): OwnLogin,
     JsonBody(body): JsonBody<OwnChangeBody>,
@@ -111,7 +111,8 @@ pub(in crate::web) struct IdentityBody {
     token: Secret,
 }
 
-/// Makes the address count that a token was mailed to. The token is enough: the mail may be read elsewhere.
+/// Activates the address to which a token was mailed. The token suffices without a login, since the mail may be opened
+/// in another browser.
 pub(in crate::web) async fn confirm_identity(
     AnyRequest(scope): AnyRequest,
     JsonBody(body): JsonBody<IdentityBody>,
@@ -144,7 +145,7 @@ pub(in crate::web) struct MethodsAnswer {
     policies: Policies,
 }
 
-/// Which ways to log in and register are open.
+/// Returns the available ways to log in and register.
 pub(in crate::web) async fn methods(AnyRequest(scope): AnyRequest) -> Json<MethodsAnswer> {
     let settings = scope.snapshot.accounts.settings();
     Json(MethodsAnswer {

@@ -28,7 +28,7 @@ pub(in crate::web) struct MemberAnswer {
     level: String,
 }
 
-/// One page of the members of a resource.
+/// Returns one page of the members of a resource.
 pub(in crate::web) async fn list(
     MemberCaller(caller): MemberCaller,
     PathParam((kind, id)): PathParam<(Name, ResourceId)>,
@@ -46,7 +46,7 @@ pub(in crate::web) async fn list(
     })))
 }
 
-/// One member.
+/// Returns one member.
 pub(in crate::web) async fn show(
     MemberCaller(caller): MemberCaller,
     PathParam((kind, id, uid)): PathParam<(Name, ResourceId, UserId)>,
@@ -60,7 +60,7 @@ pub(in crate::web) async fn show(
     }))
 }
 
-/// Sets a level.
+/// Sets a member's level.
 pub(in crate::web) async fn set(
     MemberCaller(caller): MemberCaller,
     PathParam((kind, id, uid)): PathParam<(Name, ResourceId, UserId)>,

@@ -1,4 +1,4 @@
-//! The handlers, by what they are about.
+//! The handlers, one module per topic.
 
 pub(in crate::web) mod accounts;
 pub(in crate::web) mod introspect;
@@ -15,7 +15,7 @@ pub(in crate::web) mod settings;
 use crate::model::error_code::ErrorCode;
 use crate::web::error::WebProblem;
 
-/// Whatever path is not ours.
+/// Answers paths that the gateway does not serve.
 pub(in crate::web) async fn not_found() -> WebProblem {
     ErrorCode::NotFound.into()
 }

@@ -51,7 +51,7 @@ impl From<Account> for PasswordAnswer {
     }
 }
 
-/// Sets a password, by a mailed token or by the old password and a login.
+/// Sets a password, authorised by a mailed token, or by a login and the old password.
 pub(in crate::web) async fn set(
     AnyRequest(scope): AnyRequest,
     later: DeferredLogin,
@@ -64,7 +64,7 @@ pub(in crate::web) async fn set(
     };
     let account = match (body.reset_token, body.old_password) {
         (Some(token), None) => {
-            // A token says whose password it sets; whoever else is logged in here has no part in it.
+            // The token determines whose password is set; another login in the same browser is irrelevant.
             let accounts = &scope.snapshot.accounts;
             let uid = body.uid.as_deref();
             accounts
@@ -102,11 +102,11 @@ pub(in crate::web) struct ForgotBody {
     template: Option<String>,
 }
 
-/// What is said whatever was found.
+/// The response, whether or not the account exists.
 pub(in crate::web) const ACCEPTED: &str =
     "If there is such an account, a mail has been sent to its address.";
 
-/// Mails a reset token, if there is somebody to mail it to: 202 in any case, at the same time, unless
+/// Mails a reset token if the account exists. The response is always 202, in the same time, unless
 /// `account.reveal_existing` is set.
 pub(in crate::web) async fn forgot(
     AnyRequest(scope): AnyRequest,
@@ -126,7 +126,7 @@ pub(in crate::web) async fn forgot(
     Ok(Accepted(MessageAnswer { message: ACCEPTED }))
 }
 
-/// Mails a reset token, if there is somebody to mail it to, in the same time whatever was found.
+/// Mails a reset token if the account exists, in the same time in either case.
 pub(in crate::web) async fn reset_requested(
     scope: &RequestScope,
     name: &str,

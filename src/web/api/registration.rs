@@ -31,11 +31,11 @@ pub(in crate::web) struct RegisterBody {
     template: Option<String>,
 }
 
-/// What is said whether or not the name or the address is taken.
+/// The response, whether or not the name or address is taken.
 pub(in crate::web) const ACCEPTED: &str =
     "A mail has been sent to the address. It says what to do next.";
 
-/// Registers somebody: 202 whether or not the name or the address is taken, unless `account.reveal_existing` is set.
+/// Registers a person: 202 whether or not the name or address is taken, unless `account.reveal_existing` is set.
 pub(in crate::web) async fn register(
     AnyRequest(scope): AnyRequest,
     JsonBody(body): JsonBody<RegisterBody>,
@@ -50,7 +50,7 @@ pub(in crate::web) async fn register(
     Ok(Accepted(MessageAnswer { message: ACCEPTED }))
 }
 
-/// Registers somebody, in the same time whatever was found.
+/// Registers a person, in the same time whether or not the name or address is taken.
 pub(in crate::web) async fn registered(
     scope: &RequestScope,
     identity: &str,

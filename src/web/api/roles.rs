@@ -38,7 +38,7 @@ pub(in crate::web) struct RolesAnswer {
     roles: Vec<String>,
 }
 
-/// The caller's roles, or those of an account that an administrator names.
+/// Returns the caller's roles, or those of an account that an administrator names.
 pub(in crate::web) async fn show(
     AnyCaller(caller): AnyCaller,
     Query(query): Query<RolesQuery>,
@@ -90,7 +90,7 @@ pub(in crate::web) struct RefreshAnswer {
     changed: bool,
 }
 
-/// The caller's roles on one resource, and whether their last request had others.
+/// Returns the caller's roles on one resource, and whether they differ from those of the previous request.
 pub(in crate::web) async fn refresh(
     LastIdentity(before): LastIdentity,
     AnyCaller(caller): AnyCaller,

@@ -20,7 +20,7 @@ use crate::web::cookie;
 use crate::web::cursor::PageQuery;
 use crate::web::error::{OAuthProblem, Refused, WebProblem};
 
-/// The one way to log in that there is.
+/// The only login method.
 pub(in crate::web) const PASSWORD_METHOD: &str = "password";
 
 #[derive(Deserialize, JsonSchema)]
@@ -55,7 +55,7 @@ pub(in crate::web) struct LoginAnswer {
     resources: BTreeMap<String, String>,
 }
 
-/// Logs in by name or address and password.
+/// Logs in with a name or address and a password.
 pub(in crate::web) async fn log_in(
     AnyRequest(scope): AnyRequest,
     JsonBody(body): JsonBody<LoginBody>,
@@ -95,7 +95,7 @@ pub(in crate::web) struct TokenAnswer {
     refresh_token: String,
 }
 
-/// Refreshes (RFC 6749 section 6).
+/// Refreshes the tokens of a session (RFC 6749 section 6).
 pub(in crate::web) async fn refresh(
     AnyRequest(scope): AnyRequest,
     form: OAuthForm,
@@ -122,7 +122,7 @@ pub(in crate::web) async fn refresh(
     }))
 }
 
-/// Ends the session of the login that asks.
+/// Ends the session of the caller's login.
 pub(in crate::web) async fn log_out(login: AnyLogin) -> Result<Response, WebProblem> {
     login
         .accounts()
@@ -162,7 +162,7 @@ impl SessionAnswer {
     }
 }
 
-/// One's own sessions.
+/// Returns one page of the caller's sessions.
 pub(in crate::web) async fn list(
     OwnLogin(login): OwnLogin,
     Query(query): Query<PageQuery<SessionId>>,
@@ -177,7 +177,7 @@ pub(in crate::web) async fn list(
     })))
 }
 
-/// One of one's own sessions.
+/// Returns one of the caller's sessions.
 pub(in crate::web) async fn show(
     OwnLogin(login): OwnLogin,
     PathParam(id): PathParam<SessionId>,
@@ -187,7 +187,7 @@ pub(in crate::web) async fn show(
     Ok(Json(SessionAnswer::new(session, Some(&login.session))))
 }
 
-/// Ends one of one's own sessions.
+/// Ends one of the caller's sessions.
 pub(in crate::web) async fn end(
     OwnLogin(login): OwnLogin,
     PathParam(id): PathParam<SessionId>,
@@ -200,7 +200,7 @@ pub(in crate::web) async fn end(
     Ok(NoContent)
 }
 
-/// Ends all of one's own sessions, the one that asks included.
+/// Ends all of the caller's sessions, including the current one.
 pub(in crate::web) async fn end_all(OwnLogin(login): OwnLogin) -> Result<NoContent, WebProblem> {
     login
         .accounts()

@@ -1,4 +1,4 @@
-//! GET, PUT /settings/{id}: one's own document, or `global`.
+//! GET, PUT /settings/{id}: the caller's own document, or `global`.
 
 use axum::response::Response;
 use serde::Deserialize;
@@ -12,7 +12,7 @@ use crate::web::caller::OwnLogin;
 use crate::web::error::{Refused, WebProblem};
 use crate::web::openapi::{JSON, Parameter};
 
-/// What a caller calls a settings document: `global`, or the id of their own. Any other name is not found.
+/// The name of a settings document: `global`, or the id of the caller's own. Any other name is answered with 404.
 #[derive(Deserialize)]
 pub(in crate::web) struct SettingsName(String);
 
@@ -21,7 +21,7 @@ impl Parameter for SettingsName {
     const EXAMPLE: &'static str = "global";
 }
 
-/// A document as it stands.
+/// Returns a document.
 pub(in crate::web) async fn show(
     OwnLogin(login): OwnLogin,
     PathParam(SettingsName(name)): PathParam<SettingsName>,
@@ -33,7 +33,7 @@ pub(in crate::web) async fn show(
     Ok(text(JSON, found.ok_or(ErrorCode::NotFound)?))
 }
 
-/// Writes a document in place of the one before; the answer is the document.
+/// Replaces a document and returns the new one.
 pub(in crate::web) async fn put(
     OwnLogin(login): OwnLogin,
     PathParam(SettingsName(name)): PathParam<SettingsName>,

@@ -1,4 +1,4 @@
-//! API keys, memberships, and what is for administrators.
+//! API keys, memberships and the endpoints for administrators.
 
 use serde_json::json;
 

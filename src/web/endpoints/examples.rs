@@ -1,4 +1,4 @@
-//! What is sent and answered, for example. A test holds them against the schemas.
+//! Example requests and responses of the API document. A test checks them against the schemas.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Every path of the gateway, and what is said of it that its handler's types do not tell.
+//! All paths of the gateway, with the descriptions that the types of their handlers cannot express.
 
 mod access;
 mod examples;
@@ -11,7 +11,7 @@ use crate::web::state::WebState;
 
 type OwnApi = openapi::Api<WebState>;
 
-/// All endpoints below the prefix, and the key set.
+/// Returns all endpoints below the prefix, and the key set.
 pub(in crate::web) fn all(prefix: &str) -> OwnApi {
     let steps = [
         people::registrations,

@@ -56,7 +56,7 @@ pub(in crate::web::endpoints) fn pages(api: OwnApi) -> OwnApi {
     .get("/assets/portal.css", portal::style, file("getPageStyle", "The style of the pages", "text/css"))
 }
 
-/// What the links in mails open.
+/// Adds the pages that the links in mails open.
 fn links(api: OwnApi) -> OwnApi {
     let token = |operation: Operation| operation.reads("token", "The token of the link.");
     let passwords =

@@ -1,4 +1,4 @@
-//! The account's life: registration, logins, and what is the caller's own.
+//! Registration, logins, sessions, and the caller's own data.
 
 use serde_json::json;
 

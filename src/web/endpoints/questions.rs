@@ -1,4 +1,4 @@
-//! What other proxies ask.
+//! The endpoints of forward-auth.
 
 use crate::model::deny::DenyReason;
 use crate::model::error_code::ErrorCode;
@@ -6,7 +6,7 @@ use crate::snapshot::FORWARD_AUTH_PATH;
 use crate::web::endpoints::OwnApi;
 use crate::web::openapi::{API_KEY, BEARER, COOKIE, Operation, about};
 
-/// The paths at which proxies ask.
+/// Adds the paths that other proxies call.
 pub(in crate::web::endpoints) fn forward_auth(api: OwnApi) -> OwnApi {
     let path = FORWARD_AUTH_PATH;
     api.questions(path, question())

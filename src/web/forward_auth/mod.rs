@@ -1,7 +1,7 @@
-//! Other proxies ask whether the request that they describe may pass.
+//! Forward-auth: other proxies ask for a decision on a request that they describe.
 //!
-//! `question` reads what they describe, each in its dialect; `judge` decides it as the proxy here would and says what
-//! the asking one is to be told, whatever the dialect; what is left is the answer over HTTP, and over gRPC in [`grpc`].
+//! `question` parses the description in each dialect, and `judge` decides the request as this proxy would and chooses
+//! the answer, independent of the dialect. This module writes the answer over HTTP, and [`grpc`] over gRPC.
 
 pub mod grpc;
 mod question;
@@ -24,25 +24,25 @@ use crate::web::finish;
 use crate::web::forward_auth::question::Dialect;
 use crate::web::portal::Portal;
 
-/// By which a proxy shows that it is one of ours.
+/// The header field in which a proxy proves that it may ask.
 const SECRET: HeaderName = HeaderName::from_static("x-doorward-secret");
 
-/// Fields that the answer has beside those of the identity: room for them is made once.
+/// Number of header fields besides those of the identity; the capacity is reserved once.
 const ADDED_MAX: usize = 3;
 
-/// What the asking proxy is told, before it is written in its dialect.
+/// The answer to the asking proxy, before it is written in a dialect.
 #[derive(Debug)]
 pub(in crate::web) enum ForwardAuthAnswer {
-    /// The request may pass, with these fields in place of its own: every identity header there is, empty where there is
-    /// nothing.
+    /// The request is allowed. The fields replace those of the request: every identity header, empty if it has no
+    /// value.
     Pass(HeaderMap),
-    /// A browser is to be sent to this URL instead.
+    /// The browser must be redirected to this URL.
     LogIn(HeaderValue, WebProblem),
-    /// The request may not pass, or that cannot be told.
+    /// The request is refused, or no decision could be made.
     Refused(WebProblem),
 }
 
-/// Decides about the request that a proxy asks about, as the proxy here would about its own.
+/// Decides the described request as this proxy would decide its own.
 pub(in crate::web) async fn judge(
     snapshot: &Snapshot,
     asked: &ForwardedRequest<'_>,
@@ -58,14 +58,15 @@ pub(in crate::web) async fn judge(
     (told, decision)
 }
 
-/// A proxy that copies these fields over its caller's lets none of the caller's through, even where a route names its own.
+/// Returns all identity headers, including those that only other routes use: a proxy that copies them over the
+/// request's lets none of the caller's through.
 fn identity_fields(names: &[HeaderName], grant: &Grant) -> HeaderMap {
     const EMPTY: HeaderValue = HeaderValue::from_static("");
     let mut fields = HeaderMap::with_capacity(names.len() + ADDED_MAX);
     for (name, value) in grant.identity_fields() {
         fields.insert(name.clone(), value.unwrap_or(EMPTY));
     }
-    // Most often there are no others than those of this route.
+    // In most configurations all routes use the same names.
     if fields.len() < names.len() {
         for name in names {
             fields.entry(name).or_insert(EMPTY);
@@ -90,7 +91,7 @@ fn refusal(
     }
 }
 
-/// Answers a proxy that asks. A person who waits behind it for a page gets one, which all but nginx hand on.
+/// Answers an asking proxy. A person who expects a page gets one, which all proxies except nginx pass on.
 pub(in crate::web) async fn verify(
     question: &ForwardAuthQuestion<'_>,
     snapshot: &Snapshot,
@@ -132,7 +133,7 @@ pub(in crate::web) async fn verify(
     }
 }
 
-/// Who may ask: proxies that the configuration lists, with the secret where there is one.
+/// Checks whether the peer may ask: a trusted proxy, with the secret if one is configured.
 fn admit(
     snapshot: &Snapshot,
     peer_is_trusted: bool,
@@ -156,7 +157,7 @@ fn admit(
     }
 }
 
-/// The refusal of a proxy that may not ask, and what operators learn beside.
+/// Returns the refusal of a proxy that may not ask, with the fault for operators.
 const fn unadmitted(fault: ForwarderFault) -> (DenyReason, Option<RefusalFault>) {
     (
         DenyReason::ForwarderRefused,
@@ -164,14 +165,14 @@ const fn unadmitted(fault: ForwarderFault) -> (DenyReason, Option<RefusalFault>)
     )
 }
 
-/// The answer as the proxies of a family understand it.
+/// Writes an answer in the form that the dialect's proxies understand.
 fn written(told: ForwardAuthAnswer, family: Dialect) -> Response {
     match told {
-        // Envoy takes no other status of success.
+        // Envoy accepts no other success status.
         ForwardAuthAnswer::Pass(fields) => (StatusCode::OK, fields).into_response(),
         ForwardAuthAnswer::LogIn(url, problem) => {
             let mut response = match family {
-                // Anything but 2xx, 401 and 403 is a failure to nginx.
+                // nginx treats any status except 2xx, 401 and 403 as a failure.
                 Dialect::Nginx => problem.into_response(),
                 Dialect::Traefik | Dialect::Envoy => StatusCode::FOUND.into_response(),
             };
@@ -206,8 +207,8 @@ mod tests {
                 believed: TrustedFields::NONE,
             },
         };
-        // A decision is part of it. What is rarely waited for, such as another service, is on the heap: with it, each of
-        // these, and each request to an upstream, would begin by clearing room for 14 KB.
+        // The future contains a decision. Rarely awaited work, such as calls to other services, is on the heap: inline,
+        // it would make each of these futures, and each request to an upstream, begin by clearing 14 KB.
         let portal = Portal::new("/auth");
         let asked = (RequestId::from_number(1), &portal);
         let size = size_of_val(&verify(&question, &gateway.snapshot, asked));

@@ -1,7 +1,8 @@
-//! What an asking proxy describes.
+//! Parses the request that an asking proxy describes over HTTP.
 //!
-//! The fields that carry the target's path name the family: one, or several that name the same target, for whoever could
-//! add another one would choose what is judged. Nothing is guessed, and nothing that reads in two ways is believed.
+//! The header fields with the target's path determine the dialect. There may be several only if they name the same
+//! target; otherwise a caller who can add one would choose which request is decided. Nothing is guessed, and nothing
+//! ambiguous is believed.
 
 use http::{HeaderMap, HeaderName, Method};
 
@@ -22,7 +23,8 @@ const ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
 const ORIGINAL_URL: HeaderName = HeaderName::from_static("x-original-url");
 const ORIGINAL_METHOD: HeaderName = HeaderName::from_static("x-original-method");
 
-/// The fields by which proxies describe a request; another spelling of one is nobody's honest mistake.
+/// The header fields by which proxies describe a request. A variant spelling of one is refused, since it is no honest
+/// mistake.
 const DESCRIBING: [HeaderName; 7] = [
     FORWARDED_URI,
     FORWARDED_METHOD,
@@ -33,22 +35,22 @@ const DESCRIBING: [HeaderName; 7] = [
     ORIGINAL_METHOD,
 ];
 
-/// How a proxy describes a request, and what it understands of an answer.
+/// A dialect: how a proxy describes a request, and which answers it understands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
     /// `X-Forwarded-Uri`: Traefik, Caddy and HAProxy.
     Traefik,
     /// `X-Original-URI`, or `X-Original-URL`, which is absolute.
     Nginx,
-    /// The path appended to the endpoint's own, and the method its own: Envoy.
+    /// Envoy: the path is appended to the endpoint's own, and the method is that of the question.
     Envoy,
 }
 
-/// Reads the question.
+/// Parses the described request.
 ///
 /// # Errors
-/// [`DenyReason::ForwardMalformed`] where the proxy describes no one request; the other reasons are mistakes of its
-/// caller's.
+/// [`DenyReason::ForwardMalformed`] if the proxy does not describe exactly one request; other reasons are faults of the
+/// proxy's caller.
 pub(super) fn read<'a>(
     question: &ForwardAuthQuestion<'a>,
     snapshot: &'a Snapshot,
@@ -82,7 +84,7 @@ pub(super) fn read<'a>(
     Ok((places.family(), asked))
 }
 
-/// The targets that are described, as they were written.
+/// The described targets, as written.
 struct DescribedTargets<'a> {
     url: Option<&'a str>,
     uri: Option<&'a str>,
@@ -110,7 +112,7 @@ impl<'a> DescribedTargets<'a> {
         self.all().next()
     }
 
-    /// What the answer is written for: nginx understands the least.
+    /// Returns the dialect of the answer. nginx takes precedence, since it understands the fewest statuses.
     const fn family(&self) -> Dialect {
         if self.url.is_some() || self.uri.is_some() {
             Dialect::Nginx
@@ -121,7 +123,7 @@ impl<'a> DescribedTargets<'a> {
         }
     }
 
-    /// Whether all that is described is described in `X-Forwarded-*`, by one hand.
+    /// Whether only `X-Forwarded-*` describes the request, so that one proxy wrote all of it.
     const fn are_forwarded_only(&self) -> bool {
         self.forwarded.is_some()
             && self.url.is_none()
@@ -129,7 +131,7 @@ impl<'a> DescribedTargets<'a> {
             && self.appended.is_none()
     }
 
-    /// Whether an absolute URL describes the request, and nothing else does.
+    /// Whether only an absolute URL describes the request.
     const fn are_url_only(&self) -> bool {
         self.url.is_some()
             && self.uri.is_none()
@@ -137,7 +139,7 @@ impl<'a> DescribedTargets<'a> {
             && self.appended.is_none()
     }
 
-    /// Whether all of them name one path and query. What cannot be read must be written alike.
+    /// Whether all descriptions name the same path and query. Unparsable ones must be identical byte for byte.
     fn are_one(&self) -> bool {
         let path = |raw: &'a str| split_url(raw).map_or(raw, |(_, _, path)| path);
         let read = |raw: &str| Target::read(b"a", raw.as_bytes()).ok();
@@ -155,7 +157,7 @@ impl<'a> DescribedTargets<'a> {
     }
 }
 
-/// Scheme and host: those of an absolute URL, else those that are told beside the path, else the question's own.
+/// Returns scheme and host: those of an absolute URL, else those of `X-Forwarded-*`, else the question's own.
 fn origin<'a>(
     question: &ForwardAuthQuestion<'a>,
     places: &DescribedTargets<'a>,
@@ -179,7 +181,7 @@ fn origin<'a>(
     if authority.contains(',') {
         return Err(DenyReason::ForwardMalformed);
     }
-    // Beside a path, host and scheme of `X-Forwarded-*` describe a target too.
+    // Next to a path, `X-Forwarded-Host` and `X-Forwarded-Proto` describe a target too.
     let is_same_host = |host: &str| {
         let bare = |authority: &str| host_of(authority.as_bytes()).map(str::to_ascii_lowercase);
         bare(host) == bare(authority)
@@ -191,8 +193,8 @@ fn origin<'a>(
     Ok((url_scheme, authority))
 }
 
-/// Whether the decision depends on a host that may be the caller's word: a proxy that describes a request by some fields
-/// need not overwrite the others. Then the host of the question itself must lead to the same route.
+/// Whether the decision depends on a host that the caller may have chosen: a proxy that describes a request by some
+/// fields need not overwrite the others. In that case the host of the question itself must lead to the same route.
 fn is_host_doubtful(
     question: &ForwardAuthQuestion<'_>,
     places: &DescribedTargets<'_>,
@@ -200,7 +202,7 @@ fn is_host_doubtful(
     snapshot: &Snapshot,
 ) -> bool {
     let is_told = question.headers.contains_key(FORWARDED_HOST);
-    // Where an absolute URL and `X-Forwarded-*` agree on the host, one of the two is the proxy's.
+    // If an absolute URL and `X-Forwarded-*` agree on the host, the proxy wrote one of the two.
     let is_told_twice = places.uri.is_none() && places.appended.is_none();
     let is_believed = question.client.believed.has(ForwardingField::Host);
     let is_vouched_for = places.are_url_only()
@@ -213,7 +215,7 @@ fn is_host_doubtful(
         })
 }
 
-/// What is appended to the endpoint's own path: a path from its slash on, and the query.
+/// Returns what is appended to the endpoint's own path: a path with its leading slash, and the query.
 fn appended<'a>(question: &ForwardAuthQuestion<'a>, prefix: &str) -> Option<&'a str> {
     let asked = question.path_and_query.as_str();
     let rest = asked
@@ -222,7 +224,7 @@ fn appended<'a>(question: &ForwardAuthQuestion<'a>, prefix: &str) -> Option<&'a 
     rest.starts_with('/').then_some(rest)
 }
 
-/// The one method that is described; `own`: the question's, where that is the request's.
+/// Returns the described method. `own` is the question's method, in dialects where it is also the request's.
 fn method(headers: &HeaderMap, own: Option<&Method>) -> Result<Method, DenyReason> {
     let described = [
         single(headers, &FORWARDED_METHOD)?,
@@ -238,25 +240,26 @@ fn method(headers: &HeaderMap, own: Option<&Method>) -> Result<Method, DenyReaso
     Method::from_bytes(method.as_bytes()).map_err(|_| DenyReason::RequestMalformed)
 }
 
-/// Scheme, authority and the rest of an absolute URL.
+/// Splits an absolute URL into scheme, authority and the rest.
 fn split_url(url: &str) -> Option<(&str, &str, &str)> {
     let (scheme, rest) = url.split_once("://")?;
     let (authority, path) = rest.split_at_checked(rest.find(['/', '?']).unwrap_or(rest.len()))?;
     Some((scheme, authority, path))
 }
 
-/// The scheme that is told beside a path, once.
+/// Returns the scheme of `X-Forwarded-Proto`, which must not be repeated.
 fn single_scheme(headers: &HeaderMap) -> Result<Option<&'static str>, DenyReason> {
     only(headers, &FORWARDED_PROTO)?;
     scheme_named(headers).map_err(|_| DenyReason::ForwardMalformed)
 }
 
-/// Whether a name is that of an identity header, or one that describes, in a spelling that some servers read as the same.
+/// Whether a name is a variant spelling of an identity header or a describing field that some servers treat as the same
+/// name.
 pub(super) fn is_disguised(strip: &StripSet, name: &HeaderName) -> bool {
     strip.is_disguised_identity(name) || is_twin(name)
 }
 
-/// Whether a name is one of [`DESCRIBING`] to other servers, but not to us.
+/// Whether other servers, but not this gateway, treat a name as one of [`DESCRIBING`].
 fn is_twin(name: &HeaderName) -> bool {
     let name = name.as_str().as_bytes();
     if name.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-')
@@ -269,7 +272,7 @@ fn is_twin(name: &HeaderName) -> bool {
     DESCRIBING.iter().any(is_alike)
 }
 
-/// As [`only`], for a value that no list may stand for.
+/// Like [`only`], but also refuses a comma-separated list.
 fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, DenyReason> {
     let value = only(headers, name)?;
     if value.is_some_and(|value| value.as_bytes().contains(&b',')) {
@@ -278,8 +281,8 @@ fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h st
     Ok(value)
 }
 
-/// The value of a field that may come once. A target may hold raw UTF-8, as its caller sent it; all else is ASCII and is
-/// checked where it is read.
+/// Returns the value of a field that must not be repeated. A target may contain raw UTF-8, as sent by the caller; every
+/// other value is ASCII and checked where it is parsed.
 fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, DenyReason> {
     let first = at_most_one(headers, name).map_err(|RepeatedField| DenyReason::ForwardMalformed)?;
     first

@@ -1,4 +1,4 @@
-//! From described operations to the text of the document.
+//! Writes the described operations as an `OpenAPI` document.
 //!
 //! Source: `OpenAPI` Specification 3.1.1; its schemas are JSON Schema 2020-12.
 
@@ -13,14 +13,14 @@ use crate::web::openapi::operation::{
     DocumentedAnswer, FORM, HTML, JSON, Operation, Row, SCHEMAS, Schemas, fields_of,
 };
 
-/// Stand for the names of the field and the cookie, which the configuration has.
+/// Placeholders for the configured names of the header field and the cookie.
 const API_KEY_MARK: &str = "{the API key header}";
 const COOKIE_MARK: &str = "{the session cookie}";
 
-/// What the document says of no operation in particular.
+/// The parts of the document that belong to no operation.
 const FRAME: &str = include_str!("document.json");
 
-/// What is refused before any handler, whatever is asked for.
+/// Refusals that may occur before any handler, whatever the endpoint.
 const ANYWHERE: [DenyReason; 9] = [
     DenyReason::RequestMalformed,
     DenyReason::PathRefused,
@@ -33,7 +33,7 @@ const ANYWHERE: [DenyReason; 9] = [
     DenyReason::HeadTooLarge,
 ];
 
-/// The document, complete but for two names.
+/// The API document, complete except for two configured names.
 #[derive(Debug)]
 pub(in crate::web) struct ApiDocument {
     text: String,
@@ -68,7 +68,7 @@ impl ApiDocument {
         }
     }
 
-    /// The text as JSON: with the name of the header field that carries API keys (a token of HTTP) and of the session
+    /// Returns the document as JSON, with the name of the header field for API keys (an HTTP token) and of the session
     /// cookie.
     pub(in crate::web) fn text(&self, api_key_header: &str, cookie: &str) -> String {
         let text = self.text.replace(API_KEY_MARK, api_key_header);
@@ -76,7 +76,7 @@ impl ApiDocument {
     }
 }
 
-/// Puts answers of refusals into one place, since most operations share them, and refers to them.
+/// Moves the responses of refusals, which most operations share, to one place and replaces them by references.
 fn share_responses(
     paths: &mut BTreeMap<String, BTreeMap<&'static str, Value>>,
 ) -> Map<String, Value> {
@@ -107,7 +107,7 @@ fn share_responses(
     shared
 }
 
-/// The headings in use.
+/// Returns the tags in use.
 fn tags(paths: &BTreeMap<String, BTreeMap<&'static str, Value>>) -> Value {
     let operations = paths.values().flat_map(BTreeMap::values);
     let names =
@@ -119,7 +119,7 @@ fn tags(paths: &BTreeMap<String, BTreeMap<&'static str, Value>>) -> Value {
         .collect()
 }
 
-/// One operation as the document has it.
+/// Returns one operation as JSON.
 pub(in crate::web::openapi) fn written(path: &str, operation: &Operation) -> Value {
     let mut value = json!({
         "tags": [operation.tag],
@@ -298,7 +298,7 @@ fn oauth_media(rows: &[Row]) -> Value {
     )
 }
 
-/// A schema narrowed to the codes of these rows, and one more of its members; with an example of each.
+/// Returns a schema restricted to the codes of these rows and, for `member`, to `rule`; with an example of each row.
 fn refusal_media(
     schema: &str,
     (member, rule): (&str, Value),

@@ -1,9 +1,9 @@
-//! The document of all endpoints (`OpenAPI`), made of the router itself: a path is served only through [`Api`], which
-//! writes it down.
+//! The API document (`OpenAPI`) of all endpoints, generated from the router: paths are registered only through [`Api`],
+//! which documents them.
 //!
-//! What an operation takes, who may call it and what its arguments refuse is described by the types of its handler
-//! ([`Describe`]); codes and statuses come from the one table of `error`. What is written by hand, the refusals of use
-//! cases above all, is checked in every debug build: an answer that the document does not know fails the request.
+//! The types of a handler describe its input, its permitted callers and the refusals of its arguments ([`Describe`]);
+//! codes and statuses come from the single table of `error`. Handwritten parts, mainly the refusals of use cases, are
+//! checked in every debug build: an undocumented response fails the request.
 
 mod document;
 mod operation;
@@ -33,18 +33,18 @@ pub(in crate::web) use crate::web::openapi::operation::{
 pub(in crate::web) use crate::web::openapi::page::{document, script, show, style};
 pub(in crate::web) use crate::web::openapi::rules::{Parameter, PathParameters};
 
-/// The endpoints: their router and what is written of them.
+/// The endpoints: their router and their documentation.
 pub(in crate::web) struct Api<S> {
     prefix: String,
     router: Router<S>,
-    /// What may be answered to other proxies.
+    /// The documented answers to other proxies.
     questions: Documented,
     schemas: Schemas,
     /// Operations by path and method.
     paths: BTreeMap<String, BTreeMap<&'static str, Value>>,
 }
 
-/// What a path that takes every method is asked with. TRACE and CONNECT never get as far.
+/// The methods documented for a path that accepts every method. TRACE and CONNECT are refused earlier.
 const EVERY: [&str; 7] = ["get", "head", "post", "put", "patch", "delete", "options"];
 
 macro_rules! method {
@@ -84,8 +84,8 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
     method!(patch);
     method!(delete);
 
-    /// Writes down where other proxies ask, with every method: the only paths that no router serves, since each of their
-    /// requests is asked about.
+    /// Documents a path where other proxies ask, for every method. No router serves these paths, since any request to
+    /// them is a question.
     pub(in crate::web) fn questions(mut self, path: &str, mut operation: Operation) -> Self {
         operation.complete(false);
         let whole = self.whole(path);
@@ -97,7 +97,7 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
         self
     }
 
-    /// The whole path. What is well known (RFC 8615) is at the root, wherever the prefix is.
+    /// Returns the full path. Well-known paths (RFC 8615) are at the root, whatever the prefix.
     fn whole(&self, path: &str) -> String {
         let is_well_known = path.starts_with("/.well-known/");
         let prefix = if is_well_known { "" } else { &self.prefix };
@@ -120,21 +120,21 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
     }
 
     fn write(&mut self, path: &str, method: &'static str, operation: &Operation) {
-        // A rest of the path is one parameter like any other.
+        // A wildcard is one parameter like any other.
         let path = path.replace("{*", "{");
         let value = written(&path, operation);
         self.paths.entry(path).or_default().insert(method, value);
     }
 
-    /// The router, what the document knows of answers to questions, and the document.
+    /// Returns the router, the documented answers to other proxies, and the document.
     pub(in crate::web) fn finish(self) -> (Router<S>, Documented, ApiDocument) {
         let document = ApiDocument::new(self.paths, self.schemas);
         (self.router, self.questions, document)
     }
 }
 
-/// The name of an operation by its method and path: `post` of `/verify/{target}` is `postVerifyTarget`, and `post` of
-/// `/verify/` is `postVerifySlash`.
+/// Returns the id of an operation from its method and path: `post` of `/verify/{target}` is `postVerifyTarget`, and
+/// `post` of `/verify/` is `postVerifySlash`.
 fn id_of(method: &str, path: &str) -> String {
     let words = path.split(|c: char| !c.is_ascii_alphanumeric());
     let mut id = method.to_owned();
@@ -149,7 +149,7 @@ fn id_of(method: &str, path: &str) -> String {
     id
 }
 
-/// The route; where debug assertions are on, with a look at each answer: whether the document knows it.
+/// Returns the route; with debug assertions, each response is checked against the document.
 fn checked<S: Clone + Send + Sync + 'static>(
     route: MethodRouter<S>,
     path: &str,

@@ -1,5 +1,5 @@
-//! One operation of the document: what its handler takes and gives, described by the handler's own types as far as types
-//! can, and the rest where the handler gets its path.
+//! An operation of the document. The types of its handler describe its input and output as far as possible; the rest is
+//! written where the handler's path is registered.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +22,7 @@ pub(in crate::web) const FORM: &str = "application/x-www-form-urlencoded";
 /// The media type of pages.
 pub(in crate::web) const HTML: &str = "text/html";
 
-/// Where the document keeps schemas.
+/// Location of the schemas in the document.
 pub(in crate::web::openapi) const SCHEMAS: &str = "#/components/schemas/";
 
 /// The security schemes of the document.
@@ -31,16 +31,16 @@ pub(in crate::web) const API_KEY: &str = "api_key";
 pub(in crate::web) const COOKIE: &str = "cookie";
 pub(in crate::web) const BASIC: &str = "basic";
 
-/// An argument or an answer of a handler that describes its part of the operation.
+/// An argument or response type of a handler that describes its part of the operation.
 pub(in crate::web) trait Describe {
     /// Adds the part to the operation.
     fn describe(operation: &mut Operation, schemas: &mut Schemas);
 }
 
-/// A handler whose arguments and answer describe the operation. `M`: the arguments, so that one type may implement it once
-/// for each list of arguments.
+/// A handler whose argument and response types describe the operation. `M` is the argument list, so that one type can
+/// implement the trait once per list.
 pub(in crate::web) trait DescribedHandler<M> {
-    /// Adds the parts of all arguments, in their order, and of the answer.
+    /// Adds the parts of all arguments, in order, and of the response.
     fn describe_all(operation: &mut Operation, schemas: &mut Schemas);
 }
 
@@ -54,7 +54,7 @@ macro_rules! described_handler {
             fn describe_all(operation: &mut Operation, schemas: &mut Schemas) {
                 $($argument::describe(operation, schemas);)*
                 R::describe(operation, schemas);
-                // Without arguments or an answer that takes them they would count as unused.
+                // Avoids unused warnings in expansions where nothing uses them.
                 let _ = (operation, schemas);
             }
         }
@@ -102,8 +102,8 @@ impl<T: Describe> Describe for Result<T, OAuthProblem> {
     }
 }
 
-/// The schemas that operations refer to. What is taken and what is given differ: a member that is left out of an answer
-/// is not one that a body may leave out.
+/// The schemas that operations refer to. Input and output have separate generators: a member that a response may omit
+/// is not necessarily optional in a body.
 pub(in crate::web) struct Schemas {
     taken: SchemaGenerator,
     given: SchemaGenerator,
@@ -124,22 +124,22 @@ impl Schemas {
         }
     }
 
-    /// The schema of what callers send.
+    /// Returns the schema of a request body.
     pub(in crate::web) fn taken<T: JsonSchema>(&mut self) -> Value {
         self.taken.subschema_for::<T>().to_value()
     }
 
-    /// The schema of what they get.
+    /// Returns the schema of a response body.
     pub(in crate::web) fn given<T: JsonSchema>(&mut self) -> Value {
         self.given.subschema_for::<T>().to_value()
     }
 
-    /// A schema in place, for a query: its members become parameters.
+    /// Returns an inline schema, for a query: its members become parameters.
     pub(in crate::web) fn members<T: JsonSchema>(&mut self) -> Value {
         T::json_schema(&mut self.taken).to_value()
     }
 
-    /// All that was referred to.
+    /// Returns all schemas that were referenced.
     pub(in crate::web::openapi) fn definitions(mut self) -> Map<String, Value> {
         let mut all = self.taken.take_definitions(true);
         all.extend(self.given.take_definitions(true));
@@ -147,10 +147,10 @@ impl Schemas {
     }
 }
 
-/// An answer that refuses or fails: status, code, and the title or, of an OAuth endpoint, the registered error.
+/// A refusal or failure: status, code, and the title or, for an OAuth endpoint, the registered error.
 pub(in crate::web::openapi) type Row = (u16, &'static str, &'static str);
 
-/// A good answer.
+/// A successful response.
 #[derive(Clone, Debug, Default)]
 pub(in crate::web::openapi) struct DocumentedAnswer {
     pub(in crate::web::openapi) description: &'static str,
@@ -159,14 +159,14 @@ pub(in crate::web::openapi) struct DocumentedAnswer {
     pub(in crate::web::openapi) headers: Vec<&'static str>,
 }
 
-/// An operation while it is being described.
+/// An operation under construction.
 #[derive(Default)]
 pub(in crate::web) struct Operation {
     pub(in crate::web::openapi) tag: &'static str,
     pub(in crate::web::openapi) id: String,
     pub(in crate::web::openapi) summary: &'static str,
     pub(in crate::web::openapi) description: &'static str,
-    /// Schemes that open it, each with the roles or scopes it must have; a scheme without a name is none at all.
+    /// The accepted security schemes, each with its required roles or scopes; an empty name means no credential.
     pub(in crate::web::openapi) security: Vec<(&'static str, Vec<&'static str>)>,
     /// Pattern and example of each path parameter, in the order of the path.
     pub(in crate::web) path_parameters: Vec<(&'static str, &'static str)>,
@@ -175,20 +175,20 @@ pub(in crate::web) struct Operation {
     pub(in crate::web::openapi) bodies: BTreeMap<&'static str, (Value, Option<Value>)>,
     pub(in crate::web) may_lack_body: bool,
     pub(in crate::web::openapi) answers: BTreeMap<u16, DocumentedAnswer>,
-    /// Refused by the handler or by what stands in its arguments.
+    /// The refusals of the handler and its arguments.
     pub(in crate::web::openapi) refusals: BTreeSet<Row>,
-    /// The same as errors of an OAuth endpoint, and what only such a one refuses.
+    /// The refusals as errors of an OAuth endpoint, and those that only such an endpoint has.
     pub(in crate::web::openapi) oauth: BTreeSet<Row>,
-    /// Whether the handler refuses as OAuth says (RFC 6749 section 5.2).
+    /// Whether the handler refuses in OAuth's format (RFC 6749 section 5.2).
     pub(in crate::web::openapi) is_oauth: bool,
-    /// Statuses of refusals that may come as a page.
+    /// Statuses of refusals that may be sent as a page.
     pub(in crate::web::openapi) pages: BTreeSet<u16>,
-    /// Whether the caller is recognised, by an argument or by the handler itself.
+    /// Whether an argument or the handler recognises the caller.
     recognises: bool,
 }
 
-/// An operation: under which heading, its name, and in one line what it does. Generators make the names of functions of
-/// the name, so it never changes.
+/// Creates an operation with its tag, id and one-line summary. Code generators derive function names from the id, so it
+/// never changes.
 pub(in crate::web) fn about(tag: &'static str, id: &str, summary: &'static str) -> Operation {
     Operation {
         tag,
@@ -199,19 +199,19 @@ pub(in crate::web) fn about(tag: &'static str, id: &str, summary: &'static str) 
 }
 
 impl Operation {
-    /// More than the summary says.
+    /// Adds a longer description.
     pub(in crate::web) fn more(mut self, description: &'static str) -> Self {
         self.description = description;
         self
     }
 
-    /// What the use case may refuse or fail with. What the handler's arguments refuse they say themselves.
+    /// Adds what the use case may refuse or fail with. Refusals of the handler's arguments are added by their types.
     pub(in crate::web) fn refuses(mut self, kinds: &[ErrorCode]) -> Self {
         self.refuse(kinds);
         self
     }
 
-    /// What an OAuth endpoint may refuse beside that.
+    /// Adds the further errors of an OAuth endpoint.
     pub(in crate::web) fn refuses_grants(mut self, problems: &[OAuthProblem]) -> Self {
         self.refuse_grants(problems);
         self
@@ -224,27 +224,27 @@ impl Operation {
         self.oauth.extend(rows);
     }
 
-    /// An example of the JSON that it takes.
+    /// Adds an example of the JSON body.
     pub(in crate::web) fn takes(mut self, example: Value) -> Self {
         self.bodies.entry(JSON).or_default().1 = Some(example);
         self
     }
 
-    /// A form that it takes: members of a schema with a description each, and which of them must be there.
+    /// Adds a form body: the members of its schema, each with a description, and the required ones.
     pub(in crate::web) fn takes_form(mut self, members: &Value, required: &[&str]) -> Self {
         let schema = json!({ "type": "object", "properties": members, "required": required });
         self.bodies.entry(FORM).or_default().0 = schema;
         self
     }
 
-    /// An example of the JSON that it gives.
+    /// Adds an example of the JSON response.
     pub(in crate::web) fn gives(mut self, status: u16, example: Value) -> Self {
         let content = &mut self.answers.entry(status).or_default().content;
         content.entry(JSON).or_default().1 = Some(example);
         self
     }
 
-    /// An answer that the handler's type does not describe.
+    /// Adds a response that the handler's type does not describe.
     pub(in crate::web) fn answers(
         mut self,
         status: u16,
@@ -262,23 +262,23 @@ impl Operation {
         self
     }
 
-    /// A page for people.
+    /// Adds a page for people as the response.
     pub(in crate::web) fn shows_page(self) -> Self {
         self.answers(200, "The page.", Some((HTML, json!({ "type": "string" }))))
     }
 
-    /// Refusals with these statuses may come as a page.
+    /// Marks statuses whose refusals may be sent as a page.
     pub(in crate::web) fn refuses_on_page(mut self, statuses: &[u16]) -> Self {
         self.pages.extend(statuses);
         self
     }
 
-    /// A parameter of the query that the handler reads by hand. Whatever else is there is not looked at.
+    /// Adds a query parameter that the handler reads itself. It ignores all others.
     pub(in crate::web) fn reads(self, name: &str, description: &str) -> Self {
         self.parameter("query", name, description)
     }
 
-    /// A header field that the handler reads by hand.
+    /// Adds a header field that the handler reads itself.
     pub(in crate::web) fn reads_field(self, name: &str, description: &str) -> Self {
         self.parameter("header", name, description)
     }
@@ -290,25 +290,25 @@ impl Operation {
         self
     }
 
-    /// The rest of the path, of any form.
+    /// Adds a path parameter that matches the rest of the path in any form.
     pub(in crate::web) fn takes_rest_of_path(mut self) -> Self {
         self.path_parameters.push(("^.+$", "lists"));
         self
     }
 
-    /// It recognises the caller by hand.
+    /// Marks that the handler itself recognises the caller.
     pub(in crate::web) fn recognises(mut self) -> Self {
         self.recognises = true;
         self
     }
 
-    /// The body may be left out.
+    /// Makes the body optional.
     pub(in crate::web) fn may_lack_body(mut self) -> Self {
         self.may_lack_body = true;
         self
     }
 
-    /// Credentials that the handler reads by itself. A scheme without a name: none is needed.
+    /// Adds security schemes that the handler checks itself. An empty name means that no credential is needed.
     pub(in crate::web) fn open_to(mut self, schemes: &[&'static str]) -> Self {
         for scheme in schemes {
             self.accept(scheme, &[]);
@@ -316,7 +316,7 @@ impl Operation {
         self
     }
 
-    /// A security scheme, with the roles or scopes that the credential must have.
+    /// Adds a security scheme with the roles or scopes that the credential must have.
     pub(in crate::web) fn accept(&mut self, scheme: &'static str, needs: &[&'static str]) {
         self.security.push((scheme, needs.to_vec()));
     }
@@ -334,7 +334,7 @@ impl Operation {
         self.recognises = true;
     }
 
-    /// Adds what depends on whether a caller is recognised and whether the operation changes something.
+    /// Adds the refusals that depend on whether the caller is recognised and whether the operation changes something.
     pub(in crate::web::openapi) fn complete(&mut self, changes: bool) {
         if self.recognises {
             self.refuse(&[
@@ -352,13 +352,14 @@ impl Operation {
         if self.recognises && changes {
             self.refuse(&[DenyReason::OriginRefused.into()]);
         }
-        // A change may be refused for want of an audit trail, or be written too late for its outcome to be known.
+        // A change may be refused because the audit trail is unavailable, and its write may time out with an unknown
+        // outcome.
         if changes {
             self.refuse(&[ErrorCode::AuditUnavailable, ErrorCode::WriteUnknown]);
         }
     }
 
-    /// An answer of a handler's type. A description that is given where the handler gets its path counts instead.
+    /// Adds the response of a handler's type. A description given where the path is registered takes precedence.
     pub(in crate::web) fn answer(
         &mut self,
         status: u16,
@@ -378,7 +379,7 @@ impl Operation {
         self.bodies.entry(media_type).or_default().0 = schema;
     }
 
-    /// What is refused of every body.
+    /// Adds the refusals common to all bodies.
     pub(in crate::web) fn refuse_bodies(&mut self) {
         self.refuse(&[
             ErrorCode::BodyMalformed,
@@ -387,7 +388,7 @@ impl Operation {
         ]);
     }
 
-    /// What it may answer with: the check that keeps the document true.
+    /// Returns the documented responses, against which actual ones are checked.
     pub(in crate::web::openapi) fn documents(&self) -> Documented {
         let oauth = self.oauth.iter().filter(|_| self.is_oauth);
         let bad = self.refusals.iter().chain(oauth);
@@ -397,12 +398,13 @@ impl Operation {
     }
 }
 
-/// What an operation may answer with: statuses, each with a code if it refuses or fails.
+/// The documented responses of an operation: statuses, each with a code if it is a refusal or failure.
 #[derive(Clone, Debug, Default)]
 pub(in crate::web) struct Documented(BTreeSet<(u16, &'static str)>);
 
 impl Documented {
-    /// Fails in debug builds if the document does not know an answer of this place, whose body is not written yet.
+    /// Fails in debug builds if the document lacks this response, whose body is not yet written. `place` names the
+    /// operation.
     pub(in crate::web) fn look(&self, response: &Response, place: &str) {
         if cfg!(debug_assertions) {
             let lacks = self.lacks(response);
@@ -410,7 +412,7 @@ impl Documented {
         }
     }
 
-    /// What of an answer the document does not know.
+    /// Returns the code or status of a response that the document lacks.
     fn lacks(&self, response: &Response) -> Option<String> {
         let status = response.status().as_u16();
         let extensions = response.extensions();
@@ -426,7 +428,7 @@ impl Documented {
     }
 }
 
-/// The header fields that a refusal of this status carries beside those of every answer.
+/// Returns the header fields that a refusal of this status has besides those of every response.
 pub(in crate::web::openapi) fn fields_of(status: u16) -> &'static [&'static str] {
     match status {
         401 => &["WWW-Authenticate"],

@@ -1,4 +1,4 @@
-//! The document as it is served, and the page to try the endpoints, from files inside the binary.
+//! Serves the API document and the page to try the endpoints, from files embedded in the binary.
 
 use std::sync::Arc;
 
@@ -10,11 +10,11 @@ use crate::web::answer::text;
 use crate::web::caller::AnyRequest;
 use crate::web::openapi::{ApiDocument, JSON};
 
-/// The page runs its own script and nothing else, talks to its own origin only, and never makes markup of text.
+/// The page runs only its own script, connects only to its own origin, and cannot turn text into markup.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; form-action 'none'; \
     frame-ancestors 'none'; base-uri 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 
-/// The document, with the names that this configuration has.
+/// Returns the document with the configured names.
 pub(in crate::web) async fn document(
     State(document): State<Arc<ApiDocument>>,
     AnyRequest(scope): AnyRequest,
@@ -24,13 +24,13 @@ pub(in crate::web) async fn document(
     text(JSON, document.text(api_key_header, cookie))
 }
 
-/// The page.
+/// Returns the page.
 pub(in crate::web) async fn show() -> Response {
     let mut response = text("text/html; charset=utf-8", include_str!("docs/page.html"));
     let fields = [
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_FRAME_OPTIONS, "DENY"),
-        // With `no-referrer` a browser may keep the origin to itself, which a cookie needs beside it.
+        // With `no-referrer` a browser may omit `Origin`, which requests with a cookie need.
         (header::REFERRER_POLICY, "same-origin"),
         (
             HeaderName::from_static("cross-origin-opener-policy"),
@@ -45,7 +45,7 @@ pub(in crate::web) async fn show() -> Response {
     response
 }
 
-/// Its script.
+/// Returns the page's script.
 pub(in crate::web) async fn script() -> Response {
     text(
         "text/javascript; charset=utf-8",
@@ -53,7 +53,7 @@ pub(in crate::web) async fn script() -> Response {
     )
 }
 
-/// Its style.
+/// Returns the page's style sheet.
 pub(in crate::web) async fn style() -> Response {
     text(
         "text/css; charset=utf-8",

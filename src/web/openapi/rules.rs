@@ -1,12 +1,12 @@
-//! Rules of texts as patterns (ECMA-262), for the schemas. The types of `model` judge; schemathesis sends what fits and what
-//! does not, and so finds where the two differ.
+//! Rules for texts as patterns (ECMA-262), for the schemas. The types of `model` perform the actual checks;
+//! schemathesis sends matching and other texts, and thereby finds differences between the two.
 
 use crate::model::access::{Name, ResourceId};
 use crate::model::id::{AccountId, KeyId, SessionId, UserId};
 
-/// An e-mail address; white space around it is cut.
+/// An e-mail address, possibly with surrounding white space, which is trimmed.
 pub(in crate::web) const EMAIL: &str = r"^[ \t\r\n]*(?=[^@]{1,64}@)[A-Za-z0-9#$&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9#$&'*+/=?^_`{|}~-]+)*@([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*(?![0-9]+[ \t\r\n]*$)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?[ \t\r\n]*$";
-/// A username before white space around it is cut and it is folded.
+/// A username before surrounding white space is trimmed and case is folded.
 pub(in crate::web) const USERNAME: &str =
     r"^[ \t\r\n]*(?![Uu]-)[A-Za-z0-9][A-Za-z0-9._-]{1,63}[ \t\r\n]*$";
 /// A text for people.
@@ -15,14 +15,14 @@ pub(in crate::web) const PRINTED: &str = r"^[^\u0000-\u001f\u007f-\u009f]+$";
 pub(in crate::web) const ROLE: &str = r"^[!-+\--~]{1,255}$";
 /// A kind of resource.
 pub(in crate::web) const NAME: &str = Name::PATTERN;
-/// Which resource.
+/// The id of a resource.
 pub(in crate::web) const RESOURCE_ID: &str = ResourceId::PATTERN;
 /// A user's id.
 pub(in crate::web) const UID: &str = "^u-[A-Za-z0-9_-]{8,64}$";
 
-/// A type that a path or a query carries as text, as the document describes it.
+/// A type that a path or query carries as text, with its description for the document.
 pub(in crate::web) trait Parameter {
-    /// What every text of this type matches.
+    /// The pattern that every text of this type matches.
     const PATTERN: &'static str;
     const EXAMPLE: &'static str;
 }
@@ -59,7 +59,7 @@ impl Parameter for UserId {
 
 /// The parameters of one path: one type, or a tuple in the order of the path.
 pub(in crate::web) trait PathParameters {
-    /// Pattern and example of each.
+    /// Pattern and example of each parameter.
     const ALL: &'static [(&'static str, &'static str)];
 }
 

@@ -1,4 +1,4 @@
-//! The document against the router that it is made of.
+//! Checks the document against its router.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -62,8 +62,8 @@ async fn a_method_is_served_if_and_only_if_it_is_documented() {
     }
 }
 
-/// An endpoint gets its path from [`Api`] (`web/endpoints`), and by that into the document. Its handler's arguments and
-/// answer describe themselves by `Describe`; what its use case refuses is written where it gets its path.
+/// An endpoint enters the document when [`Api`] registers its path (`web/endpoints`). Its argument and response types
+/// describe themselves by `Describe`; the refusals of its use case are written where the path is registered.
 #[test]
 fn nothing_is_served_past_the_document() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/web");
@@ -145,7 +145,8 @@ async fn every_reference_leads_somewhere_and_every_operation_has_its_own_name() 
     let names: Vec<_> = operations
         .map(|(_, operation)| operation["operationId"].as_str().unwrap())
         .collect();
-    // Generators write them in the style of their language, where case and underscores may not tell two apart.
+    // Code generators adapt ids to the style of their language, where two ids may not differ only in case or
+    // underscores.
     let folded = |name: &&str| {
         let letters = name.chars().filter(char::is_ascii_alphanumeric);
         letters.collect::<String>().to_ascii_lowercase()
@@ -211,7 +212,7 @@ async fn the_page_may_run_its_own_script_and_no_other() {
             "default-src 'none'; frame-ancestors 'none'"
         );
     }
-    // What that page may, no other may.
+    // Only that page may run scripts.
     let login = gateway.get("/auth/login", "").await;
     assert!(
         !login

@@ -1,4 +1,4 @@
-//! GET, POST /password: whoever is logged in by a cookie changes the password, because they want to or because they must.
+//! GET, POST /password: a person logged in by a cookie changes the password, by choice or because they must.
 
 use std::sync::Arc;
 
@@ -26,12 +26,12 @@ use crate::web::portal::{
 
 #[derive(Serialize)]
 struct ChangeFields<'a> {
-    /// Who is logged in.
+    /// The name of the logged-in person.
     person: &'a str,
     must_change: bool,
-    /// What a new password must be like.
+    /// The rules for a new password.
     rules: String,
-    /// What went wrong.
+    /// The error message.
     message: Option<String>,
     back: Option<&'a str>,
 }
@@ -52,7 +52,7 @@ impl<'a> ChangeFields<'a> {
     }
 }
 
-/// The page that changes the password of whoever is logged in; whoever is not logs in first.
+/// Shows the page that changes the password; without a login, redirects to the login page first.
 pub(in crate::web) async fn show(
     State(portal): State<Arc<Portal>>,
     AnyRequest(scope): AnyRequest,
@@ -80,7 +80,7 @@ pub(in crate::web) struct ChangeForm {
     rd: Option<String>,
 }
 
-/// Changes it, and leads on.
+/// Changes the password and redirects.
 pub(in crate::web) async fn change(
     State(portal): State<Arc<Portal>>,
     OwnPage(scope): OwnPage,
@@ -115,7 +115,7 @@ pub(in crate::web) async fn change(
     Ok(portal.page_of_problem(problem, CHANGE, &filled, back.as_ref()))
 }
 
-/// Whose session the cookie stands for, if it does.
+/// Returns the identity of the cookie's session; `None` without one.
 async fn logged_in(
     scope: &RequestScope,
     method: &Method,
@@ -129,7 +129,7 @@ async fn logged_in(
     }
 }
 
-/// To the login page, and from there to this one again.
+/// Redirects to the login page, which leads back to this one.
 fn to_login(portal: &Portal, back: Option<&LoginDestination>) -> Result<Response, WebProblem> {
     let here = portal.change_path(back);
     let here: String = byte_serialize(here.as_bytes()).collect();

@@ -26,26 +26,26 @@ use crate::web::portal::{
     LOGIN, Portal, destination, may_register, owes_password, parameter, see_other, words_of,
 };
 
-/// Longest name that is shown again, in characters: that of an e-mail address.
+/// Longest name shown again, in characters: that of an e-mail address.
 const NAME_CHARS_MAX: usize = 254;
 
-/// What the page is filled with.
+/// The values of the login page's template.
 #[derive(Default, Serialize)]
 struct LoginFields<'a> {
-    /// Who is logged in.
+    /// The name of the logged-in person.
     person: Option<&'a str>,
     must_change: bool,
-    /// Where they change the password.
+    /// The path of the page that changes the password.
     change: Option<&'a str>,
-    /// Why who is logged in was sent here again, if they were.
+    /// The probable reason why a logged-in person was sent here again, if they were.
     astray: Option<&'static str>,
-    /// Who is logged in until they log in as somebody else.
+    /// The name of the logged-in person while they log in as another.
     other: Option<&'a str>,
-    /// Whether strangers may register.
+    /// Whether registration is open.
     may_register: bool,
-    /// What went wrong.
+    /// The error message.
     message: Option<String>,
-    /// What went well.
+    /// The success message.
     notice: Option<&'static str>,
     username: &'a str,
     back: Option<&'a str>,
@@ -63,8 +63,8 @@ impl<'a> LoginFields<'a> {
     }
 }
 
-/// The login page, or who is logged in. It never leads anywhere by itself: whatever sends a browser here again and again,
-/// it comes to rest, and is told what may be wrong.
+/// Shows the login page, or who is logged in. It never redirects on its own: a redirect loop ends here, with a message
+/// about the probable cause.
 pub(in crate::web) async fn show(
     State(portal): State<Arc<Portal>>,
     AnyRequest(scope): AnyRequest,
@@ -120,7 +120,8 @@ pub(in crate::web) async fn show(
     }
 }
 
-/// What may be wrong where a login does not count. `counts`: whether this browser's cookie for routes is good.
+/// Returns the probable cause of a login that has no effect at its destination. `counts` says whether this browser's
+/// cookie for routes is accepted.
 const fn astray(back: Option<&LoginDestination>, counts: bool) -> &'static str {
     match back {
         Some(back) if !back.has_cookie => {
@@ -145,7 +146,7 @@ pub(in crate::web) struct LoginForm {
     rd: Option<String>,
 }
 
-/// Logs in by the form: sets the cookies, and leads back.
+/// Logs in by the form: sets the cookies and redirects.
 pub(in crate::web) async fn log_in(
     State(portal): State<Arc<Portal>>,
     OwnPage(scope): OwnPage,
@@ -184,7 +185,7 @@ fn lead_back(
     back: Option<&LoginDestination>,
 ) -> Result<Response, WebProblem> {
     let mut response = match back {
-        // Nothing else is open before an owed change of password.
+        // Until a required change of password, nothing else is accessible.
         _ if opened.account.password_must_change => see_other(&portal.change_path(back))?,
         Some(back) => see_other(&back.url)?,
         None => see_other(&portal.login_path())?,
@@ -198,7 +199,7 @@ fn lead_back(
     Ok(response)
 }
 
-/// Ends the session that the browser had before: its cookie is gone now. If that fails it ends by itself.
+/// Ends the browser's former session, whose cookie is now replaced. On failure the session remains until it expires.
 async fn end_former(scope: &RequestScope, headers: &HeaderMap) {
     let view = own_view(scope, &Method::POST, headers);
     let Ok(Some(identity)) = scope.recognise(&view).await else {
@@ -225,7 +226,7 @@ pub(in crate::web) struct LogoutForm {
     rd: Option<String>,
 }
 
-/// Logs out by the form, with or without a login: the cookies go, and the browser is led on.
+/// Logs out by the form, with or without a login: deletes the cookies and redirects.
 pub(in crate::web) async fn log_out(
     State(portal): State<Arc<Portal>>,
     OwnPage(scope): OwnPage,

@@ -1,7 +1,8 @@
-//! The small pages for browsers: log in, confirm, reset, change the password. They need no JavaScript and have none.
+//! The pages for browsers: log in, register, confirm, reset, change the password. They work without JavaScript and
+//! contain none.
 //!
-//! A page prints nothing but fixed words, the caller's own name and a URL that a login may lead to; the engine escapes
-//! them. The token of a link stays in the URL of the page, to which its form posts.
+//! A page prints only fixed texts, the request id, the person's own name and input, and URLs that it may lead to; the
+//! template engine escapes them. The token of a link remains in the page's URL, to which the form posts.
 
 pub(in crate::web) mod change;
 pub(in crate::web) mod login;
@@ -33,7 +34,7 @@ const FORGOT: &str = "forgot.html";
 const REFUSAL: &str = "refusal.html";
 const STYLE: &str = concat!(include_str!("palette.css"), include_str!("portal.css"));
 
-/// The pages, parsed.
+/// The pages, as parsed templates.
 #[derive(Debug)]
 pub(in crate::web) struct Portal {
     environment: Environment<'static>,
@@ -55,7 +56,7 @@ impl Portal {
             (FORGOT, include_str!("templates/forgot.html")),
             (REFUSAL, include_str!("templates/refusal.html")),
         ] {
-            // A template that does not parse is found missing when it is shown (test `every_page_is_shown`).
+            // A template that does not parse is missing when its page is shown (test `every_page_is_shown`).
             if let Err(error) = environment.add_template(name, source) {
                 tracing::error!(error = &error as &dyn std::error::Error, "a page is broken");
             }
@@ -66,7 +67,7 @@ impl Portal {
         }
     }
 
-    /// A page as an answer. `back`: where its form may lead to.
+    /// Renders a page as a response. `back` is the destination to which its form may redirect.
     fn page(
         &self,
         name: &str,
@@ -86,7 +87,7 @@ impl Portal {
         response
     }
 
-    /// A page that says what is wrong, with the status and fields of the problem.
+    /// Renders a page that shows an error, with the status and header fields of the problem.
     fn page_of_problem(
         &self,
         problem: WebProblem,
@@ -106,17 +107,17 @@ impl Portal {
         response
     }
 
-    /// The path of the login page.
+    /// Returns the path of the login page.
     fn login_path(&self) -> String {
         format!("{}/login", self.prefix)
     }
 
-    /// Leads a browser to the login page, which says what went well.
+    /// Redirects to the login page, which shows this success message.
     fn lead_to_login(&self, notice: &str) -> Result<Response, WebProblem> {
         see_other(&format!("{}?notice={notice}", self.login_path()))
     }
 
-    /// The path of the page that changes the password, and then leads to `back`.
+    /// Returns the path of the page that changes the password and then redirects to `back`.
     fn change_path(&self, back: Option<&LoginDestination>) -> String {
         let path = format!("{}/password", self.prefix);
         match back {
@@ -129,9 +130,11 @@ impl Portal {
     }
 }
 
-/// What every page carries. The redirect that follows a form is held to `form-action` too, so it names the way back.
+/// Sets the header fields of every page. `form-action` also applies to the redirect after a form, so it includes the
+/// origin of the destination.
 ///
-/// With `no-referrer` browsers would send `Origin: null` with a form, and the page that sent it would not be known.
+/// With `no-referrer`, browsers would send `Origin: null` with a form, and the gateway could not recognise its own
+/// page.
 fn dress(headers: &mut HeaderMap, back: Option<&LoginDestination>) {
     let back = back.map_or(String::new(), |back| format!(" {}", back.origin));
     let policy = format!(
@@ -150,7 +153,7 @@ fn dress(headers: &mut HeaderMap, back: Option<&LoginDestination>) {
     }
 }
 
-/// What is said of a problem on a page.
+/// Returns the text that a page shows for a problem.
 fn words_of(problem: &WebProblem) -> String {
     if let (ErrorCode::LoginLimited, Some(detail)) = (&problem.kind, &problem.detail) {
         return format!("{detail}.");
@@ -162,38 +165,38 @@ fn words_of(problem: &WebProblem) -> String {
     }
 }
 
-/// Where a browser asks to be led, if the operator lists its origin.
+/// Returns the requested destination if the operator lists its origin.
 fn destination(scope: &RequestScope, rd: Option<String>) -> Option<LoginDestination> {
     scope.snapshot.authorizer.return_to().accept(&rd?)
 }
 
-/// Whether strangers may register.
+/// Whether registration is open.
 fn may_register(scope: &RequestScope) -> bool {
     scope.snapshot.config.account.registration == Registration::Open
 }
 
-/// What a password must be like, for people.
+/// Returns the password rules as a text for people.
 fn password_rules(scope: &RequestScope) -> String {
     PasswordRules::of(&scope.snapshot.config.account).text()
 }
 
-/// Whether nothing is open to a login before its password is changed.
+/// Whether the login has no access until its password is changed.
 fn owes_password(identity: &Identity) -> bool {
     matches!(&identity.principal, Principal::Own { account, .. } if account.password_must_change)
 }
 
-/// Sends a browser to another page, by GET.
+/// Redirects a browser to another page by GET.
 fn see_other(location: &str) -> Result<Response, WebProblem> {
     let location = HeaderValue::from_str(location).map_err(|_| ErrorCode::Internal)?;
     Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response())
 }
 
-/// The style of the pages.
+/// Returns the style sheet of the pages.
 pub(in crate::web) async fn style() -> Response {
     text("text/css; charset=utf-8", STYLE)
 }
 
-/// The one value of a parameter of a raw query; none if it comes twice.
+/// Returns the only value of a parameter of a raw query; `None` if it is repeated.
 fn parameter(query: Option<&str>, name: &str) -> Option<String> {
     let pairs = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
     let mut values = pairs.filter(|(have, _)| have == name);

@@ -1,6 +1,6 @@
-//! GET, POST /confirm and /reset: what the links in mails open.
+//! GET, POST /confirm and /reset: the targets of links in mails.
 //!
-//! A GET consumes nothing: scanners of mail open every link.
+//! A GET consumes nothing, since mail scanners open every link.
 
 use std::sync::Arc;
 
@@ -24,15 +24,15 @@ use crate::web::portal::{PASSWORD, Portal, may_register, parameter, password_rul
 struct PasswordFields<'a> {
     title: &'static str,
     message: Option<String>,
-    /// What the button says.
+    /// The text of the button.
     button: &'static str,
-    /// Whether a password is asked for.
+    /// Whether the form asks for a password.
     sets_password: bool,
-    /// Whose, for password managers.
+    /// The account's username, for password managers.
     username: &'a str,
-    /// What it must be like.
+    /// The password rules.
     rules: String,
-    /// Whether the form is of any use.
+    /// Whether the form is shown.
     is_open: bool,
     may_register: bool,
 }
@@ -57,17 +57,17 @@ impl<'a> PasswordFields<'a> {
     }
 }
 
-/// A link that was mailed.
+/// The link of a mail.
 struct MailedLink {
     token: Secret,
     purpose: Purpose,
-    /// The name of its account; `None`: it counts for nothing.
+    /// The username of its account; `None` if the link is not accepted.
     holder: Option<Username>,
 }
 
 impl MailedLink {
-    /// Looks what the link of a query is for, without consuming it. One that counts for nothing, or not on this page, is
-    /// taken for one of `pages`, the first.
+    /// Looks up the purpose of a query's link without consuming it. A link that is not accepted, or not on this page,
+    /// is treated as the first of `pages`.
     async fn read(
         scope: &RequestScope,
         query: Option<&str>,
@@ -88,12 +88,12 @@ impl MailedLink {
     }
 }
 
-/// What the confirm page is for.
+/// Purposes that the confirm page accepts.
 const CONFIRM: &[Purpose] = &[Purpose::Confirm, Purpose::ChangeIdentity];
-/// What the reset page is for.
+/// Purposes that the reset page accepts.
 const RESET: &[Purpose] = &[Purpose::Reset];
 
-/// The page that ends a registration, or makes a new address count: the link tells which.
+/// Shows the page that completes a registration or activates a new address, depending on the link.
 pub(in crate::web) async fn show_confirm(
     State(portal): State<Arc<Portal>>,
     AnyRequest(scope): AnyRequest,
@@ -103,7 +103,7 @@ pub(in crate::web) async fn show_confirm(
     Ok(show(&portal, &scope, &link))
 }
 
-/// The page that replaces a forgotten password.
+/// Shows the page that replaces a forgotten password.
 pub(in crate::web) async fn show_reset(
     State(portal): State<Arc<Portal>>,
     AnyRequest(scope): AnyRequest,
@@ -113,7 +113,7 @@ pub(in crate::web) async fn show_reset(
     Ok(show(&portal, &scope, &link))
 }
 
-/// The form, or what may be done where the link counts for nothing.
+/// Shows the form, or the alternatives if the link is not accepted.
 fn show(portal: &Portal, scope: &RequestScope, link: &MailedLink) -> Response {
     if link.holder.is_none() {
         return refused(portal, scope, link, ErrorCode::TokenInvalid.into());
@@ -135,7 +135,7 @@ pub(in crate::web) struct PasswordForm {
 #[serde(deny_unknown_fields)]
 struct NoFields {}
 
-/// Sets the first password, or makes a new address count.
+/// Sets the first password, or activates a new address.
 pub(in crate::web) async fn confirm(
     State(portal): State<Arc<Portal>>,
     OwnPage(scope): OwnPage,
@@ -205,7 +205,7 @@ async fn set(
     }
 }
 
-/// The page again, with what is wrong; a link that is void has no form any more, and says what to do instead.
+/// Shows the page again with the error. For a void link it has no form, but says what to do instead.
 fn refused(
     portal: &Portal,
     scope: &RequestScope,
@@ -226,5 +226,5 @@ fn refused(
     portal.page_of_problem(problem, PASSWORD, &filled, None)
 }
 
-/// What is known of a link that counts for nothing.
+/// The message about a link that is not accepted.
 const VOID: &str = "This link was used already, it is too old, or it is not complete.";

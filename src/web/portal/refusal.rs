@@ -1,7 +1,7 @@
-//! The page that a person gets in place of a problem document: what is wrong, who they are here, and where to go on.
+//! The page that a person gets in place of a problem document: what is wrong, who is logged in, and what to do next.
 //!
-//! It may be shown by an application's host, where nothing of the gateway's own is served: so it brings its style along,
-//! and leads by absolute links.
+//! It may appear under an application's host, which serves nothing of the gateway, so its style is inline and its links
+//! are absolute.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -34,7 +34,7 @@ struct RefusalFields<'a> {
 }
 
 impl Portal {
-    /// The page of a refusal; `None` if it cannot be written.
+    /// Renders the page of a refusal; `None` if rendering fails.
     pub(in crate::web) fn refusal(&self, refusal: &ShownRefusal<'_>) -> Option<RefusalPage> {
         let (origin, path_and_query) = refusal.asked;
         let return_to = refusal.snapshot.authorizer.return_to();
@@ -69,13 +69,13 @@ impl Portal {
         Some(RefusalPage { html, fields })
     }
 
-    /// The page that a person came from, if that is the same application or one that a login may lead to; else the beginning
-    /// of the application.
+    /// Returns the page that the person came from, if it belongs to the same application or is a permitted destination
+    /// of a login; otherwise the application's start page.
     fn back(&self, refusal: &ShownRefusal<'_>, return_to: &ReturnTo, here: &str) -> Option<String> {
         let (origin, path_and_query) = refusal.asked;
         let referer = refusal.headers.get(header::REFERER);
         let referer = referer.and_then(|value| value.to_str().ok());
-        // The query of a page of ours may hold the token of a link, which no page prints.
+        // The query of a gateway page may hold the one-time token of a link, which no page may print.
         let public = &refusal.snapshot.config.listen.public_url.text;
         let is_ours = |url: &str| {
             let behind = url
@@ -95,7 +95,8 @@ impl Portal {
     }
 }
 
-/// Nothing may be loaded, sent or framed: the style is the only thing that counts, and that by its digest.
+/// Returns the header fields. The policy forbids loading, sending and framing; only the inline style is allowed, by its
+/// digest.
 fn fields() -> Option<Vec<(HeaderName, HeaderValue)>> {
     let digest = STANDARD.encode(sha256(STYLE.as_bytes()));
     let policy = format!(
@@ -122,7 +123,7 @@ fn fields() -> Option<Vec<(HeaderName, HeaderValue)>> {
     ])
 }
 
-/// What is missing, and what the person may do.
+/// Returns what is missing and what the person can do.
 fn advice(refusal: &ShownRefusal<'_>) -> String {
     let text = match (refusal.code, refusal.code.reason()) {
         (_, Some(DenyReason::RoleMissing)) => {

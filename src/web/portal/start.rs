@@ -1,4 +1,4 @@
-//! GET, POST /register and /forgot: how a person without a login, or without its password, gets one.
+//! GET, POST /register and /forgot: for people without an account, or without its password.
 
 use std::sync::Arc;
 
@@ -14,20 +14,20 @@ use crate::web::caller::{AnyRequest, OwnPage};
 use crate::web::error::WebProblem;
 use crate::web::portal::{FORGOT, Portal, REGISTER, may_register, words_of};
 
-/// Longest text of a form that is shown again, in characters.
+/// Longest form text shown again, in characters.
 const SHOWN_CHARS_MAX: usize = 254;
 
 #[derive(Default, Serialize)]
 struct StartFields {
     message: Option<String>,
-    /// Whether the form is of any use.
+    /// Whether the form is shown.
     is_open: bool,
     identity: String,
     username: String,
     name: String,
 }
 
-/// The page to register on.
+/// Shows the registration page.
 pub(in crate::web) async fn show_register(
     State(portal): State<Arc<Portal>>,
     AnyRequest(scope): AnyRequest,
@@ -48,7 +48,7 @@ pub(in crate::web) async fn show_register(
     }
 }
 
-/// The page to ask for a link on.
+/// Shows the page to request a reset link.
 pub(in crate::web) async fn show_forgot(State(portal): State<Arc<Portal>>) -> Response {
     let filled = StartFields {
         is_open: true,
@@ -65,7 +65,7 @@ pub(in crate::web) struct RegisterForm {
     name: String,
 }
 
-/// Registers by the form, and leads to the login page, which says what comes next.
+/// Registers by the form and redirects to the login page, which says what to do next.
 pub(in crate::web) async fn register(
     State(portal): State<Arc<Portal>>,
     OwnPage(scope): OwnPage,
@@ -93,7 +93,7 @@ pub(in crate::web) struct ForgotForm {
     username: String,
 }
 
-/// Asks for a link by the form, and leads to the login page, which says what comes next.
+/// Requests a reset link by the form and redirects to the login page, which says what to do next.
 pub(in crate::web) async fn forgot(
     State(portal): State<Arc<Portal>>,
     OwnPage(scope): OwnPage,

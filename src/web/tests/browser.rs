@@ -37,7 +37,7 @@ fn cookies(answer: &Answer) -> Vec<String> {
         .collect()
 }
 
-/// Name and value of the first cookie that an answer sets.
+/// Returns name and value of the first cookie that a response sets.
 pub(in crate::web) fn pair(answer: &Answer) -> String {
     let cookies = cookies(answer);
     cookies[0].split(';').next().unwrap().to_owned()
@@ -77,7 +77,7 @@ async fn a_login_by_the_form_sets_the_cookie_and_leads_back() {
             "{more}"
         );
         let mut cookies = cookies(&answer);
-        // Where it leads back, the login page remembers that it did, and nobody else does.
+        // Only a redirect to a destination sets the login page's marker.
         let way = cookies
             .iter()
             .position(|it| it.starts_with("doorward_way="));
@@ -228,7 +228,7 @@ async fn a_cookie_changes_something_for_own_pages_and_listed_scripts_only() {
         (vec![json, session, ("origin", "null")], 403),
         (vec![json, session, ("origin", "http://evil.org")], 403),
         (vec![json, session, OWN], 201),
-        // Neither may make a key, whatever it may else.
+        // Neither origin may create a key, whatever else it may call.
         (
             vec![json, session, ("origin", "https://spa.example.com")],
             403,
@@ -238,7 +238,7 @@ async fn a_cookie_changes_something_for_own_pages_and_listed_scripts_only() {
             403,
         ),
         (vec![json, session, OWN, OWN], 403),
-        // Beside a bearer token the cookie is ignored, and a bearer token needs no origin.
+        // Next to a bearer token the cookie is ignored, and a bearer token needs no origin.
         (
             vec![
                 json,
@@ -380,7 +380,7 @@ async fn who_is_logged_in_sees_it_and_logs_out() {
         .send("GET", rd, &[("cookie", &led)], String::new())
         .await;
     assert!(page.text.contains("its cookie is not for that address"));
-    // Another login of the same browser ends the session that it had.
+    // Another login of the same browser ends its former session.
     let again = gateway
         .send(
             "POST",
@@ -416,7 +416,7 @@ async fn who_is_logged_in_sees_it_and_logs_out() {
         .send("GET", "/auth/me", &[session], String::new())
         .await;
     assert_eq!(me.code(), "session_ended");
-    // A dead cookie is taken away where a new one is to be had.
+    // The login page, where a new cookie can be obtained, deletes the one of an ended session.
     let page = gateway
         .send("GET", "/auth/login", &[session], String::new())
         .await;

@@ -7,7 +7,7 @@ use crate::store::AccountChange;
 use crate::web::test_kit::{Answer, Gateway};
 use crate::web::tests::browser::{FORM, OWN, gateway, listed, log_in, pair};
 
-/// The way back, as a form or a query has it.
+/// The destination, as in a form or query.
 const BACK: &str = "rd=https%3A%2F%2Fapp.example.com%2Fx";
 
 async fn get(gateway: &Gateway, path: &str, cookie: &str) -> Answer {
@@ -33,7 +33,7 @@ async fn who_is_not_logged_in_is_led_to_the_login_and_back() {
     for answer in [
         get(&gateway, &page, "a=b").await,
         get(&gateway, &page, "doorward_session=dws_x").await,
-        // A page is for browsers, and a bearer token is none.
+        // Pages are for browsers, which use no bearer tokens.
         gateway.get(&page, &jwt).await,
         sent,
     ] {
@@ -99,7 +99,7 @@ async fn whoever_is_logged_in_changes_the_password_and_is_led_on() {
     assert_eq!(get(&gateway, "/auth/me", &cookie).await.status, 200);
     assert_eq!(get(&gateway, "/auth/me", &other).await.status, 401);
     assert_eq!(gateway.login("anna", PASSWORD).await.status, 401);
-    // Without a way back the login page says what became of it, to nobody else.
+    // Without a destination, the login page confirms the change, but only to the logged-in person.
     let answer = change(&gateway, &cookie, OTHER, PASSWORD, "").await;
     let location = answer.header("location");
     assert_eq!(location, "/auth/login?notice=password_changed");

@@ -1,4 +1,4 @@
-//! A store that fails at any one read or write: 503, nothing half done, and never an allow.
+//! A store that fails at any single read or write: 503, no partial change, and never an allow.
 
 use std::sync::Arc;
 
@@ -15,7 +15,8 @@ use crate::web::test_kit::{Answer, Gateway};
 /// More reads and writes than any request makes.
 const STEPS_MAX: i64 = 400;
 
-/// What goes on when all is done, reading ahead for the next request or writing a notice: a failure there undoes nothing.
+/// Requests that still read or write after they are done, to warm a cache or send a notice: a failure there undoes
+/// nothing.
 const GO_ON: [&str; 2] = ["login", "change"];
 
 fn start() -> (Arc<FaultyStore>, Gateway) {
@@ -24,7 +25,8 @@ fn start() -> (Arc<FaultyStore>, Gateway) {
     (store, gateway)
 }
 
-/// Asks with the answer of each write lost in turn, whether the write is done or not.
+/// Sends the request with the result of each write lost in turn, both for a write that was done and for one that was
+/// not.
 async fn lose_each(
     (store, gateway): &(Arc<FaultyStore>, Gateway),
     what: &str,
@@ -54,7 +56,7 @@ async fn lose_each(
     }
 }
 
-/// Asks with each look at a record and each write failing in turn, until the request makes fewer; gives that last answer.
+/// Sends the request with each read and each write failing in turn, until none fails; returns that last response.
 async fn fail_each(
     parts: &(Arc<FaultyStore>, Gateway),
     what: &str,
@@ -64,7 +66,7 @@ async fn fail_each(
     let (store, gateway) = parts;
     for step in 0..STEPS_MAX {
         let before = store.everything().await;
-        // What a failed try has written is in no outbox.
+        // Discards the mails of a failed attempt.
         gateway.mailbox.take();
         store.fail_after(step);
         let answer = ask(gateway).await;
@@ -118,7 +120,7 @@ async fn a_failing_store_lets_nobody_in_and_leaves_nothing_half_done() {
     assert_eq!(login.status, 200, "{login:?}");
     let jwt = login.text_of("jwt_token");
 
-    // Nothing of it is cached any more.
+    // Invalidates everything cached about the account.
     let uid = UserId::parse(&login.text_of("uid")).unwrap();
     parts.0.generations().touch(&uid);
     let ask = async |gateway: &Gateway| gateway.get("/auth/roles", &jwt).await;
@@ -155,7 +157,7 @@ async fn a_failing_store_lets_nobody_in_and_leaves_nothing_half_done() {
     assert_eq!(fail_each(&parts, "logout", ask).await.status, 204);
 }
 
-/// A gateway that sends three mails an hour to an address, and ten for a network.
+/// A gateway that sends three mails per hour to an address, and ten for a network.
 fn start_with_few_mails() -> (Arc<FaultyStore>, Gateway) {
     let store = Arc::new(FaultyStore::new());
     let gateway = Gateway::start_on(Arc::clone(&store) as Arc<dyn Store>, |config| {

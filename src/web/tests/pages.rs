@@ -1,11 +1,11 @@
-//! The pages for people who cannot log in, and for people who are refused.
+//! Pages for people who cannot log in, and for people who are refused.
 
 use crate::account::test_kit::PASSWORD;
 use crate::config::Registration;
 use crate::web::test_kit::{Answer, Gateway};
 use crate::web::tests::browser::{FORM, OWN, gateway, listed, log_in, pair};
 
-/// What a browser sends with a navigation.
+/// Header fields that a browser sends with a navigation.
 const HTML: (&str, &str) = ("accept", "text/html,application/xhtml+xml,*/*;q=0.8");
 const NAVIGATES: (&str, &str) = ("sec-fetch-mode", "navigate");
 
@@ -101,7 +101,7 @@ async fn a_person_registers_by_the_page() {
             "{form}"
         );
     }
-    // The second time the name and the address are taken, and nothing tells.
+    // The second time the name and address are taken, and nothing reveals it.
     for _ in 0..2 {
         let done = post(&gateway, "/auth/register", form).await;
         assert_eq!(
@@ -150,7 +150,7 @@ async fn a_link_that_counts_for_nothing_says_so_at_once() {
     );
     let token = gateway.mailbox.token();
     let good = format!("/auth/reset?token={token}");
-    // Looking consumes nothing, however often.
+    // Opening the page consumes nothing, however often.
     for _ in 0..3 {
         let page = open(&gateway, &good, &[]).await;
         assert!(page.status == 200 && is_page(&page), "{page:?}");
@@ -248,7 +248,7 @@ async fn words_about_a_loop_come_only_after_one() {
             "{path} {cookies}"
         );
     }
-    // A login that leads there counts as the first time.
+    // A login that redirects there counts as the first visit.
     let led = log_in(&gateway, OWN, "&rd=https%3A%2F%2Fapp.example.com%2F").await;
     let all: Vec<_> = led
         .headers

@@ -67,7 +67,7 @@ async fn a_life_from_registration_to_logout() {
     assert_eq!(after.header("content-type"), "application/json");
 }
 
-/// The original told the token in its answer, and who has an account.
+/// Responses reveal neither a token nor whether an account exists.
 #[tokio::test]
 async fn register_and_forgot_answer_alike_and_tell_no_token() {
     let gateway = Gateway::start();

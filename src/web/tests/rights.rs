@@ -1,4 +1,5 @@
-//! Who may do what to whom, and who may know what. Every endpoint by every kind of caller: `tests/it/rights.rs`.
+//! Permissions between accounts, and what each caller may know. `tests/it/rights.rs` tests every endpoint with every
+//! kind of caller.
 
 use serde_json::{Value, json};
 
@@ -15,7 +16,7 @@ async fn keys_are_shown_once_and_only_the_whole_key_is_one() {
     let me = gateway.get("/auth/me", &key).await;
     assert_eq!(me.json["method"], "apikey");
     assert_eq!(me.json["scopes"], json!(["lists:read"]));
-    // After a good use the public part alone opens nothing.
+    // After a successful use, the public part alone grants nothing.
     let other =
         crate::crypto::token::ApiKeyText::draw(crate::model::id::KeyId::parse(&id).unwrap());
     let forged = gateway.get("/auth/me", other.text().expose()).await;

@@ -1,4 +1,4 @@
-//! What requests must look like, and what answers look like.
+//! The format of requests and responses.
 
 use axum::response::Response;
 
@@ -73,7 +73,7 @@ async fn bodies_are_what_is_documented_and_nothing_else() {
     }
 }
 
-/// There is no second factor: a code that is sent all the same makes a login neither better nor worse.
+/// No second factor exists: a code sent anyway does not affect the login.
 #[tokio::test]
 async fn a_login_takes_a_code_and_does_not_look_at_it() {
     let gateway = Gateway::start();

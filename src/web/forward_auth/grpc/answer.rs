@@ -1,4 +1,4 @@
-//! What Envoy is told.
+//! Writes the answers to Envoy.
 
 use std::collections::BTreeSet;
 
@@ -25,30 +25,30 @@ use crate::web::forward_auth::{ForwardAuthAnswer, written};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// An answer, and what its record says of it.
+/// An answer, with the values for its access record.
 pub(super) struct WrittenAnswer {
     pub(super) message: CheckResponse,
-    /// What the caller is answered with; 200 if it is not Envoy that answers.
+    /// The status for the caller; 200 if Envoy does not answer itself.
     pub(super) status: u16,
-    /// Bytes of the caller's answer.
+    /// Size of the body for the caller, in bytes.
     pub(super) body_bytes: u64,
 }
 
-/// A request that may pass.
+/// An allowed request.
 pub(super) struct AllowedRequest<'a> {
     pub(super) id: RequestId,
-    /// Every identity header.
+    /// All identity headers.
     pub(super) fields: &'a HeaderMap,
     pub(super) strip: &'a StripSet,
-    /// What the caller has sent.
+    /// The caller's header fields.
     pub(super) asked: &'a HeaderMap,
     pub(super) route: &'a Route,
-    /// Which forwarding fields count: those of another trusted proxy before Envoy.
+    /// The forwarding fields that are believed: those from another trusted proxy in front of Envoy.
     pub(super) believed: TrustedFields,
 }
 
-/// Lets a request pass, as the proxy here would: what the gateway tells takes the place of every copy of the caller's, and
-/// what no caller may send is taken out, in every spelling, credentials too.
+/// Allows a request as this proxy would: the gateway's header fields replace every copy of the caller's, and fields
+/// that no caller may send are removed in every spelling, including credentials.
 pub(super) fn passed(request: &AllowedRequest<'_>) -> WrittenAnswer {
     let id = HeaderValue::from_str(request.id.as_str()).ok();
     let mut fields: Vec<_> = request.fields.iter().map(field).collect();
@@ -72,9 +72,10 @@ pub(super) fn passed(request: &AllowedRequest<'_>) -> WrittenAnswer {
     }
 }
 
-/// Names that are taken out of a request. Envoy removes after it has set, so none that is set is among them.
+/// Returns the names to remove from a request. Envoy removes after it sets, so the result must not contain a name that
+/// is set.
 fn stripped<'a>(request: &'a AllowedRequest<'_>) -> impl Iterator<Item = String> + 'a {
-    // Written by Envoy itself.
+    // Envoy writes these itself.
     let is_envoys = |name: &HeaderName| {
         [FORWARDED_FOR, FORWARDED_PROTO].contains(name) || request.believed.has_name(name)
     };
@@ -88,7 +89,7 @@ fn stripped<'a>(request: &'a AllowedRequest<'_>) -> impl Iterator<Item = String>
         .map(|name| name.as_str().to_owned())
 }
 
-/// The cookies that are left without ours, if there were any; the name of the field if nothing is left.
+/// Returns the cookies without the gateway's own, if anything changed; the field's name if no cookie is left.
 fn cookies(request: &AllowedRequest<'_>) -> (Option<HeaderValue>, BTreeSet<String>) {
     let mut cookies = HeaderMap::new();
     for value in request.asked.get_all(header::COOKIE) {
@@ -107,7 +108,7 @@ fn cookies(request: &AllowedRequest<'_>) -> (Option<HeaderValue>, BTreeSet<Strin
     }
 }
 
-/// Refuses a request: the caller is answered as over HTTP.
+/// Refuses a request: the caller gets the same answer as over HTTP.
 pub(super) async fn refused(
     told: ForwardAuthAnswer,
     id: RequestId,
@@ -115,10 +116,10 @@ pub(super) async fn refused(
 ) -> WrittenAnswer {
     let response = finished(written(told, Dialect::Envoy), id, Some(snapshot));
     let (head, body) = response.into_parts();
-    // It is in memory already, and cannot break.
+    // The body is in memory, so reading it cannot fail.
     let body = body.collect().await.map(Collected::to_bytes);
     let body = body.unwrap_or_default();
-    // Nothing that passes comes here.
+    // Only refusals reach this function.
     let http_status = match head.status {
         status if status.is_success() => StatusCode::INTERNAL_SERVER_ERROR,
         status => status,
@@ -126,7 +127,7 @@ pub(super) async fn refused(
     let fields = head
         .headers
         .iter()
-        // Envoy frames its answer itself.
+        // Envoy frames its response itself.
         .filter(|(name, _)| **name != header::CONTENT_LENGTH);
     let response = DeniedHttpResponse {
         status: Some(HttpStatus {
@@ -146,7 +147,7 @@ pub(super) async fn refused(
     }
 }
 
-/// The code of gRPC that says about the same; whatever is not [`Code::Ok`] refuses.
+/// Returns the gRPC code that corresponds to a status. Every code except [`Code::Ok`] refuses.
 fn code(status: StatusCode) -> Code {
     match status {
         StatusCode::BAD_REQUEST => Code::InvalidArgument,
@@ -164,7 +165,7 @@ fn status(code: Code) -> rpc::Status {
     }
 }
 
-/// A field that takes the place of all others of its name, and does so when it is empty too.
+/// Returns a header field that replaces all others of its name, even if its value is empty.
 fn field((name, value): (&HeaderName, &HeaderValue)) -> HeaderValueOption {
     HeaderValueOption {
         header: Some(Field {

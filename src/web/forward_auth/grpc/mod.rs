@@ -1,7 +1,7 @@
 //! Envoy's external authorization over gRPC: the same questions and answers, in messages instead of header fields.
 //!
-//! `question` reads what Envoy describes, `judge` decides it, `answer` writes what Envoy is told. Whatever is wrong is
-//! told in an answer that refuses: an error of gRPC would let the request pass where Envoy is set to allow on failures.
+//! `question` parses what Envoy describes, `judge` decides it, `answer` writes the answer. Every fault is reported in
+//! an answer that refuses: a gRPC error would let the request pass if Envoy is configured to allow on failures.
 //!
 //! Source: `envoy.service.auth.v3`; `grpc.health.v1`.
 
@@ -39,17 +39,17 @@ use crate::web::forward_auth::grpc::answer::AllowedRequest;
 use crate::web::forward_auth::grpc::record::{AnsweredQuestion, QuestionRecord};
 use crate::web::forward_auth::{ForwardAuthAnswer, admit, judge, unadmitted};
 
-/// Bytes of a question beside the head that it describes: names of ends and their certificates, and a head that is
-/// somewhat too large, so that its caller is told. Bodies are not asked for.
+/// Bytes allowed in a question besides the described head: peer names, certificates, and a head that is slightly too
+/// large, so that its caller still gets a proper refusal. Envoy is not asked to send bodies.
 const MORE_BYTES_MAX: usize = 128 * 1024;
-/// Where gRPC asks whether a server serves.
+/// The path of gRPC health checks.
 const HEALTH: &str = "/grpc.health.v1.Health/Check";
-/// A `HealthCheckResponse` that says SERVING, in the frame of gRPC.
+/// A `HealthCheckResponse` with status SERVING, in gRPC framing.
 const SERVING: &[u8] = &[0, 0, 0, 0, 2, 0x08, 1];
-/// An empty message in the frame of gRPC.
+/// An empty message in gRPC framing.
 const EMPTY: &[u8] = &[0; 5];
 
-/// Answers Envoy's questions.
+/// The external authorization service for Envoy.
 #[derive(Clone, Debug)]
 pub struct ExtAuthz {
     current: Arc<Current>,
@@ -58,11 +58,11 @@ pub struct ExtAuthz {
 }
 
 impl ExtAuthz {
-    /// Decides by whatever snapshot is the current one when a question comes. How large one may be hangs on
-    /// `limits.head_bytes_max` as it is now.
+    /// Creates the service. Each question is decided by the snapshot that is current when it arrives; the maximum
+    /// message size follows from the present `limits.head_bytes_max` and does not change later.
     #[must_use]
     pub fn new(current: Arc<Current>) -> Self {
-        // The target stands in it twice.
+        // A message contains the target twice.
         let head_bytes_max = current.load().config.limits.head_bytes_max;
         let bytes_max = 2 * head_bytes_max + MORE_BYTES_MAX;
         Self {
@@ -72,10 +72,10 @@ impl ExtAuthz {
         }
     }
 
-    /// Answers one call. Of a peer that may not ask nothing but the head is read.
+    /// Answers one call from `peer`, the address of the connection. If the peer may not ask, only the head is read.
     ///
-    /// `peer`: who has connected. A question that is too large, or does not come within
-    /// `limits.head_timeout_ms`, is an error of gRPC; health is told to everybody.
+    /// A question that is too large, or does not arrive within `limits.head_timeout_ms`, gets a gRPC error. Health
+    /// checks are answered for every peer.
     pub async fn answer<B>(&self, peer: IpAddr, request: Request<B>) -> Response<Body>
     where
         B: codegen::Body<Data = Bytes> + Send + 'static,
@@ -116,7 +116,7 @@ impl ExtAuthz {
     }
 }
 
-/// gRPC's own word for alive.
+/// Returns the response to a gRPC health check.
 fn serving() -> Response<Body> {
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", HeaderValue::from_static("0"));
@@ -127,7 +127,7 @@ fn serving() -> Response<Body> {
     response
 }
 
-/// What is known of a question before its message is read.
+/// The state of a question before its message is read.
 #[derive(Clone, Debug)]
 struct QuestionArrival {
     id: RequestId,
@@ -189,7 +189,7 @@ impl QuestionArrival {
                     believed: client.believed,
                 })
             }
-            // Nothing passes without its proof.
+            // Without a grant, nothing passes.
             (ForwardAuthAnswer::Pass(_), Decision::Deny(_) | Decision::Fail(_)) => {
                 self.refused(ForwardAuthAnswer::Refused(WebProblem::from(
                     ErrorCode::Internal,
@@ -210,7 +210,7 @@ impl QuestionArrival {
         (written.message, answered)
     }
 
-    /// Nothing could be judged.
+    /// Refuses a question that could not be decided.
     async fn unread(
         &self,
         (reason, fault): (DenyReason, Option<RefusalFault>),

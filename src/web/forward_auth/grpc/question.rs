@@ -1,4 +1,4 @@
-//! What Envoy describes.
+//! Parses the request that Envoy describes.
 
 use std::net::IpAddr;
 
@@ -17,12 +17,12 @@ use crate::route::head::{check_field_name, check_method};
 use crate::snapshot::Snapshot;
 use crate::web::forward_auth::question::is_disguised;
 
-/// The header fields of the request that is asked about. Fields that come more than once stay apart where Envoy is set to
-/// `encode_raw_headers`; else it has joined them by commas.
+/// Returns the header fields of the described request. Repeated fields remain separate if Envoy is configured with
+/// `encode_raw_headers`; otherwise Envoy has joined them with commas.
 ///
 /// # Errors
-/// [`DenyReason::ForwardMalformed`] without a request, or with its fields twice; [`DenyReason::HeadTooLarge`] and
-/// [`DenyReason::RequestMalformed`] as for a request of our own.
+/// [`DenyReason::ForwardMalformed`] if the request is missing or its fields are present in both forms;
+/// [`DenyReason::HeadTooLarge`] and [`DenyReason::RequestMalformed`] as for a request to the gateway itself.
 pub(super) fn fields(question: &CheckRequest, limits: &Limits) -> Result<HeaderMap, DenyReason> {
     let http = described(question)?;
     let raw = http.header_map.as_ref().map(|map| map.headers.as_slice());
@@ -61,13 +61,14 @@ pub(super) fn fields(question: &CheckRequest, limits: &Limits) -> Result<HeaderM
     Ok(headers)
 }
 
-/// Reads the question. `peer`: who asks; `headers`: as [`fields`] gives them.
+/// Parses the question. `peer` is the asking proxy, `headers` the result of [`fields`].
 ///
-/// The client is found from where Envoy says that the request came to it: a caller's own `X-Forwarded-For` counts behind
-/// another trusted proxy only, whichever way Envoy treats that field.
+/// The client address is derived from the peer address that Envoy reports. A caller's own `X-Forwarded-For` therefore
+/// counts only behind another trusted proxy, however Envoy treats that field.
 ///
 /// # Errors
-/// [`DenyReason::ForwardMalformed`] where Envoy describes no one request; the other reasons are mistakes of its caller's.
+/// [`DenyReason::ForwardMalformed`] if Envoy does not describe exactly one request; other reasons are faults of Envoy's
+/// caller.
 pub(super) fn read<'a>(
     question: &'a CheckRequest,
     headers: &'a HeaderMap,
@@ -81,7 +82,7 @@ pub(super) fn read<'a>(
     {
         return Err(DenyReason::ForwardMalformed);
     }
-    // Both are part of the path; what stands here too would be another target.
+    // The path already includes both; a separate value would be another target.
     let is_one_target = http.query.is_empty() && http.fragment.is_empty();
     let is_one_host = !http.host.contains(',');
     if !is_one_target || !is_one_host || http.path.is_empty() || http.method.is_empty() {
@@ -90,7 +91,7 @@ pub(super) fn read<'a>(
     if snapshot.config.limits.target_bytes_max < http.path.len() {
         return Err(DenyReason::TargetTooLong);
     }
-    // The authority has taken its place, and whoever sends both could mean two.
+    // The authority has replaced `Host`; a caller that sends different values for the two may mean two hosts.
     let mut hosts = headers.get_all(header::HOST).iter();
     if hosts.any(|host| !host.as_bytes().eq_ignore_ascii_case(http.host.as_bytes())) {
         return Err(DenyReason::RequestMalformed);
@@ -133,7 +134,7 @@ fn described(question: &CheckRequest) -> Result<&HttpRequest, DenyReason> {
     http.ok_or(DenyReason::ForwardMalformed)
 }
 
-/// Holds that a pseudo-header says what the description says.
+/// Checks that a pseudo-header agrees with the description.
 fn agrees(http: &HttpRequest, name: &str, value: &[u8]) -> Result<(), DenyReason> {
     let described = match name {
         "method" => &http.method,
@@ -146,7 +147,7 @@ fn agrees(http: &HttpRequest, name: &str, value: &[u8]) -> Result<(), DenyReason
         .ok_or(DenyReason::ForwardMalformed)
 }
 
-/// Who has connected to Envoy; `None` for what has no address, such as a local socket.
+/// Returns the address of Envoy's peer; `None` if it has none, such as a local socket.
 fn source(question: &CheckRequest) -> Option<IpAddr> {
     let source = question.attributes.as_ref()?.source.as_ref()?;
     match source.address.as_ref()?.address.as_ref()? {
@@ -167,8 +168,8 @@ mod tests {
     use super::*;
     use crate::web::test_kit::Gateway;
 
-    /// What is read of a question is one request, sound in each part, and it is read so again; who asks is believed where Envoy
-    /// names no address alone.
+    /// An accepted question is one well-formed request and parses to the same target again; the asking proxy's address
+    /// is used only if Envoy reports none.
     #[test]
     fn fuzz_question() {
         static SNAPSHOT: LazyLock<Arc<Snapshot>> = LazyLock::new(|| Gateway::start().snapshot);

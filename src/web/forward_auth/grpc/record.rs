@@ -10,19 +10,19 @@ use crate::model::id::RequestId;
 use crate::snapshot::{RequestEnd, Snapshot};
 use crate::telemetry::metrics::RequestOutcome;
 
-/// How a question was answered.
+/// The result of a question.
 #[derive(Debug)]
 pub(super) struct AnsweredQuestion {
-    /// What the caller is answered with; 200 if it is the service that answers.
+    /// The status for the caller; 200 if the upstream answers.
     pub(super) status: u16,
-    /// Bytes of the caller's answer, if we have written it.
+    /// Size of the body for the caller in bytes, if the gateway wrote it.
     pub(super) body_bytes: u64,
-    /// The caller's address, if the question could be read.
+    /// The caller's address, if the question could be parsed.
     pub(super) client: Option<IpAddr>,
     pub(super) judged: ForwardedDecision,
 }
 
-/// One question. Its record is that of the request it is about, and written when this is dropped: on every way out.
+/// A question in progress. On drop, and thus on every way out, it writes the access record of the request in question.
 #[derive(Debug)]
 pub(super) struct QuestionRecord {
     id: RequestId,
@@ -56,7 +56,7 @@ impl QuestionRecord {
             Some(Decision::Allow(_)) => RequestOutcome::Allowed,
             Some(Decision::Deny(_)) => RequestOutcome::Denied,
             Some(Decision::Fail(_)) => RequestOutcome::Failed,
-            // The proxy has gone away, or its gRPC broke.
+            // The proxy has disconnected, or the gRPC call failed.
             None => RequestOutcome::Aborted,
         }
     }
