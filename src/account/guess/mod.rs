@@ -46,8 +46,8 @@ pub enum Guess {
     },
     /// The password is wrong, or there is no active account with that name.
     Wrong,
-    /// The account has used up its guesses, but the typed name has not: the password was not verified. The answer to
-    /// the caller and its timing are those of [`Guess::Wrong`].
+    /// The account has used up its guesses, but the typed name has not: the password is not accepted, right or wrong.
+    /// The answer to the caller and its timing are those of [`Guess::Wrong`].
     Unseen,
     /// The name or the client network has used up its guesses: 429.
     Limited(ReachedLimit),
