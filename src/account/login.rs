@@ -90,7 +90,7 @@ impl Accounts {
     }
 
     /// Logs a browser in. The session is carried by cookies and ends if it is not used for `[session] idle_ttl_s`, or
-    /// for the shorter time of administrators.
+    /// for `admin_idle_ttl_s` in the case of an administrator.
     ///
     /// # Errors
     /// [`LoginRefusal`], [`Halt::Failed`]; in either case no session was opened.
@@ -171,8 +171,8 @@ impl Accounts {
         let object = Some(session.id.as_str());
         self.begin(call, AuditAction::LogIn, Some(&account.uid), object)
             .await?;
-        // INVARIANT: a change to the account during the hashing of the password takes precedence (test
-        // `a_reset_during_the_login_wins`).
+        // INVARIANT: a change to the account while the password is hashed takes precedence
+        // (test `a_reset_during_the_login_wins`).
         let written = self
             .parts
             .store

@@ -11,7 +11,7 @@ use crate::model::id::UserId;
 use crate::store::MembershipChange;
 use crate::telemetry::audit::AuditAction;
 
-/// Maximum number of attempts at a change whose level is changed concurrently.
+/// Maximum number of attempts at a change while others change the same level.
 const TRIES: usize = 3;
 
 /// A resource with a declared kind and a valid id.

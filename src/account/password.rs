@@ -30,9 +30,9 @@ pub struct WantedPassword {
 refusals! {
     /// Why a password was not set.
     pub enum PasswordRefusal {
-        /// The two texts differ. The token was not consumed.
+        /// The two texts differ. Nothing was consumed.
         Mismatch => ErrorCode::PasswordMismatch,
-        /// The new password breaks a rule. The token was not consumed.
+        /// The new password breaks a rule. Nothing was consumed.
         Rule(PasswordFault) => ErrorCode::PasswordRefused,
         /// The token is unknown, used, expired, for another purpose or of another account. The response does not
         /// distinguish these.

@@ -20,7 +20,7 @@ const DISTINCT_MIN: usize = 4;
 const CONTEXT_CHARS_MIN: usize = 4;
 /// Minimum length of a common number; a shorter one is a date or a house number, not a password.
 const NUMBER_DIGITS_MIN: usize = 6;
-/// Maximum length of the text around a common number; with more around it, the number is only a part of the password.
+/// Maximum number of bytes around a common number; with more around it, the number is only a part of the password.
 const AROUND_BYTES_MAX: usize = 4;
 /// Minimum length of what remains of a password without the context word.
 const CONTEXT_REST_MIN: usize = 8;

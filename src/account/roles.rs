@@ -171,7 +171,7 @@ impl Accounts {
         resource: &Resource,
     ) -> Result<Vec<String>, AccountError> {
         let store = &self.parts.store;
-        // Later reads of this account bypass the cache too.
+        // Voids what is cached of this account, so that later reads are fresh too.
         store.generations().touch(uid);
         let mut roles = Vec::new();
         for membership in store.memberships_of(uid).await? {

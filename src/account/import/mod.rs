@@ -156,7 +156,7 @@ impl Importer {
         let mut report = staged?;
         match (committed, finished) {
             (Err(error), Ok(FinishedImport { written: 0, .. }) | Err(_)) => Err(error),
-            // The commit took effect, whatever it returned.
+            // What was written decides, whatever the commit returned.
             (_, Ok(finished)) => {
                 report.written = 0 < finished.written;
                 Ok(report)

@@ -20,14 +20,14 @@ const EXPORT_BUFFER_BYTES: usize = 64 * 1024;
 /// Maximum number of people, and of their records, in one slice: some milliseconds of the store's time.
 const SLICE_PEOPLE: usize = 64;
 const SLICE_RECORDS: usize = 400;
-/// Number of slices queued for the store.
+/// Maximum number of slices waiting for the store.
 const SLICES: usize = 2;
 
 /// An event from the thread. Events arrive in this order.
 pub(super) enum PreparationEvent {
     /// The refused lines.
     Refused(Refusals),
-    /// People in the order of the lines of their accounts; an empty list ends the import.
+    /// People in the order of the lines of their accounts; an empty list marks the end.
     People(Vec<AssembledPerson>),
 }
 
