@@ -1,4 +1,4 @@
-//! Administration: accounts listed and changed by administrators and by the operator.
+//! Administration: administrators and the operator list and change accounts.
 
 use crate::account::call::Call;
 use crate::account::halt::{Halt, refusals};
@@ -15,7 +15,7 @@ use crate::store::AccountChange;
 use crate::telemetry::audit::AuditAction;
 
 refusals! {
-    /// Why an account was neither made nor changed.
+    /// Why an account was neither created nor changed.
     pub enum AdministrationRefusal {
         /// There is no such account.
         NoAccount => ErrorCode::NotFound,
@@ -23,21 +23,21 @@ refusals! {
         UsernameTaken => ErrorCode::UsernameTaken,
         /// The address belongs to another account.
         IdentityTaken => ErrorCode::IdentityTaken,
-        /// An administrator who changes their own account might lock everybody out.
+        /// Administrators may not change their own account, which could lock out all administrators.
         OwnAccount => ErrorCode::OwnAccount,
-        /// A pending account becomes active by its first password and by nothing else.
+        /// A pending account becomes active only by its first password.
         Pending => ErrorCode::AccountPending,
-        /// The role is given by other means only.
+        /// The role is reserved and cannot be assigned.
         RoleReserved => ErrorCode::RoleReserved,
         /// The account has changed meanwhile.
         Changed => ErrorCode::AccountChanged,
-        /// The password is not taken.
+        /// The password is refused.
         Password(PasswordFault) => ErrorCode::PasswordRefused,
     }
 }
 
 impl Accounts {
-    /// Accounts in the order of their record ids, those after `after`.
+    /// Returns accounts in the order of their record ids, starting after `after`.
     ///
     /// # Errors
     /// [`AccountError::Store`]
@@ -49,7 +49,7 @@ impl Accounts {
         Ok(Page::of(items, |account| account.account_id.clone()))
     }
 
-    /// One account by its record id.
+    /// Returns one account by its record id.
     ///
     /// # Errors
     /// [`AccountError::Store`]
@@ -57,8 +57,8 @@ impl Accounts {
         Ok(self.parts.store.account_by_id(id).await?)
     }
 
-    /// Invites somebody: a pending account with these rights, and a confirm token in a mail of its own. Open whatever
-    /// `account.registration` says.
+    /// Invites a person: creates a pending account with these rights, and mails a confirm token as an invitation. Works
+    /// whatever `account.registration` is set to.
     ///
     /// # Errors
     /// [`AdministrationRefusal`], [`AccountError::Store`]
@@ -79,8 +79,8 @@ impl Accounts {
         settle_creation(call, invited)
     }
 
-    /// Removes an account for ever: its credentials, sessions, keys, memberships and settings go, its uid and its name
-    /// stay taken. Nobody removes their own.
+    /// Removes an account permanently: its credentials, sessions, keys, memberships and settings are deleted; its uid
+    /// and its name stay taken. Callers cannot remove their own account.
     ///
     /// # Errors
     /// [`AdministrationRefusal`], [`AccountError::Store`]
@@ -105,8 +105,8 @@ impl Accounts {
         call.settle(action, uid.as_ref(), None, removed.await)
     }
 
-    /// Changes an account: status, administrator or not, global roles, whether the password must change. It counts on
-    /// the next request.
+    /// Changes an account: its status, whether it is an administrator, its global roles, and whether its password must
+    /// change. Takes effect on the next request.
     ///
     /// # Errors
     /// [`AdministrationRefusal`], [`AccountError::Store`]
@@ -156,14 +156,14 @@ impl Accounts {
         Ok(change)
     }
 
-    /// Whether a role comes from status, `is_admin`, `password_must_change` or a membership, and from nothing else.
+    /// Whether a role results only from status, `is_admin`, `password_must_change` or a membership.
     fn is_reserved(&self, role: &Role) -> bool {
         let settings = &self.parts.roles;
         role.is_reserved(&settings.resources, &settings.ladder)
     }
 }
 
-/// Whether somebody acts on the account that they act with.
+/// Whether the actor acts on their own account.
 fn is_own(actor: Actor<'_>, account: &Account) -> bool {
     let Actor::Caller(identity) = actor else {
         return false;
@@ -171,7 +171,7 @@ fn is_own(actor: Actor<'_>, account: &Account) -> bool {
     matches!(&identity.principal, Principal::Own { account: own, .. } if own.uid == account.uid)
 }
 
-/// Ends the making of an account. The event of a refusal names none: there is none.
+/// Records the outcome of an account's creation. The event of a refusal names no account, because none exists.
 pub(in crate::account) fn settle_creation(
     call: &Call,
     created: Result<Account, Halt<AdministrationRefusal>>,
@@ -241,7 +241,7 @@ mod tests {
             kit.stored(&anna).await.roles,
             [role("author"), role("editor")]
         );
-        // The operator at the machine may do what nobody may do to themselves.
+        // The operator at the machine may change any account, including that of the only administrator.
         let outcome = kit
             .accounts
             .change(&Call::cli(), Actor::Operator, &root.account_id, demoted)

@@ -1,4 +1,4 @@
-//! API keys: made, changed, rotated, listed, revoked. A secret is shown once and rests as a keyed digest.
+//! API keys: created, changed, rotated, listed, revoked. A secret is shown once and stored as a keyed digest.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::model::secret::Secret;
 use crate::store::{Guarded, KeyChange, NewSecret};
 use crate::telemetry::audit::AuditAction;
 
-/// Longest time for which an old secret is good beside the new one, in seconds.
+/// Maximum time for which an old secret remains valid after a rotation, in seconds.
 pub const OVERLAP_S_MAX: u64 = 86_400;
 
 /// A key whose secret has just been drawn.
@@ -27,12 +27,12 @@ pub const OVERLAP_S_MAX: u64 = 86_400;
 pub struct IssuedKey {
     /// The record.
     pub key: ApiKey,
-    /// The whole key. It is shown once.
+    /// The whole key, which is shown once.
     pub secret: Secret,
 }
 
 impl Accounts {
-    /// Makes a key for the caller, with scopes that the caller's login carries.
+    /// Creates a key for the caller, limited to scopes that the caller's login carries.
     ///
     /// # Errors
     /// [`KeyRefusal`], [`AccountError::Store`]
@@ -49,7 +49,7 @@ impl Accounts {
         self.create_key(call, account, wanted, &may_give).await
     }
 
-    /// Makes a key for any account, as the operator does; the gateway's own scopes go to administrators only.
+    /// Creates a key for any account on the operator's authority. The gateway's own scopes are for administrators only.
     ///
     /// # Errors
     /// [`KeyRefusal`], [`AccountError::Store`]
@@ -115,7 +115,8 @@ impl Accounts {
         })
     }
 
-    /// Changes one of the caller's keys, with scopes that the caller's login carries. It counts on the next request.
+    /// Changes one of the caller's keys, limited to scopes that the caller's login carries. Takes effect on the next
+    /// request.
     ///
     /// # Errors
     /// [`KeyRefusal`], [`AccountError::Store`]
@@ -148,8 +149,8 @@ impl Accounts {
         call.settle(action, Some(&account.uid), Some(id.as_str()), changed.await)
     }
 
-    /// Makes another secret for one of the caller's keys; the old one stays good for `overlap_s` seconds, at most
-    /// [`OVERLAP_S_MAX`], and one older still is void.
+    /// Draws a new secret for one of the caller's keys. The old secret stays valid for `overlap_s` seconds, at most
+    /// [`OVERLAP_S_MAX`]; any older secret is void.
     ///
     /// # Errors
     /// [`KeyRefusal`], [`AccountError::Store`]
@@ -188,7 +189,7 @@ impl Accounts {
         })
     }
 
-    /// Confirms one of an account's keys that a restore has suspended, as the operator does.
+    /// Confirms a key of an account that a restore has suspended, on the operator's authority.
     ///
     /// # Errors
     /// [`KeyRefusal`], [`AccountError::Store`]
@@ -227,7 +228,7 @@ impl Accounts {
         }
     }
 
-    /// The keys of a uid, expired ones included, in the order of their ids, those after `after`.
+    /// Returns the keys of a uid in the order of their ids, starting after `after`. Includes expired keys.
     ///
     /// # Errors
     /// [`AccountError::Store`]
@@ -241,7 +242,7 @@ impl Accounts {
         Ok(Page::of(keys, |key| key.id))
     }
 
-    /// When keys were used last, in their order; `None`: that is not known. It may be a minute behind.
+    /// Returns the time of last use of each key; `None` if it is not known. The times may be a minute behind.
     ///
     /// # Errors
     /// [`AccountError::Store`]
@@ -250,7 +251,7 @@ impl Accounts {
         Ok(self.parts.store.keys_used(&ids).await?)
     }
 
-    /// One key of a uid; somebody else's is not there.
+    /// Returns one key of a uid, or `None` if the key belongs to another uid.
     ///
     /// # Errors
     /// [`AccountError::Store`]
@@ -276,7 +277,7 @@ impl Accounts {
     }
 }
 
-/// Whether a login may give a scope to a key.
+/// Whether a login may grant a scope to a key.
 fn may_give(maker: &Identity, scope: &Scope) -> bool {
     if scope.is_own() {
         is_administrator(maker)
@@ -333,7 +334,7 @@ mod tests {
         }
     }
 
-    /// The original looked at the public part only, so that any secret passed.
+    /// The original compared the public part only, so that any secret was accepted.
     #[tokio::test]
     async fn only_the_whole_key_matches_what_rests() {
         let kit = Kit::new();
@@ -370,7 +371,7 @@ mod tests {
         assert_eq!(refusal(foreign), Some(NotFound));
         let own = kit.accounts.revoke_api_key(&call, &anna.uid, &id).await;
         assert_eq!(refusal(own), None);
-        // The revocation has moved the generation that this maker was recognised with.
+        // The revocation has changed the account's generation, so this identity of the maker is stale.
         let stale = refusal(create(&kit, &maker, &[]).await);
         assert_eq!(stale, Some(KeyRefusal::Changed));
     }

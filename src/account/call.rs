@@ -7,25 +7,26 @@ use crate::model::id::UserId;
 use crate::telemetry::audit::{self, AuditAction, AuditEvent};
 use crate::telemetry::output::{Output, Unrecorded};
 
-/// The outcome of a use case that sends no mail because there were too many. No caller learns it.
+/// The audit outcome of a use case that sends no mail because a limit is used up. Callers never see it.
 pub(in crate::account) const MAIL_LIMITED: &str = "mail_limited";
 
-/// The outcome of a use case that found an account which may not act. No caller learns it.
+/// The audit outcome of a use case that found an account which may not act. Callers never see it.
 pub(in crate::account) const NOT_ACTIVE: &str = "account_not_active";
 
-/// Who asks, from where, under which request id. It is written down and nothing else: no right comes from it.
+/// The caller, client network and request id of a call. They are recorded, and limits are counted by the network; no
+/// right follows from them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Call {
     /// The uid of the recognised caller, or `cli`.
     pub actor: Option<String>,
-    /// The client network, as [`client_network_name`](crate::model::client_network::client_network_name) writes it.
+    /// The client network as written by [`client_network_name`](crate::model::client_network::client_network_name).
     pub from: Option<String>,
     /// The request's id.
     pub request_id: Option<String>,
 }
 
 impl Call {
-    /// A call of the operator at the machine.
+    /// Returns a call of the operator at the machine.
     #[must_use]
     pub fn cli() -> Self {
         Self {
@@ -46,7 +47,7 @@ impl Call {
         audit::record(&self.event(action, outcome, subject, object));
     }
 
-    /// Ends a use case: writes the audit event of its result, or of its refusal, and gives it back. A failure has no event.
+    /// Ends a use case: writes the audit event of its result or refusal and returns the result. A failure has no event.
     pub(in crate::account) fn settle<T, R: Refuses>(
         &self,
         action: AuditAction,
@@ -60,7 +61,7 @@ impl Call {
         self.settle_refusal(action, subject, object, result)
     }
 
-    /// As [`Call::settle`], for a use case that writes the event of its success earlier.
+    /// Like [`Call::settle`], for a use case that has already written the event of its success.
     pub(in crate::account) fn settle_refusal<T, R: Refuses>(
         &self,
         action: AuditAction,
@@ -75,7 +76,7 @@ impl Call {
         result
     }
 
-    /// Puts into the audit trail what is about to be done, where the trail is required; see [`Accounts::begin`].
+    /// Records an intended change in the audit trail, where the trail is required; see [`Accounts::begin`].
     pub(in crate::account) async fn begin(
         &self,
         output: &Output,
@@ -108,11 +109,11 @@ impl Call {
 }
 
 impl Accounts {
-    /// Puts into the audit trail what is about to be done, where the trail is required. Each use case asks for it after
-    /// all its checks and before its change: a failed attempt of a stranger needs no place in the trail.
+    /// Records an intended change in the audit trail, where the trail is required. Each use case calls this after all
+    /// its checks and before its change, so that failed attempts of strangers need no room in the trail.
     ///
     /// # Errors
-    /// [`Unrecorded`] within a second; then the change must not be made.
+    /// [`Unrecorded`] within a second, in which case the change must not be made.
     pub(in crate::account) async fn begin(
         &self,
         call: &Call,
@@ -124,11 +125,11 @@ impl Accounts {
             .await
     }
 
-    /// Asks before a guess at a password whether the audit trail takes lines, where it is required: else guesses would go
-    /// on that nobody hears of, and the right one would be told by its answer. Does not wait.
+    /// Checks before a password guess whether the audit trail accepts lines, where it is required. Otherwise guesses
+    /// would continue unrecorded, and the response would reveal the right one. Does not wait.
     ///
     /// # Errors
-    /// [`Unrecorded`]; then the password must not be looked at.
+    /// [`Unrecorded`], in which case the password must not be verified.
     pub(in crate::account) fn check_trail(
         &self,
         call: &Call,
@@ -137,7 +138,7 @@ impl Accounts {
         if self.parts.output.takes_lines() {
             return Ok(());
         }
-        // Writing this line, or the note of its loss, shows when the output works again.
+        // Writing this line, or the note of its loss, detects when the output works again.
         call.record(action, ErrorCode::AuditUnavailable.as_str(), None, None);
         Err(Unrecorded)
     }

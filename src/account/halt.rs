@@ -1,4 +1,4 @@
-//! The ways in which a use case ends without its result.
+//! The ways in which a use case ends without a result.
 
 use crate::account::AccountError;
 use crate::crypto::password::HashError;
@@ -10,7 +10,7 @@ use crate::model::field::InvalidField;
 use crate::store::error::StoreError;
 use crate::telemetry::output::Unrecorded;
 
-/// Why a use case has no result: `?` takes a refusal and a failure alike.
+/// Why a use case has no result. The `?` operator converts both refusals and failures into it.
 #[derive(Debug)]
 pub enum Halt<R> {
     /// The use case refuses. Nothing was changed.
@@ -21,30 +21,32 @@ pub enum Halt<R> {
 
 /// A refusal of a use case.
 pub trait Refuses {
-    /// Every code that it may have, as far as its type says it: the document of an endpoint lists them.
+    /// Every code that the refusal may have, as far as its type determines it. The API document of an endpoint lists
+    /// them.
     const ALL: &'static [ErrorCode] = &[];
 
-    /// The code in the answer.
+    /// Returns the code in the response.
     fn code(&self) -> ErrorCode;
 
-    /// The outcome in the audit trail, which may say more than the caller learns.
+    /// Returns the outcome in the audit trail, which may be more specific than the response.
     fn outcome(&self) -> &'static str {
         self.code().as_str()
     }
 
-    /// A sentence about the request for the person who sent it; it holds no value of theirs.
+    /// Returns a sentence about the request for its sender, without any value of the request.
     fn detail(&self) -> Option<String> {
         None
     }
 
-    /// The limit that is used up, if the refusal is about one.
+    /// Returns the limit that is used up, if the refusal is about one.
     fn limit(&self) -> Option<ReachedLimit> {
         None
     }
 }
 
-/// Declares the refusals of a use case, one row each: the variant, the value that it holds, its error code and, where the
-/// audit trail says more than the caller learns, the outcome there. What it holds is a refusal too, and knows the detail.
+/// Declares the refusals of a use case, one row each: the variant, the value that it holds, its error code and, if the
+/// audit trail is more specific than the response, the outcome there. The held value is a refusal itself and provides
+/// the detail and the limit.
 macro_rules! refusals {
     (
         $(#[$about:meta])*
@@ -98,11 +100,11 @@ macro_rules! refusals {
 }
 pub(in crate::account) use refusals;
 
-/// The account has no record of that id.
+/// The account has no record with that id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotFound;
 
-/// Whether a record was there, as a result.
+/// Converts the existence of a record into a result.
 pub(in crate::account) fn found(was_there: bool) -> Result<(), Halt<NotFound>> {
     if was_there {
         Ok(())

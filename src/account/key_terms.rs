@@ -1,4 +1,4 @@
-//! The terms of API keys, as far as their rules depend on the settings, on the clock and on the maker.
+//! The rules for the terms of API keys that depend on the settings, the clock and the maker of the key.
 
 use crate::account::halt::refusals;
 use crate::config::RoleSettings;
@@ -10,21 +10,21 @@ use crate::model::error_code::ErrorCode;
 use crate::model::field::{Checked, InvalidField};
 
 refusals! {
-    /// Why a key was neither made nor changed.
+    /// Why a key was neither created nor changed.
     pub enum KeyRefusal {
         /// A value breaks its rule.
         Invalid(InvalidField) => ErrorCode::ValueInvalid,
-        /// A scope that is not declared.
+        /// A scope is not declared.
         ScopeUnknown => ErrorCode::ScopeUnknown,
-        /// A scope that the maker does not carry, or one of the gateway's own that only an administrator gives.
+        /// The maker lacks a scope, or asks for one of the gateway's own scopes, which only an administrator may grant.
         ScopeMissing => ErrorCode::Denied(DenyReason::ScopeMissing),
-        /// The account has as many keys as one may have.
+        /// The account already has the maximum number of keys.
         TooMany => ErrorCode::KeyLimit,
-        /// The maker is no account of ours.
+        /// The maker is not an account of this gateway.
         NoAccount => ErrorCode::NotFound,
         /// The account has no such key.
         NoKey => ErrorCode::NotFound,
-        /// The account has changed since the caller was recognised.
+        /// The account has changed since the caller was authenticated.
         Changed => ErrorCode::AccountChanged,
     }
 }
@@ -35,17 +35,17 @@ impl From<InvalidField> for KeyRefusal {
     }
 }
 
-/// What the terms of a key are checked against.
+/// The settings, time and rights that the terms of a key are checked against.
 pub(in crate::account) struct KeyRules<'a> {
     /// Declared scopes, resources and levels.
     pub(in crate::account) roles: &'a RoleSettings,
     pub(in crate::account) now: Timestamp,
-    /// Whether the maker may give a scope to a key.
+    /// Whether the maker may grant a scope to a key.
     pub(in crate::account) may_give: &'a (dyn Fn(&Scope) -> bool + Sync),
 }
 
 impl KeyRules<'_> {
-    /// The terms after a change, if all that it sets keeps the rules.
+    /// Returns the terms after a change, provided that every value set is allowed.
     pub(in crate::account) fn changed(
         &self,
         before: KeyTerms,
@@ -72,7 +72,7 @@ impl KeyRules<'_> {
                 .apply(before.resources, |roles| self.resources(&roles))?,
             note: patch.note.apply(before.note, Checked::valid)?,
         };
-        // Administration is bound to no resource, so a key that is limited to some may not carry it.
+        // Administration is not bound to a resource, so a key that is limited to resources must not carry it.
         let is_administrative = |scope: &Scope| scope.as_str() == Scope::ADMIN;
         if terms.resources.is_some() && terms.scopes.iter().any(is_administrative) {
             return Err(invalid(
@@ -91,7 +91,7 @@ impl KeyRules<'_> {
         Ok(expires)
     }
 
-    /// Scopes that are declared and may be given, sorted, no two alike.
+    /// Declared scopes that the maker may grant, sorted and without duplicates.
     fn scopes(&self, wanted: &[String]) -> Result<Vec<Scope>, KeyRefusal> {
         let mut scopes = Vec::new();
         for text in wanted {
@@ -108,7 +108,7 @@ impl KeyRules<'_> {
         }
     }
 
-    /// Resource roles whose words are declared, sorted, each resource once; whether the owner has them shows on each
+    /// Resource roles with declared names, sorted, each resource once. Whether the owner holds them is checked on each
     /// request.
     fn resources(&self, wanted: &[WantedRole]) -> Result<Vec<Membership>, KeyRefusal> {
         let refused = invalid(

@@ -1,4 +1,4 @@
-//! Log in: from name and password to a session.
+//! Log in: exchanges a name and a password for a session.
 
 use std::time::Duration;
 
@@ -17,55 +17,57 @@ use crate::store::Guarded;
 use crate::telemetry::audit::AuditAction;
 
 refusals! {
-    /// Why no session has begun. Callers learn of [`LoginRefusal::Limited`], and of nothing else more than that no session has.
+    /// Why no session was opened. The response reveals [`LoginRefusal::Limited`]; the other variants are
+    /// indistinguishable.
     pub enum LoginRefusal {
-        /// Unknown, pending or disabled account, or wrong password. The work was the same.
+        /// The account is unknown, pending or disabled, or the password is wrong. The work was the same in each case.
         NoMatch => ErrorCode::LoginRefused,
         /// The account has used up its guesses under another name.
         AccountLimited => ErrorCode::LoginRefused => "account_limited",
         /// The account has changed while the password was hashed.
         Changed => ErrorCode::LoginRefused => ErrorCode::AccountChanged.as_str(),
-        /// The name, whether or not there is an account of it, or the client network has used up its guesses.
+        /// The name or the client network has used up its guesses. The name is counted whether or not an account has
+        /// it.
         Limited(ReachedLimit) => ErrorCode::LoginLimited,
     }
 }
 
-/// A session that has begun.
+/// A session that has just been opened.
 #[derive(Debug)]
 pub struct OpenedSession {
-    /// Whose.
+    /// The account of the session.
     pub account: Account,
     /// The record.
     pub session: Session,
     /// The access token, a JWT.
     pub access_token: Secret,
-    /// How long the access token lives.
+    /// The lifetime of the access token.
     pub expires_in: Duration,
     /// The first refresh token.
     pub refresh_token: Secret,
-    /// The session's cookies, if it was opened for a browser; then nobody is given the tokens.
+    /// The session's cookies, if it was opened for a browser; the tokens are then not handed out.
     pub cookies: Option<Cookies>,
 }
 
-/// The values of the cookies that stand for a session.
+/// The values of a session's cookies.
 #[derive(Debug)]
 pub struct Cookies {
-    /// For the gateway's own host.
+    /// The cookie for the gateway's own host.
     pub own: Secret,
-    /// For the subdomains, if `[session] cookie_domain` names them.
+    /// The cookie for the subdomains, if `[session] cookie_domain` is set.
     pub domain: Option<Secret>,
 }
 
-/// Who will carry the session.
+/// The kind of caller that carries the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SessionCarrier {
-    /// A program: an access token and a refresh token.
+    /// A program, with an access token and a refresh token.
     Program,
-    /// A browser: a cookie, or two.
+    /// A browser, with one or two cookies.
     Browser,
 }
 
-/// A session that is about to be written, and what its carrier is given.
+/// A session that is about to be written, and the credentials for its carrier.
 struct SessionDraft {
     session: Session,
     refresh: RefreshToken,
@@ -73,10 +75,10 @@ struct SessionDraft {
 }
 
 impl Accounts {
-    /// Logs in with a name or an e-mail address and a password; see [`Accounts::guess`] for how often.
+    /// Logs in with a name or an e-mail address and a password. [`Accounts::guess`] limits the attempts.
     ///
     /// # Errors
-    /// [`LoginRefusal`], [`Halt::Failed`]; then no session has begun.
+    /// [`LoginRefusal`], [`Halt::Failed`]; in either case no session was opened.
     pub async fn login(
         &self,
         call: &Call,
@@ -87,10 +89,11 @@ impl Accounts {
             .await
     }
 
-    /// Logs a browser in: the session is carried by cookies, and ends when it is not used for `[session] idle_ttl_s`.
+    /// Logs a browser in. The session is carried by cookies and ends if it is not used for `[session] idle_ttl_s`, or
+    /// for `admin_idle_ttl_s` in the case of an administrator.
     ///
     /// # Errors
-    /// [`LoginRefusal`], [`Halt::Failed`]; then no session has begun.
+    /// [`LoginRefusal`], [`Halt::Failed`]; in either case no session was opened.
     pub async fn login_of_browser(
         &self,
         call: &Call,
@@ -120,7 +123,7 @@ impl Accounts {
             account: found.as_ref(),
         };
         let opened = self.try_open(call, guesser, password, carrier).await;
-        // The event of a used up limit names no account, as if none had been looked for.
+        // The event of a used up limit names no account, as if no account had been looked up.
         let is_limited = matches!(opened, Err(Halt::Refused(LoginRefusal::Limited(_))));
         let uid = found.filter(|_| !is_limited).map(|account| account.uid);
         let session = opened
@@ -133,7 +136,7 @@ impl Accounts {
         Ok(opened)
     }
 
-    /// Opens a session for the right password, and gives the number of failures in a row that it has ended.
+    /// Opens a session for the right password, and returns the number of failures in a row that it ended.
     async fn try_open(
         &self,
         call: &Call,
@@ -151,7 +154,7 @@ impl Accounts {
             Guess::Limited(limit) => return Err(LoginRefusal::Limited(limit).into()),
         };
         let account = guesser.account().ok_or(LoginRefusal::NoMatch)?;
-        // A pool too busy to hash anew is no reason to refuse whoever knows the password.
+        // A hashing pool too busy for a rehash is no reason to refuse a caller who knows the password.
         let rehash = if is_outdated {
             self.parts.passwords.hash(password).await.ok()
         } else {
@@ -168,7 +171,7 @@ impl Accounts {
         let object = Some(session.id.as_str());
         self.begin(call, AuditAction::LogIn, Some(&account.uid), object)
             .await?;
-        // INVARIANT: what happened to the account while the password was hashed wins
+        // INVARIANT: a change to the account while the password is hashed takes precedence
         // (test `a_reset_during_the_login_wins`).
         let written = self
             .parts
@@ -206,7 +209,7 @@ impl Accounts {
             SessionCarrier::Browser => (sessions.idle_ttl, Some(self.cookies(&id))),
         };
         let (cookies, digests) = cookies.unzip();
-        // Of a browser's session too, since every session has one; nobody ever learns it.
+        // Every session has a refresh token; that of a browser's session is never handed out.
         let refresh = RefreshToken::draw(id.clone());
         let session = Session {
             id,
@@ -228,7 +231,7 @@ impl Accounts {
         }
     }
 
-    /// Draws the cookies of a session.
+    /// Draws the cookies of a session and their digests.
     fn cookies(&self, session: &SessionId) -> (Cookies, CookieDigests) {
         let own = SessionCookie::draw(session.clone());
         let domain = self.parts.sessions.cookie_domain.as_ref();
@@ -289,7 +292,7 @@ mod tests {
             ("no name at all", PASSWORD),
             ("@", PASSWORD),
             ("", PASSWORD),
-            // The normalised form finds duplicates, it never logs in.
+            // The normalised form only finds duplicates; it does not log in.
             ("anna+tag@example.org", PASSWORD),
         ];
         for (name, password) in cases {
@@ -303,7 +306,7 @@ mod tests {
         let anna = kit.person("anna").await;
         let password = Secret::new(PASSWORD.to_owned());
         let call = Call::default();
-        // The login waits for its hash when the other branch runs.
+        // The login waits for its hash while the other branch runs.
         let (login, ended) = tokio::join!(
             kit.accounts.login(&call, "anna", password),
             kit.store
@@ -326,7 +329,7 @@ mod tests {
             id: ResourceId::parse("42").unwrap(),
             level: Name::parse("member").unwrap(),
         };
-        // The login waits for its hash when the other branch runs.
+        // The login waits for its hash while the other branch runs.
         let (login, set) = tokio::join!(
             kit.accounts.login(&call, "anna", password),
             kit.store.set_membership(&anna.uid, membership, None),

@@ -1,4 +1,4 @@
-//! Tell owners of logins that may not be theirs: from a client network that is new to the account, or after many failures.
+//! Notifies owners of suspicious logins: from a client network that is new to the account, or after many failures.
 
 use crate::account::call::Call;
 use crate::account::{AccountError, Accounts};
@@ -6,14 +6,14 @@ use crate::mail::Mail;
 use crate::model::account::{Account, Digest};
 use crate::telemetry::log::with_causes;
 
-/// After so many failed passwords in a row a success is told: more than people mistype.
+/// Number of consecutive failed passwords after which a success is reported: more than people mistype.
 const FAILURES_TOLD_MIN: u32 = 5;
 
 impl Accounts {
-    /// Mails the owner of a login that has just been opened if it looks like somebody else's, unless
-    /// `account.notify_logins` is off. The first network that an account is seen in is known without a mail.
+    /// Mails the owner about a login that has just been opened if it may be an intruder's, unless
+    /// `account.notify_logins` is off. The first network seen for an account is remembered without a mail.
     ///
-    /// What goes wrong here changes nothing about the login.
+    /// A failure here does not affect the login.
     pub(in crate::account) async fn notice_login(
         &self,
         call: &Call,
@@ -64,14 +64,14 @@ impl Accounts {
         }
         let mail = self.seal(&account.identity, &mail, self.parts.clock.now());
         let id = mail.as_ref().map(|mail| mail.id.clone());
-        // Of several at once from there one tells of them.
+        // Of several concurrent logins from the new network, only one sends the mail.
         if store.remember_network(&account.uid, network, mail).await? {
             self.posted(id).await;
         }
         Ok(())
     }
 
-    /// A network as it is remembered: where somebody has been cannot be read from the store.
+    /// The digest under which a network is remembered: the store does not reveal where a person has been.
     fn known_as(&self, account: &Account, network: &str) -> Digest {
         let parts = ["known network", account.uid.as_str(), network];
         self.parts.token_keys.count_key(&parts)
@@ -94,7 +94,7 @@ mod tests {
         outcome.is_ok()
     }
 
-    /// What the owner is told since the last time: networks, and failures before.
+    /// Takes the notices mailed since the previous call: the network of each, and the failures before it.
     fn told(kit: &Kit) -> Vec<(String, u32)> {
         let mails = kit.mailbox.take().into_iter();
         mails
@@ -132,7 +132,7 @@ mod tests {
         }
         assert!(!login(&kit, "192.0.2.3", OTHER).await);
         assert!(told(&kit).is_empty(), "that was no login");
-        // The memory is bounded: of seventeen the first is forgotten.
+        // The memory is bounded: the seventeenth network evicts the first.
         for number in 3..=17 {
             assert!(login(&kit, &format!("192.0.2.{number}"), PASSWORD).await);
         }
@@ -157,7 +157,7 @@ mod tests {
             let expected: Vec<_> = is_told.then_some(expected).into_iter().collect();
             assert_eq!(told(&kit), expected, "{failures}");
         }
-        // From a network that nobody knows one mail tells both.
+        // A login from an unknown network after failures sends a single mail that reports both.
         for _ in 0..3 {
             assert!(!login(&kit, "192.0.2.7", OTHER).await);
             assert!(!login(&kit, "192.0.2.8", OTHER).await);

@@ -1,4 +1,4 @@
-//! Log out: the session of the login ends, and with it all its tokens.
+//! Log out: ends the session of the login and revokes all its tokens.
 
 use crate::account::call::Call;
 use crate::account::halt::{Halt, NotFound, found};
@@ -7,7 +7,7 @@ use crate::model::id::{SessionId, UserId};
 use crate::telemetry::audit::AuditAction;
 
 impl Accounts {
-    /// Ends the session that the caller is logged in with. One that has ended meanwhile is as good as ended.
+    /// Ends the session that the caller is logged in with. A session that has already ended is a success.
     ///
     /// # Errors
     /// [`AccountError::Store`]

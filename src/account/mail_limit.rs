@@ -1,8 +1,8 @@
-//! Mails that strangers can cause are few: to one address, for one client network and the wider ones that it is in, and in
-//! all.
+//! Limits on the mails that strangers can cause: per address, per client network and the wider networks that contain
+//! it, and in total.
 //!
-//! A request holds its places while it is under way. One that could not be carried through gives them back, whatever it
-//! was about: a store in trouble uses up nobody's mails.
+//! A request holds permits while it is in flight. A request that could not be carried out returns them, whatever it was
+//! about, so that a store in trouble does not use up the limits.
 
 use std::time::Duration;
 
@@ -17,23 +17,24 @@ use crate::store::error::StoreError;
 
 const HOUR: Duration = Duration::from_hours(1);
 
-/// Why a stranger causes a mail. Each has a total of its own: whoever registers in masses keeps nobody from a reset.
+/// The reason for a mail that a stranger causes. Each has its own total, so that mass registrations do not prevent
+/// resets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::account) enum MailCause {
-    /// An address that the stranger names: registrations, and changes of an address.
+    /// The mail goes to an address named by the stranger: registrations and changes of an address.
     NamedAddress,
-    /// The stored address of an account: resets.
+    /// The mail goes to the stored address of an account: resets.
     StoredAddress,
 }
 
-/// The places that one request holds. They count when this is dropped.
+/// The permits held by one request. They count when this is dropped.
 #[derive(Debug, Default)]
 #[must_use]
 pub(in crate::account) struct MailQuota(Vec<Ticket>);
 
 impl MailQuota {
-    /// Ends the request: a failure gives its places back, for it has sent no mail and was told so. Where it is not known whether
-    /// the mail was written it may yet be sent, and counts.
+    /// Ends the request. A failure returns the permits, because no mail was sent and the response says so. If it is
+    /// unknown whether the mail was written, it may still be sent and counts.
     pub(in crate::account) fn settle<T, R>(self, result: Result<T, Halt<R>>) -> Result<T, Halt<R>> {
         if let Err(Halt::Failed(error)) = &result
             && !matches!(error, AccountError::Store(StoreError::Unknown(_)))
@@ -45,9 +46,10 @@ impl MailQuota {
 }
 
 impl Accounts {
-    /// Counts a request that may cause a mail, by its client network; `false`: send none.
+    /// Counts a request that may cause a mail by its client network; `false` if no mail may be sent.
     ///
-    /// Ask it whether or not there will be one: else a network that has none left would learn by that what exists.
+    /// Must be called whether or not a mail follows; otherwise a network that has used up its limit would learn what
+    /// exists.
     ///
     /// # Errors
     /// [`AccountError::Uncounted`]
@@ -73,10 +75,10 @@ impl Accounts {
         }
     }
 
-    /// Counts a mail that a stranger causes, by the mailbox that it goes to and in all; `false`: do not send it.
+    /// Counts a mail that a stranger causes by its mailbox and in total; `false` if it must not be sent.
     ///
-    /// Addresses that differ in a tag only are one mailbox. With no room to count, nothing is sent: an error would tell
-    /// that there was somebody to send it to.
+    /// Addresses that differ only in a tag are one mailbox. With no room to count, no mail is sent: an error would
+    /// reveal that there is a recipient.
     pub(in crate::account) fn may_mail(
         &self,
         cause: MailCause,
@@ -147,7 +149,7 @@ mod tests {
     async fn an_address_gets_three_an_hour_whoever_causes_them() {
         let kit = kit();
         kit.person("anna").await;
-        // That was the first: its confirm mail.
+        // The confirm mail was the first of three.
         for number in 0..50 {
             let name = ["anna", "Anna@example.org"][number as usize % 2];
             let call = from(number);
@@ -186,7 +188,8 @@ mod tests {
         assert_eq!(kit.mailbox.take().len(), 1);
     }
 
-    /// Else: ask ten times for a name, then for one's own; a mail comes if the name does not exist.
+    /// Otherwise a caller could ask for a name ten times and then register: a mail would arrive only if the name does
+    /// not exist.
     #[tokio::test]
     async fn requests_count_whether_or_not_they_cause_a_mail() {
         let kit = kit();
@@ -198,7 +201,7 @@ mod tests {
         assert!(kit.mailbox.take().is_empty());
     }
 
-    /// One customer of a provider has 256 to 65,536 client networks.
+    /// A single customer of a provider may have 256 to 65,536 client networks.
     #[tokio::test]
     async fn networks_of_one_customer_fold_into_one() {
         let kit = kit();

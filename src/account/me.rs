@@ -1,4 +1,4 @@
-//! What people change about themselves: what they are called, and their address.
+//! Changes that people make to their own account: their name and their address.
 
 use crate::account::call::{Call, MAIL_LIMITED};
 use crate::account::guess::{Guess, Guesser};
@@ -19,7 +19,7 @@ use crate::model::secret::Secret;
 use crate::store::IdentityChange;
 use crate::telemetry::audit::{self, AuditAction};
 
-/// Another address for the account that asks.
+/// A new address requested by the owner of an account.
 #[derive(Clone, Debug)]
 pub struct WantedIdentity {
     /// The address, as typed.
@@ -28,44 +28,44 @@ pub struct WantedIdentity {
     pub password: Secret,
 }
 
-/// What is to change, checked.
+/// A checked change of the caller's own account.
 #[derive(Clone, Debug, Default)]
 pub struct OwnChange {
-    /// What the person is called.
+    /// The name of the person.
     pub name: Option<String>,
     /// The address.
     pub identity: Option<WantedIdentity>,
 }
 
 refusals! {
-    /// Why nothing has changed.
+    /// Why nothing was changed.
     pub enum MeRefusal {
         /// The password is wrong.
         WrongPassword => ErrorCode::PasswordWrong,
         /// The account, or the client network, has used up its guesses.
         Limited(ReachedLimit) => ErrorCode::LoginLimited,
-        /// Another account has the address; told only where `account.reveal_existing` is set.
+        /// Another account has the address. Reported only if `account.reveal_existing` is set.
         IdentityTaken => ErrorCode::IdentityTaken,
-        /// The account is gone or not active any more.
+        /// The account is gone or no longer active.
         Changed => ErrorCode::AccountChanged,
     }
 }
 
 refusals! {
-    /// Why the token of a new address was not accepted. The caller learns no more than that.
+    /// Why the token for a new address was not accepted. The response does not distinguish the variants.
     pub enum ConfirmRefusal {
-        /// Unknown, used or expired, of another purpose or of an account that is not active.
+        /// The token is unknown, used, expired, for another purpose or for an account that is not active.
         Invalid => ErrorCode::TokenInvalid,
-        /// Another account has the address meanwhile.
+        /// Another account has taken the address meanwhile.
         IdentityTaken => ErrorCode::TokenInvalid => ErrorCode::IdentityTaken.as_str(),
     }
 }
 
 impl OwnChange {
-    /// Checks the texts; `password` goes with `identity` and with nothing else.
+    /// Checks the texts. Only a change of address carries a password.
     ///
     /// # Errors
-    /// [`InvalidField`] for the first that breaks its rule.
+    /// [`InvalidField`] for the first invalid text.
     pub fn parse(
         name: Option<&str>,
         identity: Option<(&str, Secret)>,
@@ -82,17 +82,17 @@ impl OwnChange {
 }
 
 impl Accounts {
-    /// Changes what the caller is called, and mails a token to another address: that counts once the token is posted.
+    /// Changes the caller's name, and mails a token to a new address, which takes effect once the token is posted.
     ///
     /// # Errors
-    /// [`MeRefusal`], [`AccountError`]; then nothing has changed.
+    /// [`MeRefusal`], [`AccountError`]; in either case nothing has changed.
     pub async fn change_me(
         &self,
         call: &Call,
         uid: &UserId,
         change: OwnChange,
     ) -> Result<(), Halt<MeRefusal>> {
-        // The address first: with a wrong password nothing changes at all.
+        // The address comes first, so that a wrong password changes nothing at all.
         if let Some(wanted) = change.identity {
             let requested = self.request_identity(call, uid, wanted).await;
             call.settle_refusal(AuditAction::RequestIdentity, Some(uid), None, requested)?;
@@ -107,7 +107,7 @@ impl Accounts {
         Ok(())
     }
 
-    /// Mails what the new address needs.
+    /// Verifies the password and sends the mails for a new address.
     async fn request_identity(
         &self,
         call: &Call,
@@ -132,7 +132,7 @@ impl Accounts {
         places.settle(outcome)
     }
 
-    /// For whoever has shown to be the owner.
+    /// Sends the mails for a new address on behalf of a caller who has proved to be the owner.
     async fn mail_identity(
         &self,
         call: &Call,
@@ -151,9 +151,9 @@ impl Accounts {
             return Err(MeRefusal::IdentityTaken.into());
         }
         self.begin(call, action, Some(uid), None).await?;
-        // INVARIANT: what the caller can see, in answers, in their mailbox and in what becomes of a token that was mailed
-        // before, is the same whether or not somebody has the address, and whether or not it may be mailed to
-        // (the_caller_sees_the_same_whether_or_not_an_address_is_taken). A token that nobody is mailed is one for nobody.
+        // INVARIANT: what the caller can see (in answers, in their mailbox, and in the state of a token mailed before)
+        // does not depend on whether the address is taken or may be mailed to
+        // (the_caller_sees_the_same_whether_or_not_an_address_is_taken). A token that is not mailed cannot be used.
         let now = self.parts.clock.now();
         let (secret, digest) = token::draw_one_time();
         let username = account.username.as_str().to_owned();
@@ -190,7 +190,8 @@ impl Accounts {
         Ok(())
     }
 
-    /// What a one-time token is for, and the name of its account; `None`: it counts for nothing. It is not consumed.
+    /// Returns the purpose of a one-time token and the username of its account, without consuming the token; `None` if
+    /// the token is not accepted.
     ///
     /// # Errors
     /// [`AccountError::Store`]
@@ -209,7 +210,7 @@ impl Accounts {
         Ok(fitting.map(|account| (token.purpose, account.username)))
     }
 
-    /// Makes the address count that a token was mailed to. Sessions go on; every other one-time token is void.
+    /// Puts the address that a token was mailed to into effect. Sessions continue; every other one-time token is void.
     ///
     /// # Errors
     /// [`ConfirmRefusal`], [`AccountError::Store`]
@@ -221,7 +222,7 @@ impl Accounts {
         let action = AuditAction::ChangeIdentity;
         let digest = digest::digest(presented);
         let now = self.parts.clock.now();
-        // A made-up token changes nothing: strangers can post any number of them.
+        // A made-up token changes nothing, and strangers can post any number of them.
         if let Some(token) = self.parts.store.one_time_token(&digest).await? {
             self.begin(call, action, Some(&token.uid), None).await?;
         }
@@ -272,7 +273,7 @@ mod tests {
         }
     }
 
-    /// The token of a change, and to whom each mail went.
+    /// Takes the mails and returns the token of a change and the recipient of each mail.
     fn mailed(kit: &Kit) -> (String, Vec<String>) {
         let mails = kit.mailbox.take();
         let token = mails.iter().find_map(|(_, mail)| match mail {
@@ -316,7 +317,7 @@ mod tests {
         assert!(kit.login("anna@example.org", PASSWORD).await.is_none());
         assert!(kit.store.session(&session).await.unwrap().is_some());
         assert!(confirm(&kit, &token).await.is_none(), "used");
-        // What lies in the old mailbox opens nothing.
+        // A token in the old mailbox no longer works.
         let set = kit.set_by_token(&reset, None, OTHER).await;
         assert_eq!(refusal(set), Some(PasswordRefusal::TokenInvalid));
         // The old address is free.
@@ -340,7 +341,7 @@ mod tests {
         let (first, _) = mailed(&kit);
         let set = kit.set_by_token(&first, None, OTHER).await;
         assert_eq!(refusal(set), Some(PasswordRefusal::TokenInvalid));
-        // Only the last one asked for counts, and it expires.
+        // Only the most recently requested token counts, and it expires.
         assert_eq!(ask(&kit, &anna, "other@example.org", PASSWORD).await, None);
         let (second, _) = mailed(&kit);
         assert!(confirm(&kit, &first).await.is_none());
@@ -358,11 +359,11 @@ mod tests {
         let mails = kit.mailbox.take();
         assert_eq!(mails[0].0, "bert@example.org");
         assert!(matches!(mails[0].1, Mail::IdentityTaken));
-        // Another spelling of one's own address is no other's.
+        // Another spelling of the caller's own address does not count as taken.
         assert_eq!(ask(&kit, &anna, "Anna+2@Example.org", PASSWORD).await, None);
         let (token, _) = mailed(&kit);
         assert!(confirm(&kit, &token).await.is_some());
-        // Taken meanwhile.
+        // The address is taken by another account meanwhile.
         assert_eq!(ask(&kit, &anna, "carl@example.org", PASSWORD).await, None);
         let (token, _) = mailed(&kit);
         kit.person("carl").await;
@@ -385,7 +386,7 @@ mod tests {
         let kit = Kit::with(config);
         let anna = kit.person("anna").await;
         kit.person("bert").await;
-        // The third of each may not be mailed to any more: others have asked about it, who get nowhere if it is free.
+        // Requests of strangers use up the mail limit of the taken address, but not that of a free one.
         for address in ["bert@example.org", "free@example.org"] {
             for _ in 0..3 {
                 let call = Call::default();
@@ -402,7 +403,7 @@ mod tests {
             let own = mails.iter().filter(|(to, _)| to == "anna@example.org");
             let is_notice = |mail: &Mail| matches!(mail, Mail::IdentityChanging { .. });
             let notices: Vec<_> = own.map(|(_, mail)| is_notice(mail)).collect();
-            // The one asked for before is void in each case.
+            // The token requested before is void in each case.
             let confirmed = confirm(&kit, &token).await.is_some();
             seen.push((refusal, notices, confirmed));
         }

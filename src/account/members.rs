@@ -1,4 +1,4 @@
-//! Memberships: who is what on one resource, and who may change that.
+//! Memberships: the levels of accounts on a resource, and who may change them.
 
 use crate::account::call::Call;
 use crate::account::halt::{Halt, refusals};
@@ -11,15 +11,15 @@ use crate::model::id::UserId;
 use crate::store::MembershipChange;
 use crate::telemetry::audit::AuditAction;
 
-/// How often a change is tried anew when the level has changed under it.
+/// Maximum number of attempts at a change while others change the same level.
 const TRIES: usize = 3;
 
-/// One resource: its kind is declared, its id keeps its rule.
+/// A resource with a declared kind and a valid id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resource {
     /// Kind, such as `list`.
     pub kind: Name,
-    /// Which one.
+    /// The id within that kind.
     pub id: ResourceId,
 }
 
@@ -30,28 +30,29 @@ refusals! {
         LevelUnknown => ErrorCode::LevelUnknown,
         /// The caller does not manage this resource, or the level is above their own.
         NotAllowed => ErrorCode::Denied(DenyReason::RoleMissing),
-        /// There is no active account of that uid.
+        /// There is no active account with that uid.
         NoAccount => ErrorCode::NotFound,
         /// The uid has no membership of this resource.
         NoMember => ErrorCode::NotFound,
-        /// Others changed the same membership over and over.
+        /// Concurrent calls kept changing the same membership.
         Changed => ErrorCode::MembershipChanged,
-        /// The account has as many memberships as one may have, or the resource as many members.
+        /// The account has the maximum number of memberships, or the resource the maximum number of members.
         TooMany => ErrorCode::MembershipLimit,
     }
 }
 
-/// What an actor may do on one resource.
+/// The rights of an actor on one resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum MemberPower {
-    /// Everything.
+    /// Any change.
     All,
-    /// Whatever is not above this rank.
+    /// Changes at or below this rank.
     UpTo(LevelRank),
 }
 
 impl MemberPower {
-    /// A level that is no longer declared cannot be compared: administrators only.
+    /// Whether a rank is covered. A level that is no longer declared cannot be compared, so only administrators cover
+    /// it.
     fn covers(self, rank: Option<LevelRank>) -> bool {
         match self {
             Self::All => true,
@@ -61,8 +62,8 @@ impl MemberPower {
 }
 
 impl Accounts {
-    /// The resource that two texts name; `None`: the kind is not declared, its memberships are another service's, or the
-    /// id breaks its rule.
+    /// Returns the resource with this kind and id; `None` if the kind is not declared, its memberships belong to
+    /// another service, or the id is invalid.
     #[must_use]
     pub fn resource(&self, kind: &str, id: &str) -> Option<Resource> {
         let roles = &self.parts.roles;
@@ -73,8 +74,8 @@ impl Accounts {
         })
     }
 
-    /// Members of a resource with their levels in the order of uids, those after `after`: for its managers and
-    /// administrators.
+    /// Returns the members of a resource with their levels in the order of their uids, starting after `after`. For
+    /// managers of the resource and administrators.
     ///
     /// # Errors
     /// [`MemberRefusal`], [`AccountError::Store`]
@@ -92,7 +93,7 @@ impl Accounts {
         Ok(Page::of(members, |(uid, _)| uid.clone()))
     }
 
-    /// The level of one member: for the member, the resource's managers and administrators.
+    /// Returns the level of one member. For the member, managers of the resource and administrators.
     ///
     /// # Errors
     /// [`MemberRefusal`], [`AccountError::Store`]
@@ -111,7 +112,7 @@ impl Accounts {
         Ok(level.ok_or(MemberRefusal::NoMember)?)
     }
 
-    /// Sets somebody's level on a resource.
+    /// Sets the level of an account on a resource.
     ///
     /// # Errors
     /// [`MemberRefusal`], [`AccountError::Store`]
@@ -127,7 +128,7 @@ impl Accounts {
         call.settle(AuditAction::SetMembership, Some(uid), Some(&object), set)
     }
 
-    /// Ends somebody's membership of a resource; everybody may end their own.
+    /// Ends the membership of an account in a resource. Every member may end their own.
     ///
     /// # Errors
     /// [`MemberRefusal`], [`AccountError::Store`]
@@ -218,10 +219,10 @@ impl Accounts {
         Err(MemberRefusal::Changed.into())
     }
 
-    /// What an actor may do on a resource, by what the store says now.
+    /// Returns the rights of an actor on a resource according to the current state of the store.
     ///
     /// # Errors
-    /// [`MemberRefusal::NotAllowed`] if that is nothing.
+    /// [`MemberRefusal::NotAllowed`] if the actor has none.
     async fn power(
         &self,
         actor: Actor<'_>,
@@ -252,13 +253,13 @@ impl Accounts {
     }
 }
 
-/// How far a credential reaches on one resource, whatever its owner may.
+/// The part of its owner's rights on one resource that a credential may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CredentialReach {
-    /// It has none.
+    /// The credential has no limit.
     None,
     UpTo(LevelRank),
-    /// It does not reach there.
+    /// The credential does not cover the resource.
     Shut,
 }
 
@@ -284,7 +285,7 @@ fn actor_uid(actor: Actor<'_>) -> Option<&UserId> {
     }
 }
 
-/// A resource as the audit trail names it.
+/// Formats a resource for the audit trail.
 fn object(resource: &Resource) -> String {
     format!("{}/{}", resource.kind, resource.id)
 }
@@ -303,7 +304,7 @@ mod tests {
         people: Vec<Account>,
     }
 
-    /// Three people with these levels of list 42.
+    /// Creates three people with these levels on list 42.
     async fn scene(levels: [Option<&str>; 3]) -> Scene {
         let kit = Kit::new();
         let list = kit.accounts.resource("list", "42").unwrap();

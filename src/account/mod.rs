@@ -1,8 +1,8 @@
-//! Floor 4: the account's life, without HTTP.
+//! Floor 4: the life cycle of accounts, without HTTP.
 //!
-//! One use case a file: input, outcome, steps in order. A refusal has a stable code; what must not happen
-//! ([`AccountError`]) is answered with 503 and nothing is half done; [`halt::Halt`] is either. Every outcome writes an
-//! audit event.
+//! Each file is one use case: input, outcome, steps in order. A refusal has a stable code. A failure ([`AccountError`])
+//! is answered with 503 and leaves nothing half done. [`halt::Halt`] is either of them. Every outcome of a change
+//! writes an audit event.
 
 pub mod admin;
 pub mod api_keys;
@@ -57,13 +57,13 @@ use crate::store::error::StoreError;
 use crate::telemetry::log::with_causes;
 use crate::telemetry::output::{Output, Unrecorded};
 
-/// How long the delivery of a mail without a token is tried: three days, as mail servers do.
+/// How long delivery of a mail without a token is attempted: three days, as mail servers do.
 const NOTICE_LIFE: Duration = Duration::from_hours(72);
 
-/// What the use cases share, as the snapshot hands it over.
+/// The parts that the use cases share, provided by the snapshot.
 #[derive(Debug)]
 pub struct AccountsParts {
-    /// Records at rest.
+    /// The store.
     pub store: Arc<dyn Store>,
     /// The hashing pool.
     pub passwords: Arc<PasswordPool>,
@@ -71,15 +71,15 @@ pub struct AccountsParts {
     pub token_keys: Arc<TokenKeys>,
     /// Signing keys.
     pub signing: Arc<SigningKeys>,
-    /// Mail.
+    /// The outbox of mails.
     pub mailer: Arc<dyn Mailer>,
-    /// What is counted against limits.
+    /// The counters of limits.
     pub counters: Arc<CounterSets>,
-    /// Time.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
     /// `[account]`
     pub account: AccountSettings,
-    /// Mails that strangers can cause.
+    /// Limits on mails that strangers can cause.
     pub mail_limits: MailLimits,
     /// `[tokens]`
     pub tokens: Tokens,
@@ -87,56 +87,57 @@ pub struct AccountsParts {
     pub sessions: SessionSettings,
     /// `[roles]`
     pub roles: RoleSettings,
-    /// Roles that other services give.
+    /// Roles granted by other services.
     pub role_sources: Arc<RoleSources>,
-    /// Resource name to URL of the service that serves it; see [`resource_map`].
+    /// URL of the service for each resource name; see [`resource_map`].
     pub resources: BTreeMap<String, String>,
-    /// Where audit events are written.
+    /// The output for audit events.
     pub output: Arc<Output>,
 }
 
-/// The account's life: one method per use case, in the files of this module.
+/// The use cases of accounts: one method each, in the files of this module.
 #[derive(Debug)]
 pub struct Accounts {
     parts: AccountsParts,
-    /// What an access token of a login carries: every declared scope except the gateway's own.
+    /// The scopes in the access token of a login: every declared scope except the gateway's own.
     login_scope: String,
 }
 
-/// A use case that could not be carried through. Nothing was done; the caller answers 503.
+/// A failure to carry out a use case, answered with 503. Nothing was changed, unless the store cannot know whether it
+/// was.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
-    /// The store did not do what it was asked.
+    /// An operation of the store failed.
     #[error("cannot use the store")]
     Store(#[from] StoreError),
     /// The hashing pool is full.
     #[error("cannot hash a password now")]
     Busy(#[from] HashError),
-    /// A role source did not answer, and its last answer is too old or may not be taken.
+    /// A role source did not answer, and its last answer is too old or must not be used.
     #[error("cannot read roles")]
     RoleSource(#[from] SourceDown),
     /// No access token could be signed.
     #[error("cannot sign an access token")]
     Sign(#[from] SignError),
-    /// The audit trail is required, and cannot be written.
+    /// The audit trail is required but cannot be written.
     #[error(transparent)]
     Unrecorded(#[from] Unrecorded),
-    /// There is no room to count what must not go uncounted.
+    /// There is no room for a counter that a limit requires.
     #[error("cannot count against a limit")]
     Uncounted,
 }
 
-/// Who changes something that belongs to more than one account.
+/// The author of a change to something that belongs to more than one account.
 #[derive(Clone, Copy, Debug)]
 pub enum Actor<'a> {
-    /// The operator at the machine: may do what an administrator may.
+    /// The operator at the machine, with the rights of an administrator.
     Operator,
     /// A caller, with the rights verified for this request.
     Caller(&'a Identity),
 }
 
 impl Accounts {
-    /// Puts the use cases on their parts.
+    /// Creates the use cases from their parts.
     #[must_use]
     pub fn new(parts: AccountsParts) -> Self {
         let scopes: Vec<&str> = parts
@@ -150,20 +151,20 @@ impl Accounts {
         Self { parts, login_scope }
     }
 
-    /// Resource name to URL of the service that serves it, as login and `me` tell it.
+    /// Returns the URL of the service for each resource name, as login and `me` show it.
     #[must_use]
     pub fn resources(&self) -> &BTreeMap<String, String> {
         &self.parts.resources
     }
 
-    /// The account settings that this configuration has.
+    /// Returns the account settings of this configuration.
     #[must_use]
     pub fn settings(&self) -> &AccountSettings {
         &self.parts.account
     }
 
-    /// The active or disabled account that a person means by a name or an e-mail address, white space around it cut; a text
-    /// that can be neither is nobody's.
+    /// Returns the active or disabled account with this username or e-mail address, ignoring white space around it. A
+    /// text that is neither matches no account.
     ///
     /// # Errors
     /// [`AccountError::Store`]
@@ -184,8 +185,8 @@ impl Accounts {
         Ok(found)
     }
 
-    /// Puts a mail into the outbox, where nothing hangs on it: the change that it tells of is made. If it is lost it is
-    /// the operator who must act.
+    /// Puts a mail into the outbox after the change that it reports has been made. A lost mail does not fail the
+    /// change; it is logged, because only the operator can act on it.
     async fn send(&self, to: &EmailAddress, mail: Mail) {
         if let Err(error) = self.post(to, &mail).await {
             let cause = with_causes(&error);
@@ -193,13 +194,14 @@ impl Accounts {
         }
     }
 
-    /// What a login carries: every declared scope except the gateway's own, with a space between two.
+    /// Returns the scopes of a login, separated by spaces: every declared scope except the gateway's own.
     #[must_use]
     pub fn login_scopes(&self) -> &str {
         &self.login_scope
     }
 
-    /// Puts a mail into the outbox. Its delivery neither delays nor changes an answer: that would tell who has an account.
+    /// Puts a mail into the outbox. Its delivery neither delays nor changes the response, which would reveal who has an
+    /// account.
     async fn post(&self, to: &EmailAddress, mail: &Mail) -> Result<(), AccountError> {
         let Some(queued) = self.seal(to, mail, self.parts.clock.now()) else {
             return Ok(());
@@ -210,8 +212,8 @@ impl Accounts {
         Ok(())
     }
 
-    /// Makes a mail for the outbox. One that cannot be made, to an address that mails cannot carry for example, changes no
-    /// answer either. `now`: when the life of the token in it began.
+    /// Seals a mail for the outbox. A mail that cannot be sealed, for example for an address that mails cannot carry,
+    /// does not change the response either. `now` is the time at which the life of its token began.
     fn seal(&self, to: &EmailAddress, mail: &Mail, now: Timestamp) -> Option<QueuedMail> {
         let life = match mail {
             Mail::ConfirmNew { .. } | Mail::Invitation { .. } | Mail::ChangeIdentity { .. } => {
@@ -234,7 +236,7 @@ impl Accounts {
             .ok()
     }
 
-    /// Says that a mail is in the outbox now, if there is one.
+    /// Notifies the mailer that a mail is in the outbox, if there is one.
     async fn posted(&self, id: Option<MailId>) {
         if let Some(id) = id {
             self.parts.mailer.posted(&id).await;
@@ -243,7 +245,7 @@ impl Accounts {
 }
 
 impl Actor<'_> {
-    /// Whether every membership and account is open to them.
+    /// Whether the actor may access every membership and account.
     #[must_use]
     pub fn is_administrator(&self) -> bool {
         match self {
@@ -253,8 +255,8 @@ impl Actor<'_> {
     }
 }
 
-/// Whether administration is open to a caller: only by `is_admin` of an account of ours, never by a claim or a role's
-/// name; an API key needs `auth:admin` besides, and nobody passes before an owed change of password.
+/// Whether a caller may use administration. This requires `is_admin` of an account of this gateway, never a claim or
+/// the name of a role. An API key also needs `auth:admin`, and a password that must change rules it out.
 #[must_use]
 pub fn is_administrator(identity: &Identity) -> bool {
     match &identity.principal {
@@ -268,8 +270,8 @@ pub fn is_administrator(identity: &Identity) -> bool {
     }
 }
 
-/// Resource name to the URL of the service that serves it: `public_url` and the upstream's `public_path`. Where two
-/// upstreams announce the same resource the first one counts.
+/// Maps each resource name to the URL of its service, composed of `public_url` and the upstream's `public_path`. If two
+/// upstreams announce the same resource, the first one counts.
 #[must_use]
 pub fn resource_map(public_url: &PublicUrl, upstreams: &[Upstream]) -> BTreeMap<String, String> {
     let mut map = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! What the operator does at the machine: find an account, make one, set its password.
+//! Operations of the operator at the machine: find an account, create one, set its password.
 
 use crate::account::admin::{AdministrationRefusal, settle_creation};
 use crate::account::call::Call;
@@ -14,7 +14,7 @@ use crate::store::{Creation, Guarded, NewPassword};
 use crate::telemetry::audit::AuditAction;
 
 impl Accounts {
-    /// One account by uid, record id, name or address: for the command line.
+    /// Finds an account by uid, record id, name or address, for the command line.
     ///
     /// # Errors
     /// [`AccountError::Store`]
@@ -32,10 +32,10 @@ impl Accounts {
         self.account_named(text).await
     }
 
-    /// Makes an account: active at once with a password, else pending with an invitation by mail.
+    /// Creates an account: active at once with a password, otherwise pending with an invitation by mail.
     ///
     /// # Errors
-    /// [`AdministrationRefusal`], [`AccountError`]; then there is no account.
+    /// [`AdministrationRefusal`], [`AccountError`]; in either case no account was created.
     pub async fn create(
         &self,
         call: &Call,
@@ -92,18 +92,18 @@ impl Accounts {
             .await?;
         let username = person.username.as_str().to_owned();
         let invitation = |token| Mail::Invitation { token, username };
-        // Whom an administrator invites is not one of the strangers that are bounded.
+        // The limit on pending accounts applies to strangers, not to people invited by an administrator.
         let written = self
             .write_pending((person, is_admin, roles), None, invitation)
             .await?;
         Ok(written.ok_or(AdministrationRefusal::Changed)?)
     }
 
-    /// Sets the password of an active account, as the operator does: ends its sessions, voids its one-time tokens and
-    /// tells the owner.
+    /// Sets the password of an active account on the operator's authority, ends its sessions, voids its one-time tokens
+    /// and notifies the owner.
     ///
     /// # Errors
-    /// [`AdministrationRefusal`], [`AccountError`]; then nothing has changed.
+    /// [`AdministrationRefusal`], [`AccountError`]; in either case nothing has changed.
     pub async fn set_password(
         &self,
         call: &Call,

@@ -1,19 +1,19 @@
-//! One page of a list, and where the next one begins.
+//! Pages of a list.
 
-/// Items on one page.
+/// Maximum number of items on one page.
 pub const PAGE: usize = 100;
 
-/// One page of a list that has an order.
+/// One page of an ordered list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page<T, C> {
-    /// At most [`PAGE`] of them.
+    /// At most [`PAGE`] items.
     pub items: Vec<T>,
-    /// The next page begins after the item of this id; `None`: there is none.
+    /// The id after which the next page begins; `None` on the last page.
     pub next: Option<C>,
 }
 
 impl<T, C> Page<T, C> {
-    /// Of items that were looked up from where the page begins: all that are left, or one more than fits at least.
+    /// Builds a page from the items that start at it: all that remain, or at least one more than fits.
     pub(in crate::account) fn of(mut items: Vec<T>, id: impl Fn(&T) -> C) -> Self {
         let more = PAGE < items.len();
         items.truncate(PAGE);
@@ -22,10 +22,10 @@ impl<T, C> Page<T, C> {
     }
 }
 
-/// The items of all pages from the first to the last, each of them as `shown` shows it.
+/// Collects the items of all pages in order, each converted by `shown`.
 ///
 /// # Errors
-/// The first error of `page`, which looks one page up: the one that begins after an id.
+/// The first error of `page`, which fetches the page that begins after an id.
 pub async fn shown_all<T, C, V, E, F>(
     mut page: impl FnMut(Option<C>) -> F,
     shown: impl Fn(T) -> V,

@@ -1,4 +1,4 @@
-//! Set a password: the first or a new one by a mailed token, or another one with the old one.
+//! Setting a password: the first or a new one by a mailed token, or a new one with the old one.
 
 use crate::account::call::Call;
 use crate::account::guess::{Guess, Guesser};
@@ -16,14 +16,14 @@ use crate::model::secret::Secret;
 use crate::store::{Guarded, NewPassword};
 use crate::telemetry::audit::AuditAction;
 
-/// The new password, typed twice, and what goes with it.
+/// The new password, typed twice, and its options.
 #[derive(Clone, Debug)]
 pub struct WantedPassword {
-    /// The password.
+    /// The new password.
     pub new: Secret,
-    /// The same again.
+    /// The repetition of the new password.
     pub verify: Secret,
-    /// End the account's API keys too.
+    /// Whether the account's API keys are revoked too.
     pub revoke_keys: bool,
 }
 
@@ -34,7 +34,8 @@ refusals! {
         Mismatch => ErrorCode::PasswordMismatch,
         /// The new password breaks a rule. Nothing was consumed.
         Rule(PasswordFault) => ErrorCode::PasswordRefused,
-        /// Unknown, used or expired, of another purpose or another account: the caller is told no more than that.
+        /// The token is unknown, used, expired, for another purpose or of another account. The response does not
+        /// distinguish these.
         TokenInvalid => ErrorCode::TokenInvalid,
         /// The old password is wrong.
         WrongOld => ErrorCode::PasswordWrong,
@@ -46,11 +47,11 @@ refusals! {
 }
 
 impl Accounts {
-    /// Sets a password by a mailed token: a confirm token for a pending account, a reset token for an active one,
-    /// nothing else. `uid`, if given, must be the token's owner.
+    /// Sets a password by a mailed token: a confirm token for a pending account or a reset token for an active one. If
+    /// `uid` is present, it must be the owner of the token.
     ///
     /// # Errors
-    /// [`PasswordRefusal`]; [`AccountError`]: the token was not consumed, or the password is set.
+    /// [`PasswordRefusal`]; [`AccountError`], after which either the token was not consumed or the password is set.
     pub async fn set_password_by_token(
         &self,
         call: &Call,
@@ -62,11 +63,11 @@ impl Accounts {
             .await
     }
 
-    /// Sets a password by the token of a link: as [`Accounts::set_password_by_token`], but the token must be one for
-    /// that purpose, whoever's it is.
+    /// Sets a password by the token of a link: like [`Accounts::set_password_by_token`], but for a token of the given
+    /// purpose and any owner.
     ///
     /// # Errors
-    /// As there.
+    /// The same.
     pub async fn set_password_by_link(
         &self,
         call: &Call,
@@ -93,7 +94,7 @@ impl Accounts {
         };
         let set = self.try_set_by_token(call, &digest, &account, wanted).await;
         let account = call.settle(AuditAction::SetPassword, Some(&account.uid), None, set)?;
-        // Guesses at what the password was tell nothing any more, and its owner wants to log in now.
+        // Earlier guesses at the password are void, and the owner wants to log in now.
         self.forgive(call, &account);
         if purpose == Purpose::Reset {
             self.tell_owner(&account).await;
@@ -120,10 +121,10 @@ impl Accounts {
         Ok(set.ok_or(PasswordRefusal::TokenInvalid)?)
     }
 
-    /// Changes the password of the account that the caller is logged in with; that session goes on.
+    /// Changes the password of the account that the caller is logged in to. The session of the caller continues.
     ///
     /// # Errors
-    /// [`PasswordRefusal`], [`AccountError`]; then nothing has changed.
+    /// [`PasswordRefusal`], [`AccountError`]; in either case nothing has changed.
     pub async fn change_password(
         &self,
         call: &Call,
@@ -150,7 +151,7 @@ impl Accounts {
         let account = self.parts.store.account(uid).await?;
         let active = account.filter(|account| account.status == AccountStatus::Active);
         let account = active.ok_or(PasswordRefusal::WrongOld)?;
-        // The rules first: a refused new password is no guess at the old one.
+        // The rules come first: a refused new password is not a guess at the old one.
         self.check(&wanted, &account)?;
         if same(&old, &wanted.new) {
             return Err(PasswordRefusal::Rule(PasswordFault::Unchanged).into());
@@ -176,7 +177,7 @@ impl Accounts {
         }
     }
 
-    /// Refuses a token. The audit trail says of an expired one that it is, and whose it was.
+    /// Refuses a token. For an expired token the audit trail records this and its owner.
     async fn refuse_token<T>(
         &self,
         call: &Call,
@@ -194,7 +195,7 @@ impl Accounts {
         Err(refusal.into())
     }
 
-    /// The account that a token may set the password of, and what the token is for. Consumes nothing.
+    /// Returns the account whose password a token may set, and the purpose of the token, without consuming it.
     async fn token_owner(
         &self,
         digest: &Digest,
@@ -215,7 +216,7 @@ impl Accounts {
         Ok(fitting.map(|account| (account, token.purpose)))
     }
 
-    /// Whether the new password may be taken for this account.
+    /// Checks whether the new password is acceptable for this account.
     fn check(&self, wanted: &WantedPassword, account: &Account) -> Result<(), PasswordRefusal> {
         if !same(&wanted.new, &wanted.verify) {
             return Err(PasswordRefusal::Mismatch);
@@ -224,7 +225,7 @@ impl Accounts {
             .map_err(PasswordRefusal::Rule)
     }
 
-    /// Whether a password keeps the rules for this account.
+    /// Checks a password against the rules for this account.
     pub(in crate::account) fn check_rules(
         &self,
         password: &Secret,
@@ -234,7 +235,7 @@ impl Accounts {
         rules.check(password, &account.username, &account.identity)
     }
 
-    /// Tells the owner that their password is another one now.
+    /// Notifies the owner that their password has changed.
     pub(in crate::account) async fn tell_owner(&self, account: &Account) {
         let username = account.username.as_str().to_owned();
         self.send(&account.identity, Mail::PasswordChanged { username })
@@ -242,7 +243,7 @@ impl Accounts {
     }
 }
 
-/// Whether two texts are one password. Compares digests, so that nothing stops early at the first byte that differs.
+/// Whether two texts are the same password. Compares digests, so that the time does not depend on the first difference.
 fn same(one: &Secret, other: &Secret) -> bool {
     let digest = |text: &Secret| digest::digest(composed(text.clone()).expose());
     digest(one) == digest(other)
@@ -277,7 +278,7 @@ mod tests {
             .await
     }
 
-    /// The original took any account's reset token for any account.
+    /// The original accepted any account's reset token for any account.
     #[tokio::test]
     async fn a_token_of_one_account_sets_no_other_ones_password() {
         let kit = Kit::new();
@@ -289,12 +290,12 @@ mod tests {
             .await;
         assert_eq!(refusal(set), Some(PasswordRefusal::TokenInvalid));
         assert!(kit.login("anna", PASSWORD).await.is_some());
-        // It was not consumed: its owner uses it.
+        // The token was not consumed: its owner can still use it.
         let set = kit.set_by_token(&token, None, OTHER).await.unwrap();
         assert_eq!(set.username.as_str(), "mallory");
     }
 
-    /// In the original confirm and reset tokens could stand for each other.
+    /// The original accepted confirm and reset tokens in place of each other.
     #[tokio::test]
     async fn confirm_and_reset_cannot_stand_for_each_other() {
         let kit = Kit::new();
@@ -315,7 +316,7 @@ mod tests {
         assert!(!written.await.unwrap(), "no reset of a pending account");
         let set = kit.set_by_token(reset.0.expose(), None, PASSWORD).await;
         assert_eq!(refusal(set), Some(PasswordRefusal::TokenInvalid));
-        // A disabled account is enabled by no token.
+        // No token enables a disabled account.
         let set = kit.set_by_token(&confirm, None, PASSWORD).await;
         assert!(set.is_ok());
         let token = forgot(&kit, "anna").await;
@@ -354,7 +355,7 @@ mod tests {
         assert!(kit.set_by_token(&token, None, OTHER).await.is_ok());
         let mails = kit.mailbox.take();
         assert!(matches!(mails[0].1, Mail::PasswordChanged { .. }));
-        // Used, and the other one void with it; the sessions have ended.
+        // The token is used and the other one void; the sessions have ended.
         for token in [token, first] {
             let set = kit.set_by_token(&token, None, PASSWORD).await;
             assert_eq!(refusal(set), Some(PasswordRefusal::TokenInvalid));

@@ -1,4 +1,4 @@
-//! Which passwords are taken. Any Unicode, never cut, never folded; weak ones refused with a reason.
+//! Rules for passwords: any Unicode, never truncated, never folded; weak passwords are refused with a reason.
 
 use std::sync::LazyLock;
 
@@ -9,24 +9,25 @@ use crate::model::account::{EmailAddress, Username};
 use crate::model::error_code::ErrorCode;
 use crate::model::secret::Secret;
 
-/// Longest password, in characters; so many of UTF-8 can be hashed (NIST SP 800-63B-4 section 3.1.1.2 asks for at least 64).
+/// Maximum length of a password, in characters; this many characters of UTF-8 can be hashed (NIST SP 800-63B-4 section
+/// 3.1.1.2 asks for at least 64).
 const CHARS_MAX: usize = 256;
-/// From this length on no classes are asked for, and the core of a password is not looked up.
+/// Length from which character classes are not required and the core of a password is not looked up.
 const LONG: usize = 15;
-/// Fewer different characters than these are a pattern, not a password.
+/// Minimum number of different characters; fewer form a pattern, not a password.
 const DISTINCT_MIN: usize = 4;
-/// Shorter names and parts of addresses are in too many words to be told apart from chance.
+/// Minimum length of names and parts of addresses that are checked; shorter ones occur in too many words by chance.
 const CONTEXT_CHARS_MIN: usize = 4;
-/// A common number shorter than this is a date or a house, no password.
+/// Minimum length of a common number; a shorter one is a date or a house number, not a password.
 const NUMBER_DIGITS_MIN: usize = 6;
-/// With more than this around it, a common number is only a part of a password.
+/// Maximum number of bytes around a common number; with more around it, the number is only a part of the password.
 const AROUND_BYTES_MAX: usize = 4;
-/// What must be left of a password without the context word in it.
+/// Minimum length of what remains of a password without the context word.
 const CONTEXT_REST_MIN: usize = 8;
-/// The program's own name: the first guess of whoever knows what is running here.
+/// The name of the program: the first guess of an attacker who knows which program this is.
 const PROGRAM: &str = "doorward";
 
-/// Entries of the list of common passwords, sorted by bytes, lower case.
+/// Entries of the list of common passwords, sorted by bytes, in lower case.
 static COMMON: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     include_str!("common_passwords.txt")
         .lines()
@@ -34,28 +35,28 @@ static COMMON: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
         .collect()
 });
 
-/// Why a password is not taken. Says nothing of the password itself.
+/// Why a password is refused. Contains nothing of the password itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PasswordFault {
     /// Too few characters.
     TooShort {
-        /// Fewest allowed.
+        /// Minimum number of characters.
         min: usize,
     },
     /// Too many characters.
     TooLong,
-    /// Under 15 characters and of too few kinds.
+    /// Under 15 characters and of too few character classes.
     TooFewClasses {
-        /// Fewest allowed.
+        /// Minimum number of classes.
         min: usize,
     },
-    /// The same few characters over and over.
+    /// Repetitions of the same few characters.
     Repetitive,
-    /// In the list of common passwords, or one of them with some digits around it.
+    /// In the list of common passwords, or one of them with some characters around it.
     Common,
     /// Little more than the user's name, their address or the program's name.
     Context,
-    /// A change to the same password.
+    /// The same as the old password.
     Unchanged,
 }
 
@@ -92,7 +93,7 @@ pub struct PasswordRules {
 }
 
 impl PasswordRules {
-    /// The rules of `[account]`.
+    /// Returns the rules of `[account]`.
     #[must_use]
     pub fn of(settings: &AccountSettings) -> Self {
         Self {
@@ -101,7 +102,7 @@ impl PasswordRules {
         }
     }
 
-    /// The rules in words, for people who are about to choose a password.
+    /// Describes the rules for people who are about to choose a password.
     #[must_use]
     pub fn text(&self) -> String {
         let classes = match self.classes_min {
@@ -128,7 +129,7 @@ impl PasswordRules {
         username: &Username,
         identity: &EmailAddress,
     ) -> Result<(), PasswordFault> {
-        // What is hashed is judged.
+        // The checks apply to the composed form, which is the one that is hashed.
         let password = composed(password.clone());
         let text = password.expose();
         let length = text.chars().count();
@@ -163,7 +164,8 @@ fn is_common(folded: &str) -> bool {
     COMMON.binary_search(&folded).is_ok()
 }
 
-/// `Summer2026!`, `P@ssw0rd1` and `12345678Aa!` are `summer`, `password` and `12345678` to whoever guesses.
+/// Whether the password is a common word or number in disguise: `Summer2026!`, `P@ssw0rd1` and `12345678Aa!` are
+/// `summer`, `password` and `12345678` to an attacker.
 fn has_common_core(folded: &str) -> bool {
     let core = folded.trim_matches(|c: char| !c.is_alphabetic());
     let plain = Secret::new(core.chars().map(unleet).collect());
@@ -174,7 +176,7 @@ fn has_common_core(folded: &str) -> bool {
     is_word || NUMBER_DIGITS_MIN <= number.len() && around <= AROUND_BYTES_MAX && is_common(number)
 }
 
-/// The letter that a look-alike stands for.
+/// Returns the letter that a look-alike character replaces.
 fn unleet(c: char) -> char {
     match c {
         '@' | '4' => 'a',
@@ -200,7 +202,7 @@ fn is_repetitive(folded: &str) -> bool {
     true
 }
 
-/// Whether a name that others know makes up so much of the password that the rest would not be one.
+/// Whether a publicly known name makes up so much of the password that the rest is too short.
 fn is_context(folded: &str, username: &Username, identity: &EmailAddress) -> bool {
     let address = identity.as_str().to_lowercase();
     let local = address.split_once('@').map_or("", |(local, _)| local);
@@ -211,7 +213,7 @@ fn is_context(folded: &str, username: &Username, identity: &EmailAddress) -> boo
     })
 }
 
-/// How many of the four kinds of characters there are: lower, upper, digit, anything else.
+/// Counts the classes of characters in a text: lower case, upper case, digits, others.
 fn classes(text: &str) -> usize {
     let lower = text.chars().any(char::is_lowercase);
     let upper = text.chars().any(char::is_uppercase);

@@ -1,4 +1,4 @@
-//! Refresh: one token in, its one successor and a new access token out.
+//! Refresh: exchanges a refresh token for its only successor and a new access token.
 
 use std::time::Duration;
 
@@ -13,39 +13,39 @@ use crate::model::secret::Secret;
 use crate::store::{RefreshRotation, Rotation};
 use crate::telemetry::audit::AuditAction;
 
-/// How long the newest spent token may come again: for an answer that was lost, or parallel requests of one client.
-/// RFC 9700 section 4.14.2 leaves the figure open.
+/// How long the most recently spent token may be presented again, because a response was lost or the caller sends
+/// requests in parallel. RFC 9700 section 4.14.2 leaves the figure open.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// The tokens that a refresh token was exchanged for.
+/// The tokens returned in exchange for a refresh token.
 #[derive(Debug)]
 pub struct RefreshedTokens {
     /// The access token, a JWT.
     pub access_token: Secret,
-    /// How long the access token lives.
+    /// The lifetime of the access token.
     pub expires_in: Duration,
-    /// The successor: the same however often the token is presented within the grace.
+    /// The successor, which is the same each time the token is presented within the grace.
     pub refresh_token: Secret,
 }
 
 refusals! {
-    /// Why a refresh token was not accepted. The caller learns no more than that.
+    /// Why a refresh token was not accepted. The response does not distinguish the variants.
     pub enum RefreshRefusal {
-        /// It belongs to no session that goes on.
+        /// The token belongs to no live session.
         Unknown => ErrorCode::RefreshTokenInvalid,
-        /// It was spent before; its session has ended.
+        /// The token was spent before; its session has ended.
         Reused => ErrorCode::RefreshTokenInvalid => DenyReason::SessionEnded.code(),
-        /// Its account may not act.
+        /// The account of the token may not act.
         NotActive => ErrorCode::RefreshTokenInvalid => NOT_ACTIVE,
     }
 }
 
 impl Accounts {
-    /// Takes a refresh token and gives its successor and an access token. A token that was spent before ends its whole
-    /// family: one of the two who hold it has stolen it.
+    /// Exchanges a refresh token for its successor and an access token. A spent token that is presented after the grace
+    /// ends its whole family, because one of its two holders has stolen it.
     ///
     /// # Errors
-    /// [`RefreshRefusal`]; [`Halt::Failed`]: the token may be presented again.
+    /// [`RefreshRefusal`]; [`Halt::Failed`], after which the token may be presented again.
     pub async fn refresh(
         &self,
         call: &Call,
@@ -66,7 +66,7 @@ impl Accounts {
             grace: GRACE,
             idle_end: now.plus(self.parts.tokens.refresh_ttl),
         };
-        // A token of no session changes nothing: strangers can make up any number of them.
+        // Only a token of a session can change anything; strangers can make up any number of others.
         if let Some(session) = self.parts.store.session(&token.session).await? {
             let object = Some(session.id.as_str());
             self.begin(call, action, Some(&session.uid), object).await?;

@@ -1,4 +1,4 @@
-//! Register: a pending account and a mail. The mail tells what the answer must not.
+//! Registration: creates a pending account and sends a mail, which contains what the response must not reveal.
 
 use crate::account::call::{Call, MAIL_LIMITED};
 use crate::account::halt::{Halt, refusals};
@@ -18,29 +18,29 @@ use crate::model::secret::Secret;
 use crate::store::bounds::PENDING_MAX;
 use crate::telemetry::audit::{self, AuditAction};
 
-/// Longest `name` of a person, in characters.
+/// Maximum length of a person's `name`, in characters.
 pub const NAME_CHARS_MAX: usize = 128;
 
-/// Who wants an account, checked.
+/// The checked details of a new account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewPerson {
     /// Primary address, as typed.
     pub identity: EmailAddress,
-    /// What the account shall be called.
+    /// The username of the account.
     pub username: Username,
-    /// What the person is called.
+    /// The name of the person.
     pub name: String,
 }
 
 refusals! {
-    /// Why somebody was not registered. Whatever else was found, the caller does not learn it, and a mail tells the owner of
-    /// the address.
+    /// Why a registration was refused. Any other finding is withheld from the caller and mailed to the owner of the
+    /// address.
     pub enum RegisterRefusal {
-        /// Strangers may not register here.
+        /// Registration is not open to strangers.
         Closed => ErrorCode::RegistrationClosed,
-        /// Another account has the name; told only where `account.reveal_existing` is set, and then without a mail.
+        /// Another account has the name. Reported only if `account.reveal_existing` is set, and then without a mail.
         UsernameTaken => ErrorCode::UsernameTaken,
-        /// Another account has the address; told as above.
+        /// Another account has the address. Reported as above.
         IdentityTaken => ErrorCode::IdentityTaken,
     }
 }
@@ -49,7 +49,7 @@ impl NewPerson {
     /// Checks the three texts.
     ///
     /// # Errors
-    /// [`InvalidField`] for the first that breaks its rule.
+    /// [`InvalidField`] for the first invalid text.
     pub fn parse(identity: &str, username: &str, name: &str) -> Result<Self, InvalidField> {
         Ok(Self {
             identity: checked_address(identity)?,
@@ -62,7 +62,7 @@ impl NewPerson {
     }
 }
 
-/// An address that a mail can get to: nobody could ever confirm another one. White space around it is cut.
+/// Parses an address that mails can reach, since no other address could ever be confirmed. Trims white space.
 pub(in crate::account) fn checked_address(text: &str) -> Result<EmailAddress, InvalidField> {
     EmailAddress::reachable(text.trim()).map_err(|_| InvalidField {
         field: "identity",
@@ -85,8 +85,8 @@ pub(in crate::account) fn checked_name(name: &str) -> Result<String, InvalidFiel
 }
 
 impl Accounts {
-    /// Registers somebody, or tells the owner of the address that they have an account already. Above the limits of
-    /// mails it does nothing.
+    /// Registers a person, or reports by mail that the address or the name is taken. Does nothing once the limits of
+    /// mails are used up.
     ///
     /// # Errors
     /// [`RegisterRefusal`], [`AccountError::Store`], [`AccountError::Uncounted`]
@@ -112,13 +112,13 @@ impl Accounts {
     ) -> Result<(), Halt<RegisterRefusal>> {
         let action = AuditAction::Register;
         let may_mail = self.may_cause_mail(call, places)?;
-        // Both are read whatever the first says: the answer's time tells nothing.
+        // Both are always read, so that the time of the response reveals nothing.
         let store = &self.parts.store;
         let owner = store.identity_owner(&person.identity).await?;
         let username_taken = store.username_taken(&person.username).await?;
         let reveal = self.parts.account.reveal_existing;
 
-        // What is told needs no mail.
+        // A conflict that the response reveals needs no mail.
         if reveal && let Some(owner) = &owner {
             let taken = Err(RegisterRefusal::IdentityTaken.into());
             return call.settle(action, Some(&owner.uid), None, taken);
@@ -130,16 +130,16 @@ impl Accounts {
         let to = owner.as_ref().map_or(&person.identity, |it| &it.identity);
         let is_limited = !may_mail || !self.may_mail(MailCause::NamedAddress, to, places);
         if !is_limited {
-            // Whether or not the name is free: the answer must not tell it.
+            // Recorded whether or not the name is free, which the response must not reveal.
             self.begin(call, action, None, None).await?;
         }
         if is_limited {
-            // Nothing that no mail tells of is written either.
+            // Without a mail nothing is written either.
             call.record(action, MAIL_LIMITED, None, None);
         } else if let Some(owner) = owner {
             let taken = ErrorCode::IdentityTaken.as_str();
             call.record(action, taken, Some(owner.uid.as_str()), None);
-            // Fails as the writing of an account would.
+            // Fails as writing an account would.
             self.post(&owner.identity, &Mail::IdentityTaken).await?;
         } else if username_taken {
             call.record(action, ErrorCode::UsernameTaken.as_str(), None, None);
@@ -159,8 +159,8 @@ impl Accounts {
         Ok(())
     }
 
-    /// Writes a pending account with its confirm token and the mail that carries it, made of the token, all or nothing.
-    /// `None`: there are `pending_max` pending accounts already.
+    /// Writes a pending account, its confirm token and the mail that `mail` makes of the token, all or nothing. Returns
+    /// `None` if there are `pending_max` pending accounts already.
     pub(in crate::account) async fn write_pending(
         &self,
         (person, is_admin, roles): (NewPerson, bool, Vec<Role>),
@@ -193,7 +193,7 @@ impl Accounts {
     }
 }
 
-/// A record with fresh ids, without password and roles.
+/// Creates an account record with fresh ids and without password and roles.
 pub(in crate::account) fn new_account(
     person: NewPerson,
     is_admin: bool,

@@ -1,4 +1,4 @@
-//! Forgot: a reset token by mail, to the stored address and to nobody else.
+//! Password reset: mails a reset token to the stored address and to no other.
 
 use crate::account::call::{Call, MAIL_LIMITED, NOT_ACTIVE};
 use crate::account::halt::{Halt, NotFound};
@@ -10,14 +10,14 @@ use crate::model::account::{Account, AccountStatus, OneTimeToken, Purpose};
 use crate::telemetry::audit::{self, AuditAction};
 
 impl Accounts {
-    /// Mails a reset token, if the name or address is that of an active account that is no administrator's, or of an
-    /// administrator's where `account.reset_administrators` is set.
+    /// Mails a reset token if the name or address belongs to an active account. Administrators are excluded unless
+    /// `account.reset_administrators` is set.
     ///
-    /// Whatever was found, the caller is told the same, unless `account.reveal_existing` is set; the token is in the
-    /// mail only.
+    /// Whatever was found, the response is the same, unless `account.reveal_existing` is set; the token is in the mail
+    /// only.
     ///
     /// # Errors
-    /// [`NotFound`] where `account.reveal_existing` is set; [`AccountError::Store`], [`AccountError::Uncounted`]
+    /// [`NotFound`] if `account.reveal_existing` is set; [`AccountError::Store`], [`AccountError::Uncounted`]
     pub async fn request_reset(&self, call: &Call, name: &str) -> Result<(), Halt<NotFound>> {
         let mut places = MailQuota::default();
         let outcome = self.request_within(call, name, &mut places).await;
@@ -32,7 +32,7 @@ impl Accounts {
     ) -> Result<(), Halt<NotFound>> {
         let may_mail = self.may_cause_mail(call, places)?;
         if may_mail {
-            // Whether or not there is such an account: the answer must not tell it.
+            // Recorded whether or not the account exists, which the response must not reveal.
             self.begin(call, AuditAction::RequestReset, None, None)
                 .await?;
         }
@@ -43,7 +43,7 @@ impl Accounts {
             Some(account) => self.mail_reset(account, places).await?,
         };
         if may_mail && outcome != audit::DONE {
-            // A store that cannot write fails here too: else its failure would tell that there is such an account.
+            // A store that cannot write fails here as well; otherwise its failure would reveal that the account exists.
             self.parts.store.ready().await?;
         }
         let subject = found.as_ref().map(|account| account.uid.as_str());
@@ -62,7 +62,7 @@ impl Accounts {
         if account.status != AccountStatus::Active {
             return Ok(NOT_ACTIVE);
         }
-        // Whoever reads an administrator's mail must not become one.
+        // Access to an administrator's mail must not be enough to become an administrator.
         if account.is_admin && !self.parts.account.reset_administrators {
             return Ok("administrator");
         }

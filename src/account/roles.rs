@@ -1,4 +1,4 @@
-//! Roles as text: those of a caller, or of an account that an administrator asks about.
+//! Roles as text: those of a caller, or of an account that an administrator queries.
 
 use std::time::Duration;
 
@@ -10,26 +10,26 @@ use crate::model::id::UserId;
 use crate::model::identity::Identity;
 use crate::role_source::CacheUse;
 
-/// Which roles are wanted.
+/// Which roles to return.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoleFilter {
-    /// Only those of this kind of resource.
+    /// Only roles on this kind of resource.
     pub resource: Option<String>,
-    /// And of this one.
+    /// Only roles on the resource with this id.
     pub id: Option<String>,
 }
 
-/// Roles on one resource, read again.
+/// The roles on one resource, read again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefreshedRoles {
-    /// As they are now.
+    /// The current roles.
     pub roles: Vec<String>,
-    /// Whether the caller's last request had others.
+    /// Whether they differ from those of the caller's last request.
     pub changed: bool,
 }
 
 impl RoleFilter {
-    /// Global roles concern no resource.
+    /// Whether global roles pass the filter. They concern no resource.
     fn takes_global(&self) -> bool {
         self.resource.is_none()
     }
@@ -41,7 +41,7 @@ impl RoleFilter {
 }
 
 impl Accounts {
-    /// The roles of a caller as verified for this request: global ones, then `<resource>-<id>-<level>`.
+    /// Returns the roles of a caller as verified for this request: global roles, then `<resource>-<id>-<level>`.
     #[must_use]
     pub fn roles_of_caller(&self, identity: &Identity, filter: &RoleFilter) -> Vec<String> {
         let mut roles = Vec::new();
@@ -57,9 +57,9 @@ impl Accounts {
         roles
     }
 
-    /// The roles that an account has by the word of other services, on the resources that the filter takes: on one id
-    /// from every source, without an id from those that can be asked without one. Empty for a foreign identity, which
-    /// no source is asked about.
+    /// Returns the roles that other services grant to an account on the resources that pass the filter. With an id
+    /// every source is queried, without an id only those that support it. Empty for a foreign identity, about which no
+    /// source is queried.
     ///
     /// # Errors
     /// [`AccountError::RoleSource`]
@@ -117,8 +117,8 @@ impl Accounts {
         }
     }
 
-    /// The roles of a caller on one resource as they are now, and whether they are other than those of `before`, the
-    /// identity that the caller's last request had.
+    /// Returns the current roles of a caller on one resource, and whether they differ from those of `before`, the
+    /// identity of the caller's last request.
     ///
     /// # Errors
     /// [`AccountError::RoleSource`] and, for a forced reading, [`AccountError::Store`]
@@ -163,7 +163,7 @@ impl Accounts {
         })
     }
 
-    /// What the store says now, past all that is cached of it.
+    /// Reads roles from the store, bypassing everything that is cached of it.
     async fn stored_roles(
         &self,
         uid: &UserId,
@@ -171,7 +171,7 @@ impl Accounts {
         resource: &Resource,
     ) -> Result<Vec<String>, AccountError> {
         let store = &self.parts.store;
-        // Whoever reads after this reads anew.
+        // Voids what is cached of this account, so that later reads are fresh too.
         store.generations().touch(uid);
         let mut roles = Vec::new();
         for membership in store.memberships_of(uid).await? {
@@ -185,16 +185,16 @@ impl Accounts {
         Ok(roles)
     }
 
-    /// Counts a forced reading of a caller.
+    /// Counts a forced reading against the limit of a caller.
     ///
     /// # Errors
-    /// How long they have to wait, who have had as many as there are in a minute.
+    /// The time to wait, if the caller has used up the readings of this minute.
     pub fn count_forced(&self, identity: &Identity) -> Result<(), Duration> {
         self.parts.role_sources.count_forced(identity.subject())
     }
 
-    /// The resource that two texts name, whoever owns its memberships; `None`: the kind is not declared or the id breaks
-    /// its rule.
+    /// Returns the resource with this kind and id, whichever service owns its memberships; `None` if the kind is not
+    /// declared or the id is invalid.
     #[must_use]
     pub fn declared_resource(&self, kind: &str, id: &str) -> Option<Resource> {
         let mut declared = self.parts.roles.resources.iter();
@@ -204,8 +204,8 @@ impl Accounts {
         })
     }
 
-    /// The roles that an account has now, those of [`Accounts::given_roles_of_caller`] among them; `None`: there is no
-    /// such account. One that is not active has none.
+    /// Returns the current roles of an account, including those of [`Accounts::given_roles_of_caller`]; `None` if there
+    /// is no such account. An account that is not active has no roles.
     ///
     /// # Errors
     /// [`AccountError::Store`] and [`AccountError::RoleSource`]
@@ -241,7 +241,8 @@ impl Accounts {
         Ok(Some(roles))
     }
 
-    /// What a membership in the store amounts to; `None` where another service speaks for its resource.
+    /// Returns the role that a stored membership confers; `None` if another service owns the memberships of its
+    /// resource.
     fn stored_role(&self, membership: &Membership) -> Option<ResourceRole> {
         let settings = &self.parts.roles;
         let role = ResourceRole::of(membership, &settings.resources, &settings.ladder);

@@ -1,4 +1,4 @@
-//! One's own sessions: look at them, end them.
+//! The caller's own sessions: list, show and end them.
 
 use crate::account::call::Call;
 use crate::account::halt::{Halt, NotFound, found};
@@ -9,7 +9,7 @@ use crate::model::id::{SessionId, UserId};
 use crate::telemetry::audit::{self, AuditAction};
 
 impl Accounts {
-    /// The live sessions of a uid in the order of their ids, those after `after`.
+    /// Returns the live sessions of a uid in the order of their ids, starting after `after`.
     ///
     /// # Errors
     /// [`AccountError::Store`]
@@ -26,7 +26,7 @@ impl Accounts {
         Ok(Page::of(sessions, |session| session.id.clone()))
     }
 
-    /// One live session of a uid; somebody else's is not there.
+    /// Returns one live session of a uid, or `None` if the session belongs to another uid.
     ///
     /// # Errors
     /// [`AccountError::Store`]
@@ -56,7 +56,7 @@ impl Accounts {
         call.settle(action, Some(uid), object, found(was_live))
     }
 
-    /// Ends all sessions of a uid, the one that asks included; how many there were.
+    /// Ends all sessions of a uid, including the one that makes the request, and returns their number.
     ///
     /// # Errors
     /// [`AccountError::Store`]

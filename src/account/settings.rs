@@ -1,4 +1,4 @@
-//! Settings: a small JSON document for each account, and the shared one, `global`, that administrators write.
+//! Settings: a small JSON document for each account, and a shared document, `global`, that administrators write.
 
 use serde_json::value::RawValue;
 
@@ -12,25 +12,25 @@ use crate::model::id::SettingsId;
 use crate::model::identity::Identity;
 use crate::telemetry::audit::AuditAction;
 
-/// Longest document, in bytes.
+/// Maximum length of a document, in bytes.
 pub const DOCUMENT_BYTES_MAX: usize = 16 * 1024;
 
 /// The id of the shared document.
 const GLOBAL: &str = "global";
 
-/// What a document reads before anybody has written it.
+/// The content of a document that has not been written yet.
 const EMPTY: &str = "{}";
 
-/// A document that can be stored: one JSON object of at most [`DOCUMENT_BYTES_MAX`] bytes, kept as written.
+/// A valid document: one JSON object of at most [`DOCUMENT_BYTES_MAX`] bytes, kept as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingsDocument(String);
 
-/// Why a text is no document.
+/// Why a text is not a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidDocument {
     /// Longer than [`DOCUMENT_BYTES_MAX`].
     TooLong,
-    /// Anything but one JSON object.
+    /// Not exactly one JSON object.
     NoObject,
 }
 
@@ -43,7 +43,7 @@ impl SettingsDocument {
         if DOCUMENT_BYTES_MAX < bytes.len() {
             return Err(InvalidDocument::TooLong);
         }
-        // Kept as written: numbers of any length stay what they are.
+        // Kept as written, so that numbers of any length are preserved.
         let raw: &RawValue =
             serde_json::from_slice(bytes).map_err(|_| InvalidDocument::NoObject)?;
         let text = raw.get();
@@ -64,16 +64,16 @@ impl SettingsDocument {
 refusals! {
     /// Why a document was not written.
     pub enum SettingsRefusal {
-        /// There is no document of that id, or it is somebody else's.
+        /// There is no document with that id, or it belongs to another account.
         NotFound => ErrorCode::NotFound,
-        /// Only administrators write the shared one.
+        /// Only administrators may write the shared document.
         AdministratorsOnly => ErrorCode::Denied(DenyReason::RoleMissing),
-        /// The account is not active any more.
+        /// The account is no longer active.
         Changed => ErrorCode::AccountChanged,
     }
 }
 
-/// Which document an id means to an account.
+/// The document that an id refers to, as seen by an account.
 enum SettingsOwner<'a> {
     Own(&'a SettingsId),
     Shared,
@@ -88,8 +88,8 @@ fn which<'a>(account: &'a Account, id: &str) -> Option<SettingsOwner<'a>> {
 }
 
 impl Accounts {
-    /// A document, by the id that login tells or `global`, as JSON text; one that nobody has written is `{}`. `None`:
-    /// there is none of that id, or it is somebody else's.
+    /// Returns a document as JSON text, by the id shown at login or `global`; a document that has not been written yet
+    /// is `{}`. Returns `None` if there is no document with that id, or it belongs to another account.
     ///
     /// # Errors
     /// [`AccountError::Store`]
@@ -107,7 +107,7 @@ impl Accounts {
         Ok(Some(found.unwrap_or_else(|| EMPTY.to_owned())))
     }
 
-    /// Writes a document in place of the one before.
+    /// Replaces a document.
     ///
     /// # Errors
     /// [`SettingsRefusal`], [`AccountError::Store`]

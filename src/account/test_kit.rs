@@ -1,4 +1,4 @@
-//! What the tests of accounts and of their endpoints share: real parts on a store in memory, a mailbox, an own clock.
+//! A test kit for accounts and their endpoints: real parts on an in-memory store, a mailbox and a manual clock.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -33,12 +33,12 @@ use crate::store::generations::Generations;
 use crate::store::memory::MemoryStore;
 use crate::telemetry::output::Output;
 
-/// A password that every rule lets through.
+/// A password that satisfies every rule.
 pub(crate) const PASSWORD: &str = "Quiet-Harbour-42";
-/// Another one.
+/// Another such password.
 pub(crate) const OTHER: &str = "Loud-Mountain-17";
 
-/// Keeps what was sent.
+/// A mailer that keeps the mails it is asked to send.
 #[derive(Debug, Default)]
 pub(crate) struct Mailbox(Mutex<Vec<(String, Mail)>>);
 
@@ -66,12 +66,12 @@ impl Mailer for Mailbox {
 }
 
 impl Mailbox {
-    /// Takes what was sent, oldest first.
+    /// Takes the mails sent so far, oldest first.
     pub(crate) fn take(&self) -> Vec<(String, Mail)> {
         std::mem::take(&mut *self.0.lock().unwrap())
     }
 
-    /// Takes the one mail that was sent, which carries a one-time token.
+    /// Takes the only mail sent and returns its one-time token.
     pub(crate) fn token(&self) -> String {
         let mut mails = self.take();
         assert_eq!(mails.len(), 1, "{mails:?}");
@@ -85,7 +85,7 @@ impl Mailbox {
     }
 }
 
-/// Accounts on real parts.
+/// Accounts built from real parts.
 #[derive(Debug)]
 pub(crate) struct Kit {
     pub(crate) accounts: Accounts,
@@ -95,7 +95,8 @@ pub(crate) struct Kit {
     pub(crate) token_keys: Arc<TokenKeys>,
 }
 
-/// The configuration of the tests: the defaults, two scopes, a service for lists, and more mails than most tests send.
+/// The configuration of the tests: the defaults with two scopes, a service for lists, and mail limits above most tests'
+/// needs.
 pub(crate) fn config() -> Config {
     let text = "\
         listen = { public_url = 'http://door' }\n\
@@ -149,7 +150,7 @@ impl Kit {
         }
     }
 
-    /// Registers somebody and gives the token that was mailed.
+    /// Registers a person and returns the mailed token.
     pub(crate) async fn register(&self, name: &str) -> String {
         let person = NewPerson::parse(&format!("{name}@example.org"), name, "N. N.").unwrap();
         let outcome = self.accounts.register(&Call::default(), person).await;
@@ -157,13 +158,13 @@ impl Kit {
         self.mailbox.token()
     }
 
-    /// Registers somebody and sets [`PASSWORD`].
+    /// Registers a person and sets [`PASSWORD`].
     pub(crate) async fn person(&self, name: &str) -> Account {
         let token = self.register(name).await;
         self.set_by_token(&token, None, PASSWORD).await.unwrap()
     }
 
-    /// Makes an administrator with [`PASSWORD`].
+    /// Creates an administrator with [`PASSWORD`].
     pub(crate) async fn administrator(&self, name: &str) -> Account {
         let person = NewPerson::parse(&format!("{name}@example.org"), name, "N. N.").unwrap();
         let password = Some(Secret::new(PASSWORD.to_owned()));
@@ -194,25 +195,25 @@ impl Kit {
         }
     }
 
-    /// So many seconds from now.
+    /// Returns the time this many seconds from now.
     pub(crate) fn clock_in(&self, secs: u64) -> Timestamp {
         self.clock.now().plus(Duration::from_secs(secs))
     }
 
-    /// The account as the store has it now.
+    /// Returns the account as it is stored now.
     pub(crate) async fn stored(&self, account: &Account) -> Account {
         self.store.account(&account.uid).await.unwrap().unwrap()
     }
 }
 
-/// No role sources.
+/// Returns an empty set of role sources.
 pub(crate) fn no_sources(clock: &Arc<dyn Clock>) -> Arc<RoleSources> {
     let ladder = config().roles.ladder;
     let clock = Arc::clone(clock);
     Arc::new(RoleSources::new(&[], &ladder, 10, clock, Arc::default()))
 }
 
-/// A configuration without foreign issuers.
+/// Returns an empty set of foreign issuers.
 pub(crate) fn no_issuers(clock: &Arc<dyn Clock>) -> Arc<Issuers> {
     let parts = IssuerParts {
         dir: std::path::Path::new("unused"),
@@ -223,14 +224,14 @@ pub(crate) fn no_issuers(clock: &Arc<dyn Clock>) -> Arc<Issuers> {
     Arc::new(Issuers::open(&[], parts, None).unwrap())
 }
 
-/// Keys that sign access tokens, kept nowhere.
+/// Creates keys that sign access tokens, without storing them.
 pub(crate) fn signing_keys(tokens: &Tokens, now: Timestamp) -> Arc<SigningKeys> {
     let (algorithm, life) = (tokens.algorithm, tokens.access_ttl);
     let keys = SigningKeys::open(None, Signed::AccessToken, algorithm, life, now);
     Arc::new(keys.unwrap())
 }
 
-/// Keys that sign assertions, kept nowhere.
+/// Creates keys that sign assertions, without storing them.
 pub(crate) fn assertion_keys() -> Arc<SigningKeys> {
     let life = Duration::from_mins(1);
     let now = Timestamp::from_secs(0);
@@ -238,7 +239,7 @@ pub(crate) fn assertion_keys() -> Arc<SigningKeys> {
     Arc::new(keys.unwrap())
 }
 
-/// The refusal of a use case; `None`: it was carried out.
+/// Returns the refusal of a use case; `None` if it was carried out.
 pub(crate) fn refusal<T, R>(result: Result<T, Halt<R>>) -> Option<R> {
     match result {
         Ok(_) => None,
@@ -255,7 +256,7 @@ pub(crate) fn wanted(password: &str) -> WantedPassword {
     }
 }
 
-/// The identity of a login, or with `session` left out of an API key, with these scopes.
+/// Creates the identity of a login, or of an API key if `session` is `None`, with these scopes.
 pub(crate) fn identity(
     account: &Account,
     session: Option<&crate::model::id::SessionId>,

@@ -10,16 +10,16 @@ use crate::model::account::{Account, Session};
 use crate::model::clock::Timestamp;
 use crate::model::secret::Secret;
 
-/// An access token and how long it lives.
+/// An access token and its lifetime.
 #[derive(Debug)]
 pub(in crate::account) struct AccessToken {
     /// The compact JWS.
     pub(in crate::account) text: Secret,
-    /// From now to its end.
+    /// Time from now until it expires.
     pub(in crate::account) expires_in: Duration,
 }
 
-/// RFC 9068 section 2.2. No roles: those are read per request.
+/// The claims of an access token (RFC 9068 section 2.2). Roles are not included, since they are read per request.
 #[derive(Debug, Serialize)]
 struct AccessClaims<'a> {
     iss: &'a str,
@@ -34,7 +34,7 @@ struct AccessClaims<'a> {
 }
 
 impl Accounts {
-    /// Signs an access token for a login; it never outlives its session.
+    /// Signs an access token for a login. The token never outlives its session.
     pub(in crate::account) fn access_token(
         &self,
         account: &Account,

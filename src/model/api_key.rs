@@ -1,4 +1,4 @@
-//! API keys: the record, its terms with the rule of each, and the forms in which they are asked for and shown.
+//! API keys: the record, its terms with their rules, and the forms that callers send and receive.
 
 use std::net::IpAddr;
 
@@ -14,13 +14,13 @@ use crate::model::clock::Timestamp;
 use crate::model::field::{Checked, CheckedField, FieldChange, InvalidField};
 use crate::model::id::{KeyId, UserId};
 
-/// The pattern (ECMA-262) of a text without control characters, which may be empty.
+/// The pattern (ECMA-262) of a possibly empty text without control characters.
 const PRINTED_OR_NOTHING: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
 
-/// Resource roles that one key may be limited to.
+/// Maximum number of resource roles that one key may be limited to.
 pub const RESOURCES_MAX: usize = 100;
 
-/// What the owner calls a key; may be empty.
+/// The owner's name for a key; may be empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct KeyName(String);
@@ -51,7 +51,7 @@ impl CheckedField for KeyName {
     }
 }
 
-/// The owner's remark about a key.
+/// The owner's note about a key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct KeyNote(String);
@@ -78,7 +78,7 @@ impl CheckedField for KeyNote {
     }
 }
 
-/// The end of a key, as callers write it. Whether it lies in the future is for the use case to check.
+/// The expiry of a key, as callers write it. The use case checks that it lies in the future.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyExpiry(pub Timestamp);
 
@@ -99,16 +99,16 @@ impl CheckedField for KeyExpiry {
     }
 }
 
-/// Networks that a key may be used from, sorted, no two alike; none: all.
+/// Networks that a key may be used from, sorted and without duplicates; if empty, all networks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Networks(Vec<IpNet>);
 
 impl Networks {
-    /// Networks that one key may name: each is compared on each request.
+    /// Maximum number of networks of one key: each is compared on each request.
     const MAX: usize = 64;
 
-    /// Whether a client of this address may use the key.
+    /// Whether a caller with this address may use the key.
     #[must_use]
     pub fn admit(&self, client: IpAddr) -> bool {
         let client = client.to_canonical();
@@ -119,8 +119,8 @@ impl Networks {
         self.0.is_empty()
     }
 
-    /// A network, or an address as the network of itself; host bits are cut off. An IPv4 address that is written as IPv6 is
-    /// refused: callers are compared in their canonical form.
+    /// Parses a network, or an address as a network of one; host bits are cleared. An IPv4-mapped IPv6 address is
+    /// refused, because callers are compared in their canonical form.
     fn network(text: &str) -> Option<IpNet> {
         let network = match text.parse::<IpNet>() {
             Ok(network) => network.trunc(),
@@ -140,7 +140,7 @@ impl CheckedField for Networks {
     };
 
     fn check(texts: Vec<String>) -> Option<Self> {
-        // An empty list could mean no network as well as all of them.
+        // An empty list could mean no network as well as all networks.
         if !(1..=Self::MAX).contains(&texts.len()) {
             return None;
         }
@@ -158,7 +158,7 @@ impl CheckedField for Networks {
     }
 }
 
-/// Requests in a minute.
+/// A number of requests per minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Rate(u32);
@@ -166,7 +166,7 @@ pub struct Rate(u32);
 impl Rate {
     const MAX: u32 = 100_000;
 
-    /// The number of requests.
+    /// Returns the number of requests.
     #[must_use]
     pub const fn per_minute(self) -> u32 {
         self.0
@@ -191,52 +191,53 @@ impl CheckedField for Rate {
     }
 }
 
-/// What the owner of a key decides about it.
+/// The terms of a key, which its owner decides.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct KeyTerms {
-    /// What its owner calls it.
+    /// The owner's name for the key.
     pub name: KeyName,
-    /// What it may be used for, sorted.
+    /// The scopes that it carries, sorted.
     pub scopes: Vec<Scope>,
-    /// When it ends; `None`: never.
+    /// When it expires; `None` if it never does.
     pub expires: Option<Timestamp>,
-    /// Networks that it may come from.
+    /// Networks that it may be used from.
     #[serde(default)]
     pub allow_from: Networks,
-    /// Requests in a minute; `None`: no limit of its own.
+    /// Requests per minute; `None` if it has no limit of its own.
     #[serde(default)]
     pub rate_per_minute: Option<Rate>,
-    /// The resource roles that it is limited to, sorted, each as far as its owner has it; `None`: all of its owner's.
+    /// The resource roles that it is limited to, sorted, each only as far as its owner has it; `None` for all roles of
+    /// its owner.
     #[serde(default)]
     pub resources: Option<Vec<Membership>>,
-    /// The owner's remark.
+    /// The owner's note.
     #[serde(default)]
     pub note: Option<KeyNote>,
 }
 
-/// An API key at rest: everything but the secret.
+/// An API key as stored: everything but the secret.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct ApiKey {
-    /// The public part.
+    /// The public part of the key.
     pub id: KeyId,
     /// Its owner.
     pub uid: UserId,
-    /// What its owner decides.
+    /// The terms, which its owner decides.
     #[serde(flatten)]
     pub terms: KeyTerms,
     /// HMAC-SHA-256 of the SHA-256 of the whole secret, checksum included, under the store's key.
     pub digest: Digest,
-    /// When it was made.
+    /// When it was created.
     pub created: Timestamp,
-    /// The secret before the last rotation, good for a while.
+    /// The secret before the last rotation, valid for a limited time.
     #[serde(default)]
     pub previous: Option<PreviousSecret>,
-    /// Refused until its owner or an administrator confirms it: a restore has brought it back.
+    /// Whether it is refused until its owner or an administrator confirms it, for example after a restore.
     #[serde(default)]
     pub suspended: bool,
 }
 
-/// Writes the members in the order that records have had from the first version on; a new one goes to the end.
+/// Writes the members in the order that records have had since the first version. New members go to the end.
 impl Serialize for ApiKey {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let terms = &self.terms;
@@ -258,12 +259,12 @@ impl Serialize for ApiKey {
     }
 }
 
-/// The secret that a rotation replaced, at rest.
+/// The secret that a rotation replaced, as stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreviousSecret {
-    /// As [`ApiKey::digest`].
+    /// The digest, computed as [`ApiKey::digest`].
     pub digest: Digest,
-    /// Void from then on.
+    /// When it becomes void.
     pub until: Timestamp,
 }
 
@@ -338,7 +339,7 @@ pub struct KeyPatch {
     pub suspended: Option<bool>,
 }
 
-/// A key to be made is a change of one without any terms.
+/// Treats a new key as a change to a key without any terms.
 impl From<NewKey> for KeyPatch {
     fn from(key: NewKey) -> Self {
         Self {
@@ -384,7 +385,7 @@ pub struct ShownKey {
 }
 
 impl ShownKey {
-    /// Shows a key, with the text of its secret where that was just drawn.
+    /// Converts a key, with the text of its secret if that was just drawn.
     #[must_use]
     pub fn new(key: ApiKey, secret: Option<String>, last_used: Option<Timestamp>) -> Self {
         let terms = key.terms;
@@ -405,7 +406,7 @@ impl ShownKey {
         }
     }
 
-    /// The members for the operator, to whom an empty list stands for all networks.
+    /// Returns the members for the operator, with an empty list in place of `null` for all networks.
     #[must_use]
     pub fn for_operator(self) -> Map<String, Value> {
         let Ok(Value::Object(mut members)) = serde_json::to_value(self) else {

@@ -1,14 +1,14 @@
-//! Error codes of answers: one table with the status, the code and the title of each.
+//! Error codes of responses: one table with the status, the code and the title of each.
 
 use crate::model::deny::DenyReason;
 
-/// Why a caller gets an error. The code is part of the contract with callers: it never changes its meaning.
+/// Why a caller receives an error. The code is part of the contract with callers: its meaning never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each title in the table says what is wrong")]
 pub enum ErrorCode {
-    /// Refused by the decision core, under its own code.
+    /// Denied by the decision core, under its own code.
     Denied(DenyReason),
-    /// The same, answered to a proxy that asks about the request of another.
+    /// The same, in the response to a proxy that asks about another caller's request.
     DeniedToProxy(DenyReason),
     NotFound,
     BodyMalformed,
@@ -54,7 +54,7 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    /// The status, the stable code in `snake_case`, and a fixed sentence for people.
+    /// Returns the status, the stable code in `snake_case`, and a fixed sentence for people.
     #[must_use]
     pub const fn row(self) -> (u16, &'static str, &'static str) {
         match self {
@@ -121,7 +121,7 @@ impl ErrorCode {
         }
     }
 
-    /// As [`ErrorCode::row`], for what is no fault of the request.
+    /// Like [`ErrorCode::row`], for errors that the request did not cause.
     const fn row_of_failure(self) -> (u16, &'static str, &'static str) {
         match self {
             Self::StoreUnavailable => (503, "store_unavailable", "Try again soon"),
@@ -156,13 +156,13 @@ impl ErrorCode {
         }
     }
 
-    /// The stable code: in the answer's `code`, the audit trail, the access record and metrics.
+    /// Returns the stable code, used in the response's `code`, the audit trail, the access record and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         self.row().1
     }
 
-    /// The reason, if the decision core has refused.
+    /// Returns the reason, if the decision core denied the request.
     #[must_use]
     pub const fn reason(self) -> Option<DenyReason> {
         match self {

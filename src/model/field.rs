@@ -1,4 +1,4 @@
-//! Fields of records that callers set: the rule of a value, and a change of a field.
+//! Fields of records that callers set: the rule for a value, and a change to a field.
 
 use std::borrow::Cow;
 
@@ -6,34 +6,34 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
-/// A value that breaks its rule, by the name of its field. The value itself is not part of it.
+/// The field of an invalid value and its rule. The value itself is not included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidField {
-    /// The field, as callers name it.
+    /// The name of the field, as callers write it.
     pub field: &'static str,
-    /// What would be right.
+    /// A description of valid values.
     pub expected: &'static str,
 }
 
-/// A type of values that keep a rule: its constructor is the check, its schema is the rule for the API document.
+/// A type whose values satisfy a rule: its constructor is the check, its schema is the rule for the API document.
 pub trait CheckedField: Sized {
-    /// The type of JSON that callers send.
+    /// The JSON type that callers send.
     type Sent: DeserializeOwned;
 
-    /// The name of the field, and the rule in words.
+    /// The name of the field and the rule in words.
     const RULE: InvalidField;
 
-    /// Checks the rule; `None`: the value breaks it.
+    /// Checks a value; `None` if it breaks the rule.
     fn check(sent: Self::Sent) -> Option<Self>;
 
-    /// The rule as a JSON schema.
+    /// Returns the rule as a JSON schema.
     fn schema() -> Schema;
 }
 
-/// A field as it came: its value, or the rule that it breaks.
+/// A field as received: its value, or the rule that it breaks.
 ///
-/// A broken rule is no error of the parser. So a body that is malformed further on is refused as malformed, and the use
-/// case writes the audit event of the refusal.
+/// A broken rule is not a parse error. A body that is malformed further on is therefore refused as malformed, and the
+/// use case writes the audit event of the refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checked<T>(Result<T, InvalidField>);
 
@@ -43,7 +43,7 @@ impl<T: CheckedField> Checked<T> {
         Self(T::check(sent).ok_or(T::RULE))
     }
 
-    /// A look at the value.
+    /// Returns a reference to the value.
     ///
     /// # Errors
     /// [`InvalidField`] if it breaks its rule.
@@ -51,7 +51,7 @@ impl<T: CheckedField> Checked<T> {
         self.0.as_ref().map_err(|broken| *broken)
     }
 
-    /// The value.
+    /// Returns the value.
     ///
     /// # Errors
     /// [`InvalidField`] if it breaks its rule.
@@ -80,23 +80,23 @@ impl<T: CheckedField> JsonSchema for Checked<T> {
     }
 }
 
-/// A change of a field that may be empty. In JSON a field that is left out stays, and `null` clears it.
+/// A change to a field that may be empty. In JSON, a field that is left out is kept and `null` clears it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum FieldChange<T> {
-    /// It stays as it is.
+    /// The field keeps its value.
     #[default]
     Keep,
-    /// It is empty afterwards.
+    /// The field is cleared.
     Clear,
-    /// It has this value afterwards.
+    /// The field is set to this value.
     Set(T),
 }
 
 impl<T> FieldChange<T> {
-    /// The field after the change; a value that is set goes through a check.
+    /// Returns the field after the change. A value to be set is passed through `check`.
     ///
     /// # Errors
-    /// Those of the check.
+    /// The errors of `check`.
     pub fn apply<U, E>(
         self,
         before: Option<U>,
@@ -110,7 +110,7 @@ impl<T> FieldChange<T> {
     }
 }
 
-/// A field that is not there, or is `null`, stays.
+/// Keeps a field that is missing or `null`.
 impl<T> From<Option<T>> for FieldChange<T> {
     fn from(value: Option<T>) -> Self {
         value.map_or(Self::Keep, Self::Set)

@@ -1,15 +1,15 @@
-//! Header fields that may come once. A server behind might go by the other one of two.
+//! Header fields that may occur only once. Of two, an upstream might use the other one.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// A field came more than once.
+/// A header field occurs more than once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RepeatedField;
 
-/// The value of a field that may come once; `None`: it did not come.
+/// Returns the value of a header field that may occur only once; `None` if it is absent.
 ///
 /// # Errors
-/// [`RepeatedField`]
+/// [`RepeatedField`] if it occurs more than once.
 pub fn at_most_one<'h>(
     headers: &'h HeaderMap,
     name: &HeaderName,
@@ -22,7 +22,7 @@ pub fn at_most_one<'h>(
     }
 }
 
-/// The value of a field that came exactly once.
+/// Returns the value of a header field that occurs exactly once.
 #[must_use]
 pub fn exactly_one<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
     at_most_one(headers, name).ok().flatten()

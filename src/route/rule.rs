@@ -1,4 +1,4 @@
-//! What comparing two routes needs to know of each, and what a look-up leads to.
+//! The properties of routes that matter when two are compared, and the outcome of a lookup.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,14 +9,14 @@ use crate::model::access::{Requirement, RoleTemplate};
 use crate::model::route::{Route, Segment, Upstream};
 use crate::route::node::{CaptureSpans, PatternMatch, RouteLeaf};
 
-/// What comparing needs to know of a route.
+/// The properties of a route that matter when it is compared with another.
 #[derive(Debug)]
 pub(super) struct ComparedRoute {
-    /// The first route that decides as this one does.
+    /// The index of the first route that decides as this one does.
     pub(super) class: usize,
-    /// The captures that its decision, or what is signed about it, depends on.
+    /// The indexes of the captures that its decision, or what is signed about it, depends on.
     pub(super) used: Vec<usize>,
-    /// Its upstream may take letters for those of the other case.
+    /// Whether its upstream may ignore the case of letters.
     pub(super) folds: bool,
 }
 
@@ -45,7 +45,8 @@ impl ComparedRoute {
     }
 }
 
-/// Places of the captures that decide: those of the requirement, or all where an assertion signs the caller's roles on them.
+/// Returns the indexes of the captures that decide: those of the requirement, or all captures if an assertion signs the
+/// caller's roles on them.
 fn used_captures(route: &Route) -> Vec<usize> {
     let names = route
         .path
@@ -69,11 +70,11 @@ fn used_captures(route: &Route) -> Vec<usize> {
     used.collect()
 }
 
-/// What a reading leads to.
+/// The outcome of looking up one reading of a path.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum ReadingOutcome<'n> {
     Route(usize, CaptureSpans),
-    /// No route of the pattern takes the method.
+    /// The pattern matches, but none of its routes accepts the method.
     Method(&'n [RouteLeaf], CaptureSpans),
     None,
 }

@@ -1,9 +1,10 @@
-//! Guesses at passwords: every place that looks at one asks [`Accounts::guess`], so that all count on the same counters.
+//! Password guesses. Every place that verifies a password calls [`Accounts::guess`], so that all share the same
+//! counters.
 //!
-//! A guess holds a place before the password is hashed, and counts once it has failed: of any number at once no more are
-//! looked at than allowed, and those that find all places held by others wait for them. What is counted is the name as
-//! typed and the account, each with the client network, the network and the wider ones that it is in, and the account's
-//! failures in a row.
+//! A guess reserves a permit before the password is hashed and counts once it has failed: however many guesses run at
+//! once, no more than the limit are verified, and a guess that finds all permits reserved waits for one. The counters
+//! are: the typed name and the account, each per client network; the client network and the wider networks that contain
+//! it; and the account's failures in a row.
 
 use crate::account::call::Call;
 use crate::account::{AccountError, Accounts};
@@ -13,53 +14,54 @@ use crate::model::account::{Account, AccountStatus, Digest};
 use crate::model::client_network::wider_networks;
 use crate::model::secret::Secret;
 
-/// Failures that one client network may have in a window, whatever the names; and that an account may have in a row,
-/// from wherever, before it backs off. Source: NIST SP 800-63B-4 section 3.2.2 asks for no more than 100.
+/// Maximum number of failures of one client network in a window, whatever the names; also the number of failures in a
+/// row, from any network, after which an account backs off. Source: NIST SP 800-63B-4 section 3.2.2 asks for no more
+/// than 100.
 const FAILURES_MAX: u32 = 100;
 
-/// Whose password is guessed at, and by whom.
+/// The author of a guess and the account that it is for.
 #[derive(Clone, Copy, Debug)]
 pub enum Guesser<'a> {
-    /// Somebody who says a name.
+    /// A caller who presents a name.
     Stranger {
         /// The name or address as typed.
         name: &'a str,
-        /// Whom it means, whatever the status.
+        /// The account with that name or address, whatever its status.
         account: Option<&'a Account>,
     },
-    /// A login of the account, which may be told that its account has used up its guesses.
+    /// A caller logged in to the account, who may learn that the account has used up its guesses.
     Owner(&'a Account),
 }
 
-/// What a guess showed.
+/// The result of a guess.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Guess {
-    /// It is the password of the account, which is active.
+    /// The password is right and the account is active.
     Right {
-        /// The hash has old parameters: hash the password again.
+        /// The hash has outdated parameters: rehash the password.
         is_outdated: bool,
-        /// How many failures in a row, from wherever, this one has ended.
+        /// Number of failures in a row, from any network, that this success ended.
         failures: u32,
     },
-    /// It is not, or there is no such account, or none that is active.
+    /// The password is wrong, or there is no active account with that name.
     Wrong,
-    /// The account has used up its guesses, but the name that was typed has not: the password was not looked at. To
-    /// callers it is as wrong as [`Guess::Wrong`], and has taken the same time.
+    /// The account has used up its guesses, but the typed name has not: the password is not accepted, right or wrong.
+    /// The answer to the caller and its timing are those of [`Guess::Wrong`].
     Unseen,
-    /// The name, or the client network, has used up its guesses: 429.
+    /// The name or the client network has used up its guesses: 429.
     Limited(ReachedLimit),
 }
 
 impl Accounts {
-    /// Looks at a password, unless too many have failed already.
+    /// Verifies a password, unless too many guesses have failed already.
     ///
-    /// A failure counts for `lockout_s`; a success forgets those of the name and of the account with this client
-    /// network, and the account's row.
+    /// A failure counts for `lockout_s`. A success clears the failures of the name and of the account with this client
+    /// network, and the account's failures in a row.
     ///
     /// # Errors
-    /// [`AccountError::Busy`] and [`AccountError::Store`]; then nothing was counted. [`AccountError::Uncounted`] when
-    /// there is no room to count; then nothing was looked at.
+    /// [`AccountError::Busy`] and [`AccountError::Store`], in which case nothing was counted.
+    /// [`AccountError::Uncounted`] if there is no room to count, in which case the password was not verified.
     pub async fn guess(
         &self,
         call: &Call,
@@ -69,7 +71,8 @@ impl Accounts {
         let claims = self.claims(call, guesser).await?;
         let rounds = self.parts.store.old_hash_rounds_max().await?;
         let counters = &self.parts.counters.logins;
-        // Those that hold the places wait for the hashing pool: as long is waited for them.
+        // The guesses that hold the permits may wait this long for the hashing pool, so this one waits as long for
+        // them.
         let (ticket, is_shadowed) = match counters.take_in_turn(&claims, WAIT_MAX).await {
             TakeOutcome::Taken {
                 ticket,
@@ -79,12 +82,12 @@ impl Accounts {
             TakeOutcome::Over(limit) => return Ok(Guess::Limited(limit)),
             TakeOutcome::Full => return Err(AccountError::Uncounted),
         };
-        // A hash that may not open anything is not compared: a right password would be told by the shorter time.
+        // A hash that must not open a session is not compared: a shorter time would reveal a right password.
         let account = guesser
             .account()
             .filter(|account| !is_shadowed && account.status == AccountStatus::Active);
         let hash = account.and_then(|account| account.password.clone());
-        // INVARIANT: a caller who goes away here has guessed: the ticket is dropped, which counts
+        // INVARIANT: a caller who disconnects here has made a guess: the ticket is dropped, which counts it
         // (what_is_given_back_was_not_counted_and_what_is_dropped_was).
         let passwords = &self.parts.passwords;
         let verdict = match passwords.verify_evenly(password, hash, rounds).await {
@@ -96,7 +99,7 @@ impl Accounts {
         };
         if let Some(account) = account.filter(|_| verdict.matches) {
             let failures = counters.count(&self.of_row(account).key);
-            // What others guessed meanwhile may have used up the account's guesses.
+            // Guesses that ran meanwhile may have used up the account's guesses.
             if !ticket.succeeded() {
                 self.parts.counters.keeping.kept().await;
                 return Ok(Guess::Unseen);
@@ -107,7 +110,7 @@ impl Accounts {
             });
         }
         ticket.failed();
-        // A process that is killed forgets no guess that was answered.
+        // A guess that was answered survives a kill of the process.
         self.parts.counters.keeping.kept().await;
         Ok(if is_shadowed {
             Guess::Unseen
@@ -116,14 +119,14 @@ impl Accounts {
         })
     }
 
-    /// Whether a name or the client network has used up its guesses: before anything is read for it.
+    /// Returns the limit that a name or the client network has used up, if any. Checked before anything is read.
     pub(in crate::account) fn name_limit(&self, call: &Call, name: &str) -> Option<ReachedLimit> {
         let mut claims = self.of_networks(call);
         claims.push(self.of_name(call, name));
         self.parts.counters.logins.limit(&claims)
     }
 
-    /// Lets the failures of an account and of its names count no more, from whatever networks: the operator vouches.
+    /// Clears the failures of an account and of its names from all networks, on the operator's authority.
     pub(in crate::account) fn pardon(&self, call: &Call, account: &Account) {
         self.forgive(call, account);
         let names = [account.username.as_str(), account.identity.as_str()];
@@ -134,8 +137,8 @@ impl Accounts {
         }
     }
 
-    /// Forgets the failures of an account and of its names with this client network, and the account's row: its owner
-    /// has shown to be it.
+    /// Clears the failures of an account and of its names with this client network, and the account's failures in a
+    /// row: the caller has proved to be the owner.
     pub(in crate::account) fn forgive(&self, call: &Call, account: &Account) {
         let claims = [
             self.of_name(call, account.username.as_str()),
@@ -165,7 +168,7 @@ impl Accounts {
         if let Some(account) = guesser.account() {
             let of_account = self.of_account(call, account);
             let mut of_row = self.of_row(account);
-            // Who attacks from many networks shuts nobody out where they are logged in.
+            // An attack from many networks must not lock the owner out of a network where they are logged in.
             let backs_off = self.parts.counters.logins.limit(&[of_row]).is_some();
             if backs_off && self.is_at_home(call, account).await? {
                 of_row.rule = LimitRule::Row {
@@ -188,7 +191,8 @@ impl Accounts {
         }))
     }
 
-    /// Folded at least as far as the look-up of names folds: no spelling has a counter of its own.
+    /// The counter of a name. It is folded at least as far as name lookup folds, so that no spelling has its own
+    /// counter.
     fn of_name(&self, call: &Call, name: &str) -> CounterClaim {
         self.counted_with_network(call, ["name", &folded(name)])
     }
@@ -197,7 +201,7 @@ impl Accounts {
         self.counted_with_network(call, ["account", account.uid.as_str()])
     }
 
-    /// A name or an account with the client network, since the last pardon.
+    /// The counter of a name or an account with the client network since the last pardon.
     fn counted_with_network(&self, call: &Call, [kind, text]: [&str; 2]) -> CounterClaim {
         let pardon = self
             .parts
@@ -205,7 +209,7 @@ impl Accounts {
             .pardons
             .part(&self.count_key(&[kind, text]));
         match pardon.as_str() {
-            // The key that a counter of an earlier start was kept under.
+            // The key of counters that an earlier start has persisted.
             "" => self.claim("login", &[kind, text, network(call)]),
             pardon => self.claim("login", &[kind, text, network(call), pardon]),
         }
@@ -215,8 +219,8 @@ impl Accounts {
         self.parts.token_keys.count_key(parts)
     }
 
-    /// The client network, and the wider ones that it is in: whoever has one of those has as many client networks as they
-    /// like.
+    /// The counters of the client network and of the wider networks that contain it: the holder of a wider network has
+    /// any number of client networks.
     fn of_networks(&self, call: &Call) -> Vec<CounterClaim> {
         let own = (network(call).to_owned(), 1);
         let all = std::iter::once(own).chain(wider_networks(network(call)));
@@ -254,7 +258,8 @@ impl Accounts {
         }
     }
 
-    /// A quota per name above it would be none.
+    /// Maximum number of failures of a network or in a row: at least the quota per name, which could not be reached
+    /// otherwise.
     fn failures_max(&self) -> u32 {
         FAILURES_MAX.max(self.parts.account.lockout_attempts)
     }
@@ -269,12 +274,12 @@ impl<'a> Guesser<'a> {
     }
 }
 
-/// A name as it is counted.
+/// The form in which a name is counted.
 fn folded(name: &str) -> String {
     name.trim().to_lowercase()
 }
 
-/// Who comes from no network is counted as one.
+/// Callers without a client network share one counter.
 pub(in crate::account) fn network(call: &Call) -> &str {
     call.from.as_deref().unwrap_or_default()
 }

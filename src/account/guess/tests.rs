@@ -1,4 +1,4 @@
-//! Guesses, counted on an own clock.
+//! Password guesses, counted on a manual clock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ fn from(network: &str) -> Call {
 const HOME: &str = "192.0.2.1";
 const AWAY: &str = "198.51.100.7";
 
-/// `ok`, `refused`, or the seconds that a limit wants to be waited.
+/// Returns `ok`, `refused`, or the seconds to wait that a limit asks for.
 async fn login(kit: &Kit, network: &str, name: &str, password: &str) -> String {
     let password = Secret::new(password.to_owned());
     match kit.accounts.login(&from(network), name, password).await {
@@ -57,7 +57,7 @@ async fn a_name_has_five_and_slides_on() {
     assert_eq!(login(&kit, HOME, "anna", PASSWORD).await, "ok");
 }
 
-/// CVE-2026-47203: each spelling had a counter of its own.
+/// CVE-2026-47203: each spelling had its own counter.
 #[tokio::test]
 async fn every_spelling_of_a_name_has_the_same_counter() {
     let kit = Kit::new();
@@ -79,14 +79,14 @@ async fn a_name_and_its_address_share_five_guesses_and_do_not_show_it() {
     let kit = Kit::new();
     kit.person("anna").await;
     fail(&kit, HOME, "anna", 5).await;
-    // As if it were somebody else's: wrong five times, then limited by its own count.
+    // The address behaves like that of another account: wrong five times, then limited by its own count.
     for _ in 0..5 {
         let right = login(&kit, HOME, "anna@example.org", PASSWORD).await;
         assert_eq!(right, "refused");
     }
     let limited = login(&kit, HOME, "anna@example.org", PASSWORD).await;
     assert_eq!(limited, "600");
-    // Elsewhere nobody is shut out.
+    // From another network the account is not locked out.
     assert_eq!(login(&kit, AWAY, "anna@example.org", PASSWORD).await, "ok");
     assert_eq!(login(&kit, AWAY, "anna", PASSWORD).await, "ok");
 }
@@ -102,7 +102,7 @@ async fn a_success_resets_its_name_and_its_account_there_and_nothing_else() {
     fail(&kit, AWAY, "anna", 5).await;
     assert_eq!(login(&kit, HOME, "anna", PASSWORD).await, "ok");
     assert_eq!(login(&kit, AWAY, "anna", PASSWORD).await, "600");
-    // By its address the account may guess again there, once it has succeeded.
+    // A success by the address clears the counters of the address and the account, but not that of the name.
     let kit = Kit::new();
     kit.person("anna").await;
     fail(&kit, HOME, "anna", 4).await;
@@ -137,7 +137,7 @@ async fn an_account_backs_off_after_a_hundred_in_a_row_but_not_at_home() {
     assert_eq!(login(&kit, AWAY, "anna", PASSWORD).await, "refused");
     assert_eq!(login(&kit, HOME, "anna", OTHER).await, "refused");
     assert_eq!(login(&kit, HOME, "anna", PASSWORD).await, "ok");
-    // That was a success: the row is over.
+    // The success ended the run of failures.
     assert_eq!(login(&kit, AWAY, "anna", PASSWORD).await, "ok");
 
     for network in 0..20 {
@@ -165,7 +165,7 @@ async fn all_places_count_together_and_a_login_is_told() {
         fail(&kit, HOME, "anna", 1).await;
         assert_eq!(change(OTHER, "Third-Password-7").await, "password_wrong");
     }
-    // What breaks a rule is no guess.
+    // A new password that breaks a rule is not a guess.
     for _ in 0..9 {
         assert_eq!(change(OTHER, "short").await, "password_refused");
     }
@@ -212,7 +212,7 @@ async fn of_two_hundred_at_once_five_are_looked_at() {
     assert_eq!(looked_at.iter().filter(|it| **it).count(), 5);
 }
 
-/// A browser, a phone and some scripts start at once: a guess under way is no failed one.
+/// A browser, a phone and some scripts start at once: a guess in flight is not a failed one.
 #[tokio::test]
 async fn right_passwords_at_once_all_get_in_and_wrong_ones_stay_five() {
     let kit = Arc::new(Kit::new());
@@ -236,7 +236,7 @@ async fn right_passwords_at_once_all_get_in_and_wrong_ones_stay_five() {
     let outcomes = at_once(wrong.collect()).await;
     let refused = outcomes.iter().filter(|outcome| *outcome == "refused");
     assert_eq!(refused.count(), 10, "five for each name that was typed");
-    // Of those no more than five were worth anything.
+    // Only five of those were compared with the account's hash.
     kit.clock.advance(Duration::from_secs(601));
     let calls: Vec<_> = (0..5).map(|_| ("anna", OTHER)).collect();
     at_once(calls).await;
@@ -246,7 +246,7 @@ async fn right_passwords_at_once_all_get_in_and_wrong_ones_stay_five() {
     );
 }
 
-/// Keyboards of phones put a space behind what they complete.
+/// Phone keyboards append a space to completed words.
 #[tokio::test]
 async fn white_space_around_a_name_is_cut_and_a_password_is_left_as_it_is() {
     let kit = Kit::new();
@@ -263,7 +263,7 @@ async fn white_space_around_a_name_is_cut_and_a_password_is_left_as_it_is() {
 async fn a_full_hashing_pool_is_no_failure() {
     let mut kit = Kit::new();
     kit.person("anna").await;
-    // One thread, and nobody waits for it: of 300 at once most find it busy.
+    // One thread and no waiting: most of 300 concurrent calls find it busy.
     kit.accounts.parts.passwords = Arc::new(PasswordPool::start(1, Duration::ZERO).unwrap());
     let calls: Vec<_> = (0..300).map(|number| from(&number.to_string())).collect();
     let password = || Secret::new(OTHER.to_owned());
@@ -292,7 +292,7 @@ async fn a_full_hashing_pool_is_no_failure() {
     drop(tries);
     kit.accounts.parts.passwords =
         Arc::new(PasswordPool::start(1, Duration::from_secs(2)).unwrap());
-    // They would have been a hundred in a row.
+    // Had they been counted, a hundred failures in a row would block this login.
     assert_eq!(login(&kit, AWAY, "anna", PASSWORD).await, "ok");
 }
 
@@ -302,7 +302,7 @@ async fn without_room_to_count_nothing_is_looked_at() {
     kit.person("anna").await;
     let clock = Arc::clone(&kit.clock) as Arc<dyn Clock>;
     kit.accounts.parts.counters = Arc::new(CounterSets::with_room(&clock, 4));
-    // Network, name, account and row.
+    // Takes all four counters: network, name, account and row.
     fail(&kit, HOME, "anna", 1).await;
     for name in ["anna", "nobody"] {
         let password = Secret::new(PASSWORD.to_owned());

@@ -1,4 +1,4 @@
-//! People put together from their lines, which come sorted by uid: person, accounts, keys, memberships.
+//! Assembles people from their lines, which arrive sorted by uid: person, accounts, keys, memberships.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -16,19 +16,19 @@ use crate::model::id::KeyId;
 use crate::store::ImportedPerson;
 use crate::store::bounds::{KEYS_MAX, MEMBERSHIPS_MAX};
 
-/// Why lines are refused that belong to others.
+/// Reasons for refusing lines that depend on a missing or refused line.
 pub(super) const NO_ACCOUNT: &str = "there is no line of its owner's account, or that is refused";
 pub(super) const NO_OWN_ACCOUNT: &str = "there is no line of its account, or that is refused";
 pub(super) const NO_PERSON: &str = "the line of its person is refused";
 
-/// A record and the line that it came from.
+/// A record and the number of the line that it was read from.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Numbered<T> {
     pub(super) line: usize,
     pub(super) record: T,
 }
 
-/// Somebody who is to be imported, with the lines that make them.
+/// A person to be imported, with the lines that the person was assembled from.
 #[derive(Serialize, Deserialize)]
 pub(super) struct AssembledPerson {
     pub(super) person_line: usize,
@@ -39,7 +39,7 @@ pub(super) struct AssembledPerson {
 }
 
 impl AssembledPerson {
-    /// As the store takes it.
+    /// Converts the person into the form that the store accepts.
     pub(super) fn person(&self) -> ImportedPerson {
         ImportedPerson {
             place: self.account_line,
@@ -54,16 +54,16 @@ impl AssembledPerson {
     }
 }
 
-/// Puts people together, one after another.
+/// Assembles people, one after another.
 pub(super) struct PersonAssembler<'a> {
     rules: &'a Rules,
     refusals: &'a mut Refusals,
-    /// Takes people by the lines of their accounts.
+    /// Receives people under the line numbers of their accounts.
     people: &'a mut Sorter,
     group: UidLines,
 }
 
-/// What is known of one uid: bounded, however many lines it has.
+/// The state of one uid, bounded however many lines the uid has.
 #[derive(Default)]
 struct UidLines {
     uid: String,
@@ -74,7 +74,7 @@ struct UidLines {
 }
 
 impl<'a> PersonAssembler<'a> {
-    /// Nobody yet.
+    /// Creates an assembler without any lines.
     pub(super) fn new(
         rules: &'a Rules,
         refusals: &'a mut Refusals,
@@ -88,7 +88,7 @@ impl<'a> PersonAssembler<'a> {
         }
     }
 
-    /// Takes the next line.
+    /// Adds the next line.
     pub(super) fn take(&mut self, line: usize, record: ImportLine) -> io::Result<()> {
         if self.group.uid != record.uid() {
             let uid = record.uid().to_owned();
@@ -106,7 +106,7 @@ impl<'a> PersonAssembler<'a> {
         Ok(())
     }
 
-    /// Ends with the last line.
+    /// Finishes the person of the last line.
     pub(super) fn end(mut self) -> io::Result<()> {
         self.end_group(String::new())
     }

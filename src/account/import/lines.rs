@@ -1,4 +1,4 @@
-//! One line of an export: apicrud's own fields, by the names of its models.
+//! One line of an export, with the field names of apicrud's models.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,7 +9,7 @@ use crate::model::account::Digest;
 use crate::model::clock::Timestamp;
 use crate::model::secret::Secret;
 
-/// What a line holds.
+/// The content of a line.
 pub(super) enum ImportLine {
     Person(PersonLine),
     Account(Box<AccountLine>),
@@ -54,7 +54,7 @@ pub(super) struct KeyLine {
     status: Option<String>,
 }
 
-/// A model of members, such as `ListMember`: `<resource>_id` names which.
+/// A membership model such as `ListMember`; the field `<resource>_id` identifies the resource.
 pub(super) struct MemberLine {
     pub(super) uid: String,
     pub(super) resource: String,
@@ -62,7 +62,8 @@ pub(super) struct MemberLine {
     pub(super) level: String,
 }
 
-/// Fields that every model may have, then those of each; what is not read here is of no use to the gateway.
+/// The fields common to all models, then those of each model; fields that are not read here are of no use to the
+/// gateway.
 const COMMON: [&str; 6] = ["model", "id", "uid", "created", "modified", "status"];
 const PERSON: [&str; 4] = ["name", "identity", "referrer_id", "privacy"];
 const ACCOUNT: [&str; 8] = [
@@ -84,7 +85,7 @@ const KEY: [&str; 6] = [
     "last_used",
 ];
 
-/// Reads one line; the error says what would be right, and never what stands there.
+/// Reads one line. The error states what would be right and never quotes the line.
 pub(super) fn read(text: &[u8]) -> Result<ImportLine, String> {
     let fields: Map<String, Value> =
         serde_json::from_slice(text).map_err(|_| "not a JSON object".to_owned())?;
@@ -150,7 +151,7 @@ fn known(fields: &Map<String, Value>, own: &[&str]) -> Result<(), String> {
     }
 }
 
-/// From the text again, so that a field that comes twice is seen. The parser's own words may hold a value.
+/// Parses the text again, so that a repeated field is detected. The parser's own message may contain a value.
 fn typed<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, String> {
     serde_json::from_slice(text).map_err(|error| {
         let column = error.column();
@@ -163,7 +164,7 @@ fn is_active(status: Option<&str>) -> bool {
 }
 
 impl ImportLine {
-    /// Whose it is, by the id that apicrud gave.
+    /// Returns the uid of the owner, as assigned by apicrud.
     pub(super) fn uid(&self) -> &str {
         match self {
             Self::Person(line) => &line.id,
@@ -173,7 +174,7 @@ impl ImportLine {
         }
     }
 
-    /// Where it comes among the lines of its uid: before what hangs on it.
+    /// Returns the rank of this line among those of its uid: before the lines that depend on it.
     pub(super) fn order(&self) -> u8 {
         match self {
             Self::Person(_) => 0,
@@ -201,14 +202,14 @@ impl KeyLine {
         is_active(self.status.as_deref())
     }
 
-    /// SHA-256 of the secret, which stands there in base 64.
+    /// Returns the SHA-256 of the secret, which the line contains in base 64.
     pub(super) fn hash(&self) -> Option<Digest> {
         let bytes = STANDARD.decode(self.hashvalue.expose()).ok()?;
         bytes.try_into().ok().map(Digest)
     }
 }
 
-/// A point in time as Python writes it, `2026-01-31 12:00:00`, or as RFC 3339; one without an offset is UTC.
+/// Parses a point in time as Python writes it, `2026-01-31 12:00:00`, or as in RFC 3339; without an offset it is UTC.
 pub(super) fn time(text: &str) -> Option<Timestamp> {
     let text = text.replacen(' ', "T", 1);
     Timestamp::parse_rfc3339(&text).or_else(|| Timestamp::parse_rfc3339(&format!("{text}Z")))

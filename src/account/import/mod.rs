@@ -1,8 +1,8 @@
 //! Import: apicrud's people, accounts, API keys and memberships, from a JSON-lines export (`docs/import.md`).
 //!
-//! Every line is imported or refused with a reason. What is refused takes along what hangs on it: without its person no
-//! account, without the account neither keys nor memberships. An export may be larger than the memory: its lines are sorted
-//! on disk, people are staged in the store slice by slice, and all of them count, or none, with one record of the store.
+//! Every line is imported or refused with a reason. A refused line takes its dependents with it: an account needs its
+//! person, and keys and memberships need the account. An export may be larger than memory: its lines are sorted on
+//! disk, people are staged in the store slice by slice, and a single record of the store commits all of them or none.
 
 mod join;
 mod lines;
@@ -34,13 +34,13 @@ use crate::telemetry::output::{Output, Unrecorded};
 
 pub use crate::account::import::refused::RefusedLine;
 
-/// The pauses after a step that failed: doubled from the first to the last. A store that is in trouble is open again within
-/// some seconds, or stays in trouble.
+/// Pauses after a failed step, doubled from the first to the last. A store in trouble is open again within some
+/// seconds, or stays in trouble.
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
 const PAUSE_LAST: Duration = Duration::from_secs(4);
 const TRIES_MAX: u32 = 11;
 
-/// What an import did.
+/// The result of an import.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImportReport {
     /// Whether anything was written.
@@ -51,48 +51,48 @@ pub struct ImportReport {
     pub api_keys: usize,
     /// Memberships.
     pub memberships: usize,
-    /// Lines that were not imported: the first thousand, in order.
+    /// The first thousand lines that were not imported, in order.
     pub refused: Vec<RefusedLine>,
-    /// How many lines were not imported.
+    /// Number of lines that were not imported.
     pub refused_count: usize,
 }
 
-/// An import that could not be carried through.
+/// An import that could not be carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// One at a time.
+    /// Only one import may run at a time.
     #[error("another import is under way: nothing is imported")]
     UnderWay,
-    /// The export cannot be read, or the disk does not take its lines.
+    /// The export cannot be read, or its lines cannot be written to disk.
     #[error("cannot read the export, or keep its lines in {dir}: nothing is imported")]
     Lines {
-        /// Where they are kept meanwhile.
+        /// The directory that holds the lines during the import.
         dir: PathBuf,
-        /// The system's words.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// The store did not do what it was asked.
+    /// An operation of the store failed.
     #[error("cannot use the store: nothing is imported")]
     Store(#[from] StoreError),
-    /// The store failed when everything was decided.
+    /// The store failed after the import was committed.
     #[error("the import counts, but is not all written: a start of the gateway goes on with it")]
     Unfinished(#[source] StoreError),
-    /// The audit trail is required, and cannot be written.
+    /// The audit trail is required but cannot be written.
     #[error(transparent)]
     Unrecorded(#[from] Unrecorded),
 }
 
-/// What became of an import that was cut short.
+/// The result of finishing an interrupted import.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FinishedImport {
-    /// Accounts that were written.
+    /// Number of accounts written.
     pub written: usize,
-    /// People who were staged and did not count.
+    /// Number of staged people rolled back because the import was not committed.
     pub taken_back: usize,
 }
 
-/// Carries one import out.
+/// Carries out one import.
 #[derive(Debug)]
 pub struct Importer {
     store: Arc<dyn Store>,
@@ -101,7 +101,7 @@ pub struct Importer {
 }
 
 impl Accounts {
-    /// What carries an import out by the configuration that is in force now: it can outlive the call that began it.
+    /// Returns an importer with the configuration in force now. It can outlive the call that created it.
     #[must_use]
     pub fn importer(&self) -> Importer {
         Importer {
@@ -113,10 +113,11 @@ impl Accounts {
 }
 
 impl Importer {
-    /// Imports an export, whole: unless `skip_refused` is set a single refused line keeps everything out.
+    /// Imports a whole export. Unless `skip_refused` is set, a single refused line prevents the entire import.
     ///
-    /// `dir` is a directory for the lines, of imports alone. Memory is bounded whatever the size of the export, and other
-    /// writes wait for some milliseconds at a time. What a crash leaves of it is for [`finish`].
+    /// `dir` is a directory for the lines, used by imports only. Memory is bounded whatever the size of the export, and
+    /// other writes wait for some milliseconds at a time. After a crash, [`finish`] completes the import or rolls it
+    /// back.
     ///
     /// # Errors
     /// [`ImportError`]
@@ -133,7 +134,7 @@ impl Importer {
         };
         let scratch = ScratchDirectory::take(dir).map_err(lines)?;
         let scratch = Arc::new(scratch.ok_or(ImportError::UnderWay)?);
-        // Of one that has failed while the store was in trouble.
+        // Finishes an import that failed while the store was in trouble.
         finish(&*self.store, &self.output, || ()).await?;
         let prepared = prepare::start(export, self.rules, &scratch).map_err(lines)?;
         let staging = PersonStaging {
@@ -155,7 +156,7 @@ impl Importer {
         let mut report = staged?;
         match (committed, finished) {
             (Err(error), Ok(FinishedImport { written: 0, .. }) | Err(_)) => Err(error),
-            // Whatever the commit said, it was found to stand.
+            // What was written decides, whatever the commit returned.
             (_, Ok(finished)) => {
                 report.written = 0 < finished.written;
                 Ok(report)
@@ -166,7 +167,7 @@ impl Importer {
     }
 }
 
-/// Says that what is staged counts.
+/// Commits the staged people.
 async fn commit(
     store: &dyn Store,
     output: &Output,
@@ -179,11 +180,11 @@ async fn commit(
     Ok(store.commit_import().await?)
 }
 
-/// Goes on with what is staged until nothing is: writes it if it counts, else takes it back. Of each account that comes to
-/// be the audit trail is told. `stepped` is called after each step.
+/// Processes the staged people until none remain: writes them if the import was committed, otherwise rolls them back.
+/// Records each new account in the audit trail. Calls `stepped` after each step.
 ///
 /// # Errors
-/// [`StoreError`], when it has failed for some seconds.
+/// [`StoreError`], after the store has failed for some seconds.
 pub async fn finish(
     store: &dyn Store,
     output: &Output,
@@ -201,7 +202,7 @@ pub async fn finish(
                 for uid in uids {
                     call.record(AuditAction::ImportAccount, "ok", Some(uid.as_str()), None);
                 }
-                // Their queue is bounded, an import is not.
+                // The queue of audit events is bounded, an import is not.
                 output.settle_audit().await;
             }
             Err(error) => {
@@ -214,12 +215,12 @@ pub async fn finish(
     }
 }
 
-/// The pauses before what the store did not do is tried again.
+/// The backoff between attempts at a step that the store failed.
 #[derive(Default)]
 struct RetryPauses(u32);
 
 impl RetryPauses {
-    /// Waits for the next one, or gives the error back when there were enough.
+    /// Waits for the next pause, or returns the error after the last attempt.
     async fn next(&mut self, error: StoreError) -> Result<(), StoreError> {
         if TRIES_MAX <= self.0 {
             return Err(error);
@@ -231,7 +232,7 @@ impl RetryPauses {
     }
 }
 
-/// People on their way from the thread to the store.
+/// Stages people received from the thread in the store.
 struct PersonStaging<'a> {
     store: &'a dyn Store,
     report: ImportReport,
@@ -239,7 +240,7 @@ struct PersonStaging<'a> {
 }
 
 impl PersonStaging<'_> {
-    /// Stages all that are prepared.
+    /// Stages all prepared people.
     async fn run(
         mut self,
         mut prepared: Receiver<io::Result<PreparationEvent>>,
@@ -264,7 +265,7 @@ impl PersonStaging<'_> {
         let conflicts = loop {
             let staged = people.iter().map(AssembledPerson::person).collect();
             match self.store.stage_import(staged).await {
-                // Nothing was begun.
+                // The store has begun nothing.
                 Err(busy @ StoreError::Busy) => pauses.next(busy).await?,
                 staged => break staged?,
             }
@@ -325,7 +326,7 @@ mod tests {
     use crate::store::bounds::MEMBERSHIPS_MAX;
     use crate::store::faulty::FaultyStore;
 
-    /// The export that `docs/import.md` shows.
+    /// The export shown in `docs/import.md`.
     const EXAMPLE: &str = include_str!("../../../tests/fixtures/import/apicrud.jsonl");
 
     async fn import(kit: &Kit, export: &str, skip: bool) -> ImportReport {
@@ -393,7 +394,7 @@ mod tests {
         let report = import(&kit, &export, true).await;
         assert_eq!((report.written, report.accounts), (true, 2));
         assert_eq!(lines(&report), [count + 2]);
-        // What is here already stands in the way of all of it.
+        // Everything is in the store already, so every line conflicts.
         let report = import(&kit, EXAMPLE, false).await;
         assert_eq!((report.written, lines(&report).len()), (false, count));
         let report = import(&kit, EXAMPLE, true).await;
@@ -406,11 +407,11 @@ mod tests {
         kit.person("anna").await;
         let report = import(&kit, EXAMPLE, false).await;
         assert!(!report.written);
-        // Anna's person, account, key and membership; Bert could come.
+        // Anna's person, account, key and membership are refused; Bert could be imported.
         assert_eq!(lines(&report), [1, 2, 5, 6], "{:?}", report.refused);
         let report = import(&kit, EXAMPLE, true).await;
         assert_eq!((report.accounts, report.memberships), (1, 1));
-        // A name that was an account's once is nobody else's, whatever became of it.
+        // A former account's name is not available to another account.
         let kit = Kit::new();
         let anna = kit.person("anna").await;
         kit.store.remove_account(&anna.uid).await.unwrap();
@@ -522,7 +523,7 @@ mod tests {
         let kit = Kit::new();
         let mut export = EXAMPLE.to_owned();
         for (line, like) in EXAMPLE.lines().zip(1..) {
-            // Anna's person and account once more, with ids that sort before hers.
+            // Adds Anna's person and account again, with ids that sort before hers.
             if like <= 2 {
                 let line = line
                     .replace("x-6jGmEh7u", "x-0000000")
@@ -567,7 +568,7 @@ mod tests {
             export.push('\n');
         }
         let report = import(&kit, &export, true).await;
-        // She has one more in the example.
+        // Anna has one more membership in the example.
         assert_eq!(report.refused_count, 1, "{:?}", report.refused);
         let anna = kit.accounts.account_named("anna").await.unwrap().unwrap();
         let memberships = kit.store.memberships_of(&anna.uid).await.unwrap();
@@ -636,7 +637,7 @@ mod tests {
                 break;
             }
         }
-        // Whatever fails before all is staged and counts keeps it out, and nothing later does.
+        // A failure before the commit keeps everything out, and no later failure does.
         assert!(2 < counts, "{counts}");
     }
 }

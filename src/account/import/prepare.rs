@@ -1,4 +1,4 @@
-//! An export read and put together on a thread of its own, with the files of the scratch directory and bounded memory.
+//! Reads and assembles an export on a separate thread, with files in the scratch directory and bounded memory.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
@@ -14,24 +14,24 @@ use crate::account::import::rules::Rules;
 use crate::account::import::scratch::ScratchDirectory;
 use crate::account::import::sort::Sorter;
 
-/// Longest line in bytes: much more than any record of apicrud's, and little memory.
+/// Maximum length of a line in bytes: far above any record of apicrud, and little memory.
 const LINE_BYTES_MAX: usize = 256 * 1024;
 const EXPORT_BUFFER_BYTES: usize = 64 * 1024;
-/// People in one slice at most, and records of theirs: some milliseconds of the store's time.
+/// Maximum number of people, and of their records, in one slice: some milliseconds of the store's time.
 const SLICE_PEOPLE: usize = 64;
 const SLICE_RECORDS: usize = 400;
-/// Slices that wait for the store.
+/// Maximum number of slices waiting for the store.
 const SLICES: usize = 2;
 
-/// What the thread gives, in this order.
+/// An event from the thread. Events arrive in this order.
 pub(super) enum PreparationEvent {
-    /// What it has refused.
+    /// The refused lines.
     Refused(Refusals),
-    /// People in the order of their accounts' lines; none: that was all.
+    /// People in the order of the lines of their accounts; an empty list marks the end.
     People(Vec<AssembledPerson>),
 }
 
-/// Starts the thread, which ends early when nobody receives any more.
+/// Starts the thread. It ends early once the receiver is dropped.
 pub(super) fn start(
     export: impl Read + Send + 'static,
     rules: Rules,
@@ -42,7 +42,7 @@ pub(super) fn start(
     let thread = thread::Builder::new().name("import".to_owned());
     thread.spawn(move || {
         if let Err(error) = run(export, &rules, &scratch, &sender) {
-            // Whoever went away wants no reason.
+            // A dropped receiver needs no reason.
             drop(sender.blocking_send(Err(error)));
         }
     })?;
@@ -88,7 +88,7 @@ fn run(
     Ok(())
 }
 
-/// Reads all lines, and keeps those that read as what they are by uid, then kind, then number.
+/// Reads all lines and sorts the well-formed ones by uid, then kind, then line number.
 fn read(mut export: impl BufRead, lines: &mut Sorter, refusals: &mut Refusals) -> io::Result<()> {
     let mut text = Zeroizing::new(Vec::new());
     let mut key = Vec::new();
@@ -109,7 +109,7 @@ fn read(mut export: impl BufRead, lines: &mut Sorter, refusals: &mut Refusals) -
             Ok(record) => {
                 let uid = record.uid().as_bytes();
                 key.clear();
-                // With its length before it, no uid begins as another does.
+                // The length prefix keeps a uid apart from longer ones that begin with it.
                 key.extend_from_slice(&uid.len().to_be_bytes());
                 key.extend_from_slice(uid);
                 key.push(record.order());
@@ -122,7 +122,8 @@ fn read(mut export: impl BufRead, lines: &mut Sorter, refusals: &mut Refusals) -
     Ok(())
 }
 
-/// Reads one line with its end; whether it is whole, or too long and has been passed over. `None`: there is none.
+/// Reads one line with its end. Returns `true` if it is complete, `false` if it was too long and was skipped, and
+/// `None` at the end.
 fn read_line(export: &mut impl BufRead, text: &mut Vec<u8>) -> io::Result<Option<bool>> {
     let limit = LINE_BYTES_MAX as u64 + 1;
     if export.by_ref().take(limit).read_until(b'\n', text)? == 0 {

@@ -1,29 +1,29 @@
-//! Lines that are not imported: the first of them with their reasons, and how many there are.
+//! Lines that are not imported: the first of them with their reasons, and their number.
 
 use std::collections::BTreeMap;
 
-/// Lines that are told one by one; more are counted, so that a file of nothing else needs no more memory.
+/// Maximum number of lines that are reported individually. Further lines are only counted, which bounds memory.
 const TOLD_MAX: usize = 1000;
 
 /// A line that is not imported.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RefusedLine {
-    /// Its number, from 1.
+    /// The line number, from 1.
     pub line: usize,
-    /// Why: never with a value of the line.
+    /// The reason, which never contains a value of the line.
     pub reason: String,
 }
 
-/// What is told of refused lines.
+/// The refused lines to be reported.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
-    /// By line: why. Those with the lowest numbers.
+    /// The reasons by line number, for the lowest line numbers.
     told: BTreeMap<usize, String>,
     count: usize,
 }
 
 impl Refusals {
-    /// Refuses a line that was not refused before.
+    /// Refuses a line that has not been refused before.
     pub(super) fn add(&mut self, line: usize, reason: impl Into<String>) {
         self.count += 1;
         self.told.insert(line, reason.into());
@@ -32,12 +32,12 @@ impl Refusals {
         }
     }
 
-    /// How many lines are refused.
+    /// Returns the number of refused lines.
     pub(super) fn count(&self) -> usize {
         self.count
     }
 
-    /// The first of them, in order.
+    /// Returns the first refused lines in order.
     pub(super) fn into_told(self) -> Vec<RefusedLine> {
         let told = |(line, reason)| RefusedLine { line, reason };
         self.told.into_iter().map(told).collect()

@@ -1,4 +1,5 @@
-//! From a line to a record: each checked by itself and against the configuration, not against other lines.
+//! Converts a line into a record. Each line is checked by itself and against the configuration, not against other
+//! lines.
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::model::clock::Timestamp;
 use crate::model::field::CheckedField;
 use crate::model::id::{AccountId, KeyId, SettingsId, UserId};
 
-/// What lines are checked against.
+/// The settings, keys and time that lines are checked against.
 #[derive(Debug)]
 pub(super) struct Rules {
     roles: RoleSettings,
@@ -24,7 +25,7 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    /// Those of the configuration that is in force now.
+    /// Returns the rules of the configuration in force now.
     pub(super) fn of(parts: &AccountsParts) -> Self {
         Self {
             roles: parts.roles.clone(),
@@ -38,13 +39,13 @@ const ID: &str = "id must be 8 to 60 of A-Z a-z 0-9 - _";
 const IDENTITY: &str =
     "identity must be an e-mail address in ASCII that mails can get to, at most 254 bytes";
 
-/// Which line a reason is about.
+/// The line that a reason is about.
 pub(super) enum Field {
     Person,
     Account,
 }
 
-/// The account that two lines make.
+/// Builds an account from two lines.
 pub(super) fn account(
     person: &PersonLine,
     line: &AccountLine,
@@ -110,12 +111,12 @@ pub(super) fn account(
     })
 }
 
-/// `u-` and the id that apicrud gave, so that the services find their own ids behind it.
+/// Prefixes the id assigned by apicrud with `u-`, so that the services find their own ids after the prefix.
 fn uid(id: &str) -> Option<UserId> {
     UserId::parse(&format!("{}{id}", UserId::PREFIX)).ok()
 }
 
-/// The API key that a line makes.
+/// Builds an API key from a line.
 pub(super) fn key(owner: &Account, line: &KeyLine, rules: &Rules) -> Result<ApiKey, &'static str> {
     if !line.is_active() {
         return Err("a key that is not active");
@@ -166,7 +167,7 @@ pub(super) fn key(owner: &Account, line: &KeyLine, rules: &Rules) -> Result<ApiK
     })
 }
 
-/// The membership that a line makes.
+/// Builds a membership from a line.
 pub(super) fn membership(line: &MemberLine, rules: &Rules) -> Result<Membership, String> {
     let settings = &rules.roles;
     let resource = Name::parse(&line.resource).ok();

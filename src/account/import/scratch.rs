@@ -1,4 +1,4 @@
-//! Where an import keeps what it does not hold in memory: files without a name in a directory of their own.
+//! The directory of an import's temporary data: unnamed files for what it does not hold in memory.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::store::sled::make_private;
 
-/// The directory, in our hands as long as this lives: one import at a time, whichever process runs it.
+/// The locked directory: only one import runs at a time, across processes.
 #[derive(Debug)]
 pub(super) struct ScratchDirectory {
     dir: PathBuf,
@@ -15,7 +15,7 @@ pub(super) struct ScratchDirectory {
 }
 
 impl ScratchDirectory {
-    /// Makes the directory, which is ours alone (0700), and takes it; `None`: another import has it.
+    /// Creates the directory with mode 0700 and locks it; `None` if another import holds the lock.
     pub(super) fn take(dir: &Path) -> io::Result<Option<Self>> {
         make_private(dir)?;
         let lock = File::open(dir)?;
@@ -29,7 +29,7 @@ impl ScratchDirectory {
         }
     }
 
-    /// A file that is gone with the process, however that ends: it loses its name at once.
+    /// Creates a file that disappears when the process ends, however it ends, because its name is removed at once.
     pub(super) fn file(&self) -> io::Result<File> {
         let path = self.dir.join("lines");
         let file = OpenOptions::new()

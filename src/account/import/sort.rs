@@ -1,4 +1,4 @@
-//! Sorting more than fits into memory: runs of some MiB are sorted and written down, then merged.
+//! External sort: runs of some MiB are sorted in memory, written to disk and then merged.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -11,26 +11,27 @@ use zeroize::Zeroizing;
 
 use crate::account::import::scratch::ScratchDirectory;
 
-/// What is held in memory until it is a run. Less makes more runs, which are all open at once.
+/// Maximum size of a run held in memory. Smaller runs are more numerous, and all of them are open at once.
 const RUN_BYTES: usize = 8 * 1024 * 1024;
-/// Runs that are merged at once: each has an open file and a buffer.
+/// Number of runs at which they are merged: each needs an open file and a buffer.
 const RUNS_MAX: usize = 16;
 const BUFFER_BYTES: usize = 32 * 1024;
 
-/// A key and what stands under it.
+/// A key and its value.
 pub(super) type SortItem = (Vec<u8>, Vec<u8>);
 
-/// Takes items in any order. No two have the same key.
+/// Accepts items in any order. Keys must be unique.
 pub(super) struct Sorter {
     scratch: Arc<ScratchDirectory>,
-    /// Keys and values of the run that is being gathered, one after another. An export has password hashes.
+    /// Keys and values of the run in memory, one after another. Wiped on drop, since an export contains password
+    /// hashes.
     held: Zeroizing<Vec<u8>>,
     places: Vec<ItemSpan>,
     runs: Vec<File>,
     run_bytes: usize,
 }
 
-/// Where an item is held: its key is at `start..value`, its value at `value..end`.
+/// The location of an item: its key at `start..value`, its value at `value..end`.
 struct ItemSpan {
     start: usize,
     value: usize,
@@ -38,7 +39,7 @@ struct ItemSpan {
 }
 
 impl Sorter {
-    /// Nothing yet.
+    /// Creates an empty sorter.
     pub(super) fn new(scratch: &Arc<ScratchDirectory>) -> Self {
         Self::with_runs_of(RUN_BYTES, scratch)
     }
@@ -53,7 +54,7 @@ impl Sorter {
         }
     }
 
-    /// Takes an item.
+    /// Adds an item.
     pub(super) fn push(&mut self, key: &[u8], value: &[u8]) -> io::Result<()> {
         if self.run_bytes < self.held.len() + key.len() + value.len() {
             self.write_run()?;
@@ -70,7 +71,7 @@ impl Sorter {
         Ok(())
     }
 
-    /// Gives all items in the order of their keys.
+    /// Returns all items in the order of their keys.
     pub(super) fn sorted(mut self) -> io::Result<SortedItems> {
         self.write_run()?;
         SortedItems::of(self.runs)
@@ -113,7 +114,7 @@ impl Sorter {
 /// Items in the order of their keys.
 pub(super) struct SortedItems {
     runs: Vec<BufReader<File>>,
-    /// The next item of each run, and which run it is of.
+    /// The next item of each run, with the index of the run.
     heads: BinaryHeap<Reverse<(SortItem, usize)>>,
 }
 
@@ -135,7 +136,7 @@ impl SortedItems {
         Ok(sorted)
     }
 
-    /// The next item.
+    /// Returns the next item.
     pub(super) fn next(&mut self) -> io::Result<Option<SortItem>> {
         let Some(mut head) = self.heads.peek_mut() else {
             return Ok(None);
@@ -194,7 +195,7 @@ mod tests {
         ] {
             let mut sorter = Sorter::with_runs_of(run_bytes, &scratch);
             for number in 0..count {
-                // An order of its own: 7919 is prime to the count.
+                // A shuffled order: 7919 is coprime to the count.
                 let number = number * 7919 % count.max(1);
                 let value = "v".repeat(number as usize % 50);
                 sorter

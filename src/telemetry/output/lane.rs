@@ -1,4 +1,4 @@
-//! What callers share with the thread that writes on one output.
+//! State shared between the callers and the thread that writes to one output.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::model::clock::Clock;
 
-/// A write that takes longer has a reader that does not read.
+/// Duration after which a write is stalled, because its reader does not read.
 const STALL: Duration = Duration::from_secs(1);
 
 /// The state shared by the callers and the writer of one output.
@@ -22,9 +22,9 @@ pub(super) struct OutputLane {
     pub(super) is_asleep: AtomicBool,
     is_closing: AtomicBool,
     pub(super) is_failing: AtomicBool,
-    /// When the write that is under way last got on, in milliseconds of the clock; 0: none is under way.
+    /// When the current write last made progress, in milliseconds of the clock; 0 if no write is in progress.
     pub(super) writing_since: AtomicU64,
-    /// Closed when the writer has ended.
+    /// Disconnected when the writer has ended.
     ended: Mutex<Option<Receiver<()>>>,
 }
 
@@ -42,13 +42,13 @@ impl OutputLane {
         })
     }
 
-    /// Notes the thread that writes; `ended` is closed when it has ended.
+    /// Registers the thread that writes. `ended` is disconnected when the thread has ended.
     pub(super) fn attach(&self, writer: &Thread, ended: Receiver<()>) {
         self.writer.get_or_init(|| writer.clone());
         *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
     }
 
-    /// Wakes the writer if it sleeps: only one of concurrent callers does so.
+    /// Wakes the writer if it sleeps. Of several concurrent callers only one does so.
     pub(super) fn wake(&self) {
         if self.is_asleep.load(Ordering::SeqCst) && self.is_asleep.swap(false, Ordering::SeqCst) {
             self.unpark();
@@ -75,7 +75,7 @@ impl OutputLane {
                     .saturating_sub(Duration::from_millis(since))
     }
 
-    /// Makes the writer write the queued lines and end; gives up after `limit`. Returns whether it has ended.
+    /// Makes the writer write the queued lines and end, and waits at most `limit`. Returns whether it has ended.
     pub(super) fn close(&self, limit: Duration) -> bool {
         self.is_closing.store(true, Ordering::SeqCst);
         self.unpark();

@@ -1,4 +1,4 @@
-//! The thread that writes on one output.
+//! The thread that writes to one output.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -12,22 +12,22 @@ use crate::telemetry::output::lane::OutputLane;
 use crate::telemetry::output::loss_note;
 use crate::telemetry::output::queue::{FailedLine, LineReceiver, OutputLine};
 
-/// Most bytes of one write, but for a last line that is longer. A reader of 60 kB/s takes them in 0.3 s, and an audit event
-/// whose caller waits (0.8 s at most) waits for one such write before its own.
+/// Maximum number of bytes in one write, except for a last line that is longer. A reader of 60 kB/s accepts them in
+/// 0.3 s, and an audit event whose caller waits (at most 0.8 s) waits for one such write before its own.
 const BATCH_BYTES_MAX: usize = 16 * 1024;
-/// Lines of so long a time share a write, and no caller pays for waking the writer meanwhile.
+/// How long lines are gathered for one write. Meanwhile no caller pays for waking the writer.
 const GATHER: Duration = Duration::from_millis(2);
-/// How often an output that fails is tried again.
+/// Interval between attempts at an output that fails.
 const RETRY_EVERY: Duration = Duration::from_millis(250);
-/// How often a reader that does not want to be waited for (`O_NONBLOCK`) is tried again.
+/// Interval between attempts at a full output in non-blocking mode (`O_NONBLOCK`).
 const FULL_WAIT: Duration = Duration::from_millis(10);
-/// How often a stream that always has lines waiting mentions lost ones.
+/// Interval between notes of lost lines on a stream that always has lines queued.
 const NOTE_EVERY: Duration = Duration::from_secs(10);
 
-/// Starts the thread that writes what is in the inboxes onto the sink.
+/// Starts the thread that writes the lines of the inboxes to the sink.
 ///
 /// # Errors
-/// When the system gives no thread.
+/// The system's error, if it cannot create a thread.
 pub(super) fn start(
     lane: &Arc<OutputLane>,
     sink: Box<dyn Write + Send>,
@@ -53,7 +53,7 @@ pub(super) fn start(
     Ok(())
 }
 
-/// What goes out in one write.
+/// The content of one write.
 #[derive(Default)]
 struct LineBatch {
     bytes: Vec<u8>,
@@ -64,14 +64,14 @@ struct LineBatch {
 struct BatchPart {
     begin: usize,
     end: usize,
-    /// The place of its stream among the inboxes.
+    /// The index of its stream among the inboxes.
     inbox: usize,
     kind: PartKind,
 }
 
 enum PartKind {
     Line(FailedLine),
-    /// Mentions so many lost lines.
+    /// A note of this many lost lines.
     Note(u64),
 }
 
@@ -101,15 +101,15 @@ impl LineBatch {
 /// The state of the thread.
 struct OutputWriter {
     sink: Box<dyn Write + Send>,
-    /// The most important first.
+    /// The inboxes, most important first.
     inboxes: Vec<LineReceiver>,
     lane: Arc<OutputLane>,
     batch: LineBatch,
-    /// Lines that could not be written and must be: the inbox and the text of each.
+    /// Lines that could not be written but must be: the index of the inbox and the text of each.
     kept: VecDeque<(usize, Vec<u8>)>,
-    /// Whether the output ends with a piece of a line.
+    /// Whether the output ends in the middle of a line.
     is_mid_line: bool,
-    /// When a loss was mentioned last, or found first; `None`: there is none to mention.
+    /// When a loss was last noted, or first detected; `None` if there is none to note.
     noted: Option<Duration>,
 }
 
@@ -136,8 +136,8 @@ impl OutputWriter {
         self.give_up();
     }
 
-    /// Fills the batch: what was kept, then the streams in their order, each with a note where lines were lost. A stream
-    /// with a line whose owner waits is the last one: the answer comes when the whole batch is written.
+    /// Fills the batch: first the kept lines, then the streams in order, each with a note if lines were lost. A stream
+    /// with a line whose caller waits is the last one, because the answer arrives only when the whole batch is written.
     fn gather(&mut self) {
         self.batch.clear();
         if self.is_mid_line {
@@ -183,7 +183,7 @@ impl OutputWriter {
         }
     }
 
-    /// Writes the batch and settles what became of each line; `true`: the output fails.
+    /// Writes the batch and settles the fate of each line. Returns `true` if the output fails.
     fn write(&mut self) -> bool {
         let (written, ended) = self.write_bytes();
         self.lane.writing_since.store(0, Ordering::Release);
@@ -210,7 +210,7 @@ impl OutputWriter {
                     } else {
                         Err(error.unwrap_or(io::ErrorKind::Other).into())
                     };
-                    // Its owner may have stopped waiting.
+                    // The caller may have stopped waiting.
                     let _ = answer.send(result);
                 }
                 PartKind::Line(_) if is_written => inbox.tally.wrote(),
@@ -226,7 +226,8 @@ impl OutputWriter {
         error.is_some()
     }
 
-    /// How much of the batch was written, and what kept the rest from it. A write that took a part is resumed.
+    /// Writes the batch and resumes partial writes. Returns the number of bytes written, and the error that prevented
+    /// the rest.
     fn write_bytes(&mut self) -> (usize, io::Result<()>) {
         let mut written = 0;
         self.lane.note_progress();
@@ -238,7 +239,7 @@ impl OutputWriter {
                     self.lane.note_progress();
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Another process that has the same terminal or pipe has asked for this.
+                // Another process has set the terminal or pipe that it shares to non-blocking mode.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     thread::park_timeout(FULL_WAIT);
                 }
@@ -248,23 +249,23 @@ impl OutputWriter {
         (written, self.sink.flush())
     }
 
-    /// Sleeps until there is a line. A loss that is to be mentioned, or a kept line, is something to write: then this is
-    /// not called, and an output that fails is tried until it works again.
+    /// Sleeps until there is a line. Not called while a loss is to be noted or a line is kept, so that a failing output
+    /// is retried until it works again.
     fn sleep(&self) {
-        // INVARIANT: callers count a line before they look at `is_asleep`, and the writer looks at the counts after it
-        // has set it, all in one order: one of the two sees the other.
+        // INVARIANT: callers count a line before they read `is_asleep`, and the writer reads the counts after it has
+        // set `is_asleep`, all in one order: one of the two sees the other.
         self.lane.is_asleep.store(true, Ordering::SeqCst);
         let is_idle = self.inboxes.iter().all(LineReceiver::is_empty) && !self.lane.is_closing();
         if is_idle {
             thread::park();
         } else {
-            // A line that is counted may still be on its way into its queue.
+            // A counted line may still be on its way into its queue.
             thread::yield_now();
         }
         self.lane.is_asleep.store(false, Ordering::SeqCst);
     }
 
-    /// Counts what is not written any more.
+    /// Counts the lines that are no longer written as lost.
     fn give_up(self) {
         for (index, _) in self.kept {
             if let Some(inbox) = self.inboxes.get(index) {
@@ -311,7 +312,7 @@ mod tests {
             is_mid_line: false,
             noted: None,
         };
-        // More than one write takes, so that the stream is never empty.
+        // More than fits into one write, so that the stream is never empty.
         for _ in 0..50 {
             let bytes = vec![b'x'; BATCH_BYTES_MAX / 2];
             access.push(OutputLine {
