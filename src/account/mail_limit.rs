@@ -250,7 +250,7 @@ mod tests {
         let kit = kit();
         let anna = kit.person("anna").await;
         for _ in 0..20 {
-            kit.accounts.tell_owner(&anna).await;
+            kit.accounts.notify_owner(&anna).await;
         }
         assert_eq!(kit.mailbox.take().len(), 20);
         let call = Call::default();

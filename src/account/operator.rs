@@ -113,7 +113,7 @@ impl Accounts {
         let set = self.try_set_password(call, uid, password).await;
         let account = call.settle(AuditAction::SetPassword, Some(uid), None, set)?;
         self.pardon(call, &account);
-        self.tell_owner(&account).await;
+        self.notify_owner(&account).await;
         Ok(account)
     }
 

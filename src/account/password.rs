@@ -97,7 +97,7 @@ impl Accounts {
         // Earlier guesses at the password are void, and the owner wants to log in now.
         self.forgive(call, &account);
         if purpose == Purpose::Reset {
-            self.tell_owner(&account).await;
+            self.notify_owner(&account).await;
         }
         Ok(account)
     }
@@ -136,7 +136,7 @@ impl Accounts {
             .try_change_password(call, (uid, session), old, wanted)
             .await;
         let account = call.settle(AuditAction::ChangePassword, Some(uid), None, changed)?;
-        self.tell_owner(&account).await;
+        self.notify_owner(&account).await;
         Ok(account)
     }
 
@@ -236,7 +236,7 @@ impl Accounts {
     }
 
     /// Notifies the owner that their password has changed.
-    pub(in crate::account) async fn tell_owner(&self, account: &Account) {
+    pub(in crate::account) async fn notify_owner(&self, account: &Account) {
         let username = account.username.as_str().to_owned();
         self.send(&account.identity, Mail::PasswordChanged { username })
             .await;

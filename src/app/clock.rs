@@ -18,7 +18,7 @@ const TELL_EVERY: Duration = Duration::from_mins(1);
 const PURGE_EVERY: Duration = Duration::from_mins(10);
 
 /// Removes expired records periodically, and logs jumps of the wall clock.
-pub(super) async fn keep_time(services: Services) {
+pub(super) async fn watch_clock(services: Services) {
     let mut watch = ClockWatch::new(services.clock.as_ref());
     let mut next_purge = Duration::ZERO;
     loop {

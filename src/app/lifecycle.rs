@@ -90,7 +90,7 @@ pub(super) async fn run(
         config.listen.admin_token.as_ref(),
     );
     tasks.spawn(Arc::new(admin).serve(admin_listener, budget.admin_connections));
-    keep_house(&services, &config, &mut tasks);
+    run_maintenance(&services, &config, &mut tasks);
     let (end_counting, ended) = tokio::sync::oneshot::channel();
     let counting = tokio::spawn(counting::keep_on(services.clone(), ended));
     let (post, outbox) = (Arc::clone(&services.post), services.outbox());
@@ -100,12 +100,12 @@ pub(super) async fn run(
         let door = Arc::clone(&door);
         tasks.spawn(async move { door.serve(listener).await });
     }
-    tell_ready(&config);
+    announce_ready(&config);
 
     until_end(&signals, path, &current, &mut wishes).await;
     drop(wishes);
     is_ready.store(false, Ordering::Release);
-    tell_systemd(&[sd_notify::NotifyState::Stopping]);
+    notify_systemd(&[sd_notify::NotifyState::Stopping]);
     let limits = DrainLimits::of(&current.load().config.limits);
     let cut = drain(&door, &question_door, limits, &signals).await;
     tasks.shutdown().await;
@@ -155,8 +155,8 @@ fn watch_memory(
 }
 
 /// Starts the periodic tasks of a serving gateway.
-fn keep_house(services: &Services, config: &Config, tasks: &mut JoinSet<()>) {
-    tasks.spawn(clock::keep_time(services.clone()));
+fn run_maintenance(services: &Services, config: &Config, tasks: &mut JoinSet<()>) {
+    tasks.spawn(clock::watch_clock(services.clone()));
     tasks.spawn(watch_output(Arc::clone(&services.output)));
     tasks.spawn(memory::give_back());
     if let Some(every) = config.store.backup_every {
@@ -175,7 +175,7 @@ async fn open(config: &Config, output: Arc<Output>) -> Result<Services, AppError
     let is_new = place::is_bare(&config.store);
     let services = services::open(config, StoreAccess::Made, output).await?;
     tell_store(config, &services, is_new).await;
-    let extend = || tell_systemd(&[sd_notify::NotifyState::ExtendTimeoutUsec(STEP_WAIT_US)]);
+    let extend = || notify_systemd(&[sd_notify::NotifyState::ExtendTimeoutUsec(STEP_WAIT_US)]);
     let unusable = |source| services::OpenError::Store {
         path: config.store.path.clone(),
         source,
@@ -336,7 +336,7 @@ async fn watch_output(output: Arc<Output>) {
             tracing::info!(output = name, "takes its lines again");
         }
         before = now;
-        output.tell_folded();
+        output.report_folded();
         tokio::time::sleep(WATCH_EVERY).await;
     }
 }
@@ -393,9 +393,9 @@ async fn until_end(
     wishes: &mut mpsc::Receiver<oneshot::Sender<Reply>>,
 ) {
     let reload = async |actor| {
-        tell_systemd(&[sd_notify::NotifyState::Reloading]);
+        notify_systemd(&[sd_notify::NotifyState::Reloading]);
         let reply = reload::reload(path, current, actor).await;
-        tell_systemd(&[sd_notify::NotifyState::Ready]);
+        notify_systemd(&[sd_notify::NotifyState::Ready]);
         reply
     };
     loop {
@@ -409,7 +409,7 @@ async fn until_end(
     }
 }
 
-fn tell_ready(config: &Config) {
+fn announce_ready(config: &Config) {
     let listen = &config.listen;
     tracing::info!(
         addresses = ?listen.addresses,
@@ -418,11 +418,11 @@ fn tell_ready(config: &Config) {
         public_url = listen.public_url.text,
         "ready"
     );
-    tell_systemd(&[sd_notify::NotifyState::Ready]);
+    notify_systemd(&[sd_notify::NotifyState::Ready]);
 }
 
 /// Without systemd this does nothing.
-fn tell_systemd(states: &[sd_notify::NotifyState<'_>]) {
+fn notify_systemd(states: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!(
             error = &error as &dyn std::error::Error,

@@ -352,7 +352,7 @@ impl Authorizer {
 
     /// Warms the identity cache for a bearer token that was just issued. Errors are ignored: the first request will
     /// find them.
-    pub async fn foresee(&self, token: &str) {
+    pub async fn warm_cache(&self, token: &str) {
         let origin = CredentialSource {
             client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             counts: false,

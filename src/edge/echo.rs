@@ -59,7 +59,7 @@ async fn answer(request: Request<Incoming>, api_key_header: HeaderName) -> Respo
         "method": head.method.as_str(),
         "path": head.uri.path(),
         "query": head.uri.query(),
-        "headers": told_headers(&head.headers, &api_key_header),
+        "headers": response_headers(&head.headers, &api_key_header),
         "body_bytes": body_bytes,
     });
     let pretty = serde_json::to_string_pretty(&told).unwrap_or_default();
@@ -87,7 +87,7 @@ async fn count(mut body: impl Body<Data = Bytes> + Unpin) -> Option<u64> {
 }
 
 /// Returns the header fields by name; repeated fields become a list.
-fn told_headers(headers: &HeaderMap, api_key_header: &HeaderName) -> Map<String, Value> {
+fn response_headers(headers: &HeaderMap, api_key_header: &HeaderName) -> Map<String, Value> {
     let is_secret = |name: &HeaderName| {
         [
             &AUTHORIZATION,
@@ -139,7 +139,7 @@ mod tests {
         ] {
             headers.append(name, HeaderValue::from_static(value));
         }
-        let told = Value::from(told_headers(&headers, &HeaderName::from_static("x-key")));
+        let told = Value::from(response_headers(&headers, &HeaderName::from_static("x-key")));
         assert_eq!(
             told,
             json!({

@@ -239,7 +239,7 @@ mod tests {
                 }
                 clock.advance(WINDOW);
                 if second == 1 {
-                    output.tell_folded();
+                    output.report_folded();
                 }
             }
         });

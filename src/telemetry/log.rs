@@ -29,7 +29,7 @@ pub enum LogError {
 }
 
 /// Installs the subscriber: lines on standard error in UTC, Pingora's `log` lines included; audit events as JSON. None of
-/// them makes its caller wait. Warnings and errors that come again within a second are counted ([`Output::tell_folded`]).
+/// them makes its caller wait. Warnings and errors that come again within a second are counted ([`Output::report_folded`]).
 ///
 /// `level` is the value of `log.level`. Pingora's crates and sled are limited to `warn`, and audit events pass at every
 /// level but `off`, unless filters in `level` name their targets.

@@ -193,11 +193,11 @@ impl Output {
     }
 
     /// Writes the numbers of log lines that were folded a second or more ago. Must be called every second.
-    pub fn tell_folded(&self) {
-        self.tell_folded_until(false);
+    pub fn report_folded(&self) {
+        self.report_folded_until(false);
     }
 
-    fn tell_folded_until(&self, is_end: bool) {
+    fn report_folded_until(&self, is_end: bool) {
         for line in self.folds.due(is_end) {
             self.line(Stream::Log, line.into_bytes());
         }
@@ -303,7 +303,7 @@ impl Output {
     /// Writes the queued lines and ends the writers; gives up after a second for each output whose reader has stalled.
     /// Later lines are lost.
     pub fn close(&self) {
-        self.tell_folded_until(true);
+        self.report_folded_until(true);
         // Standard output first, so that the log can report its lost lines.
         for lane in &self.lanes {
             if lane.close(CLOSE_WAIT) {

@@ -70,7 +70,7 @@ pub(in crate::web) async fn log_in(
     scope
         .snapshot
         .authorizer
-        .foresee(opened.access_token.expose())
+        .warm_cache(opened.access_token.expose())
         .await;
     Ok(Json(LoginAnswer {
         jwt_token: opened.access_token.expose().to_owned(),
@@ -112,7 +112,7 @@ pub(in crate::web) async fn refresh(
     scope
         .snapshot
         .authorizer
-        .foresee(tokens.access_token.expose())
+        .warm_cache(tokens.access_token.expose())
         .await;
     Ok(Json(TokenAnswer {
         access_token: tokens.access_token.expose().to_owned(),
