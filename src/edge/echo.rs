@@ -139,7 +139,10 @@ mod tests {
         ] {
             headers.append(name, HeaderValue::from_static(value));
         }
-        let told = Value::from(response_headers(&headers, &HeaderName::from_static("x-key")));
+        let told = Value::from(response_headers(
+            &headers,
+            &HeaderName::from_static("x-key"),
+        ));
         assert_eq!(
             told,
             json!({
