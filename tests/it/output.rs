@@ -283,10 +283,11 @@ fn a_slow_reader_slows_no_request_and_gets_whole_lines() {
         .flat_map(|line| [line, "\n"])
         .collect();
     for line in text.lines().filter(|line| !line.starts_with('{')) {
-        assert!(
-            line.starts_with("20") && line.contains("doorward"),
-            "{line:?}"
-        );
+        // Pingora writes a line too when it takes a kept connection in the moment in which that closes.
+        let is_whole = ["doorward", "pingora"]
+            .iter()
+            .any(|from| line.contains(from));
+        assert!(line.starts_with("20") && is_whole, "{line:?}");
     }
     let records = records(&json);
     let (there, lost) = accounted(&records);
