@@ -17,6 +17,16 @@ use crate::model::id::{KeyId, UserId};
 /// The pattern (ECMA-262) of a possibly empty text without control characters.
 const PRINTED_OR_NOTHING: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
 
+/// Whether a text, which may be empty, has at most `chars_max` characters and no control character.
+fn is_printed(text: &str, chars_max: usize) -> bool {
+    text.chars().count() <= chars_max && !text.chars().any(char::is_control)
+}
+
+/// Returns the rule of [`is_printed`] as a JSON schema.
+fn printed_schema(chars_max: usize) -> Schema {
+    json_schema!({ "type": "string", "maxLength": chars_max, "pattern": PRINTED_OR_NOTHING })
+}
+
 /// Maximum number of resource roles that one key may be limited to.
 pub const RESOURCES_MAX: usize = 100;
 
@@ -38,16 +48,11 @@ impl CheckedField for KeyName {
     };
 
     fn check(name: String) -> Option<Self> {
-        let is_short = name.chars().count() <= Self::CHARS_MAX;
-        (is_short && !name.chars().any(char::is_control)).then_some(Self(name))
+        is_printed(&name, Self::CHARS_MAX).then_some(Self(name))
     }
 
     fn schema() -> Schema {
-        json_schema!({
-            "type": "string",
-            "maxLength": Self::CHARS_MAX,
-            "pattern": PRINTED_OR_NOTHING,
-        })
+        printed_schema(Self::CHARS_MAX)
     }
 }
 
@@ -69,12 +74,11 @@ impl CheckedField for KeyNote {
     };
 
     fn check(note: String) -> Option<Self> {
-        let is_short = note.chars().count() <= Self::CHARS_MAX;
-        (is_short && !note.chars().any(char::is_control)).then_some(Self(note))
+        is_printed(&note, Self::CHARS_MAX).then_some(Self(note))
     }
 
     fn schema() -> Schema {
-        json_schema!({ "type": "string", "maxLength": Self::CHARS_MAX, "pattern": PRINTED_OR_NOTHING })
+        printed_schema(Self::CHARS_MAX)
     }
 }
 
