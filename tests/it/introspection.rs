@@ -1,4 +1,4 @@
-//! RFC 7662: what a token is worth, told to whoever may know, and to nobody else that it is worth anything.
+//! RFC 7662: introspection answers callers who may know, and shows all others every token as inactive.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -1,4 +1,4 @@
-//! What a key may: no more than its maker, no more than its scopes, and never with the keys of its owner.
+//! What a key may do: no more than its creator, no more than its scopes, and never manage the keys of its owner.
 
 use serde_json::json;
 
@@ -53,7 +53,7 @@ fn scopes_narrow_what_a_key_may() {
             }
         }
     }
-    // A login carries them all, and scopes never add roles.
+    // A login has all of them, and scopes never add roles.
     gateway.get_by(&anna.caller(), "/both/42/x").expect(200);
     gateway
         .get_by(&anna.caller(), "/both/43/x")
@@ -111,7 +111,7 @@ fn a_key_gets_no_more_than_its_maker_has() {
             answer.status
         );
     }
-    // A key yields the role admin only with auth:admin, and an administrator may give that.
+    // A key has the role admin only with auth:admin, and only an administrator can grant that.
     let (plain, full) = (
         gateway.key(&root, &["reports:read"]),
         gateway.key(&root, &["auth:admin"]),

@@ -1,4 +1,4 @@
-//! RFC 7519 and RFC 9068: our own access tokens, held to the same rules as everybody's.
+//! RFC 7519 and RFC 9068: the gateway's own access tokens follow the same rules as those of any issuer.
 
 use serde_json::json;
 
@@ -127,7 +127,7 @@ fn section_4_1_4_an_expired_token_is_told_apart() {
         Some(code()).filter(|answer| answer.status == 401)
     });
     end.refused(401, "bearer_expired");
-    // The session lives on.
+    // The session is still alive.
     let fresh = gateway
         .refresh(&anna.refresh)
         .expect(200)
