@@ -1,4 +1,4 @@
-//! Administration is for administrators, and what they change counts on the next request.
+//! Administration requires an administrator, and its changes take effect on the next request.
 
 use serde_json::{Value, json};
 
@@ -79,7 +79,7 @@ fn administration_is_for_administrators_and_ends_with_that() {
 fn an_account_is_changed_in_what_is_an_administrators_to_change_and_no_more() {
     let (_upstream, gateway) = gateway();
     let (root, anna) = (gateway.administrator("root"), gateway.person("anna"));
-    // What has other ways to be given is not given as a name.
+    // Roles that are assigned in other ways cannot be assigned by name.
     for reserved in [
         "admin",
         "user",
@@ -217,7 +217,7 @@ fn a_key_sets_memberships_only_with_the_scope_for_it() {
         .get_by(&anna.caller(), "/member/5/x")
         .refused_as(403);
     let answer = put(&able);
-    // The role admin comes with auth:admin alone; whether the scope suffices by itself is its owner's rights' matter.
+    // The role admin requires auth:admin; whether the scope suffices depends on the rights of the key's owner.
     if answer.status < 300 {
         gateway.get_by(&anna.caller(), "/member/5/x").expect(200);
     } else {

@@ -1,4 +1,4 @@
-//! The command line, beside a running gateway and without one.
+//! The command line, with and without a running gateway.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -55,7 +55,7 @@ fn the_first_administrator_is_made_with_or_without_a_running_gateway() {
     gateway.run();
     let root = gateway.login("root");
     gateway.get_by(&root.caller(), "/auth/accounts").expect(200);
-    // Beside the gateway, and seen by it at once.
+    // While the gateway runs, which sees the change at once.
     gateway
         .cli(
             &add_task("second", "second@example.org"),
@@ -473,7 +473,7 @@ fn check_tells_all_problems_and_no_values() {
     assert!(!ended.all().contains("a-secret-value-1"), "{}", ended.all());
     std::fs::remove_file(gateway.config()).unwrap();
     gateway.cli(&["check"], "").with(1);
-    // A configuration that anybody may write is not read.
+    // A configuration that every user can write is not read.
     gateway.configure(&routes(&upstream));
     std::fs::set_permissions(gateway.config(), std::fs::Permissions::from_mode(0o666)).unwrap();
     gateway.cli(&["check"], "").with(1);
@@ -483,7 +483,7 @@ fn check_tells_all_problems_and_no_values() {
 fn records_in_memory_are_nobodys_without_their_gateway() {
     let upstream = Upstream::start();
     let gateway = Gateway::prepare("memory", &routes(&upstream));
-    // An account that is gone at once would be no success.
+    // An account that would be removed at once must not be reported as created.
     gateway
         .cli(&add_task("root", &address_of("root")), &password_of("root"))
         .with(1);
