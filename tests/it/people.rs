@@ -1,4 +1,5 @@
-//! What people change about themselves, what administrators do to accounts, settings, and the trail of all of it.
+//! Changes that people make to their own accounts, changes that administrators make, settings, and the audit trail of
+//! all of it.
 
 use serde_json::{Value, json};
 
@@ -40,7 +41,7 @@ fn a_new_address_counts_once_its_token_is_posted_and_the_old_one_is_told() {
     gateway
         .try_login("new@example.org", &anna.password)
         .expect(401);
-    // A mail scanner's GET, a password, another token: nothing else makes it count.
+    // A mail scanner's GET, a password, another token: none of these confirms the address.
     let set = gateway
         .set_password(&token, "another one Sings-77")
         .expect(400);
@@ -63,7 +64,7 @@ fn a_new_address_counts_once_its_token_is_posted_and_the_old_one_is_told() {
         .try_login(&anna.identity, &anna.password)
         .expect(401);
     gateway.try_login("anna", &anna.password).expect(200);
-    // The login that asked goes on.
+    // The login that made the request stays active.
     gateway
         .get("/auth/me")
         .by(&anna.caller())
@@ -209,7 +210,7 @@ fn a_removed_account_is_gone_at_once_and_its_name_is_never_given_out_again() {
         .by(&root.caller())
         .send();
     assert_eq!(own.expect(409).member("code"), "own_account");
-    // The name is taken for ever, the address is free.
+    // The name is taken permanently, the address is free.
     let mailbox = gateway.mailbox();
     let body = json!({"identity": anna.identity, "username": "anna", "name": "Anna"});
     gateway
@@ -353,7 +354,7 @@ fn what_exists_is_told_where_that_is_configured() {
     mailbox.token(&address_of("root"));
 }
 
-/// The audit events so far.
+/// Returns the audit events so far.
 fn trail(gateway: &Gateway) -> Vec<Value> {
     let text = gateway.stdout();
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
@@ -423,7 +424,7 @@ fn each_attempt_and_change_is_one_line_that_tells_who_what_from_where_and_how_it
     );
 }
 
-/// Else whoever has an account could ask for any address, and look into their own mailbox who else has one.
+/// Otherwise a user could request any address and see in their own mailbox whether another account has it.
 #[test]
 fn asking_for_an_address_shows_the_same_whether_or_not_somebody_has_it() {
     let (_upstream, gateway) = gateway("");
@@ -447,7 +448,7 @@ fn asking_for_an_address_shows_the_same_whether_or_not_somebody_has_it() {
         assert_eq!(ask(address), answer);
         assert!(mailbox.next(address).subject.contains(subject));
         assert_eq!(mailbox.next(&anna.identity).subject, notice);
-        // The token that was asked for before counts no more.
+        // The previous token is void.
         let body = json!({"token": token});
         let confirmed = gateway.put("/auth/me/identity").json(&body).send();
         seen.push(confirmed.expect(400).neutral());
