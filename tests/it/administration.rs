@@ -76,7 +76,7 @@ fn administration_is_for_administrators_and_ends_with_that() {
 }
 
 #[test]
-fn an_account_is_changed_in_what_is_an_administrators_to_change_and_no_more() {
+fn administrators_change_only_their_part_of_an_account() {
     let (_upstream, gateway) = gateway();
     let (root, anna) = (gateway.administrator("root"), gateway.person("anna"));
     // Roles that are assigned in other ways cannot be assigned by name.
@@ -157,7 +157,7 @@ fn a_disabled_account_is_out_at_once_and_no_token_brings_it_back() {
 }
 
 #[test]
-fn who_must_change_the_password_can_do_nothing_else() {
+fn a_password_that_must_change_allows_nothing_else() {
     let (upstream, gateway) = gateway();
     let (root, anna) = (gateway.administrator("root"), gateway.person("anna"));
     gateway.member("anna", "42", "manager");

@@ -69,7 +69,7 @@ impl Gateway {
 }
 
 #[test]
-fn a_change_counts_on_the_next_request() {
+fn a_changed_key_applies_to_the_next_request() {
     let (upstream, gateway) = gateway();
     let anna = gateway.person("anna");
     let key = gateway.key(&anna, &["reports:read"]);
@@ -384,7 +384,7 @@ fn a_key_is_good_from_its_networks_only_warm_or_not() {
 }
 
 #[test]
-fn whoever_asks_about_a_key_asks_from_where_they_are() {
+fn introspection_of_a_key_checks_the_network_of_the_asker() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&format!("{TRUSTED}{}", routes(&upstream)));
     let anna = gateway.person("anna");
@@ -616,7 +616,7 @@ fn a_key_with_resources_loses_what_its_owner_loses() {
 }
 
 #[test]
-fn the_last_use_is_told_and_survives_a_restart() {
+fn the_last_use_is_shown_and_survives_a_restart() {
     let upstream = Upstream::start();
     let gateway = Gateway::start_on("sled", &routes(&upstream));
     let anna = gateway.person("anna");
@@ -664,7 +664,7 @@ fn the_last_use_is_told_and_survives_a_restart() {
 }
 
 #[test]
-fn the_operator_makes_keys_with_all_of_it() {
+fn the_operator_creates_keys_with_every_limit() {
     let (_upstream, gateway) = gateway();
     gateway.person("anna");
     gateway.member("anna", "42", "manager");

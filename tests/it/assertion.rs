@@ -70,7 +70,7 @@ fn stolen(gateway: &Gateway) -> (String, Signer) {
 }
 
 #[test]
-fn it_says_who_calls_what_for_half_a_minute() {
+fn an_assertion_names_caller_and_request_for_half_a_minute() {
     let (upstream, gateway) = gateway();
     let anna = gateway.person("anna");
     gateway.member("anna", "42", "member");
@@ -132,7 +132,7 @@ fn it_says_who_calls_what_for_half_a_minute() {
 }
 
 #[test]
-fn it_is_told_again_only_while_every_word_is_the_same() {
+fn an_assertion_is_reused_only_for_the_same_request() {
     let (upstream, gateway) = gateway();
     let anna = gateway.person("anna");
     let ask = |method: &str, path: &str| {
@@ -344,7 +344,7 @@ fn built_go(dir: &Path) -> PathBuf {
 }
 
 #[test]
-fn the_verifiers_of_the_documentation_tell_what_counts() {
+fn the_documented_verifiers_accept_only_right_assertions() {
     let (upstream, gateway) = gateway();
     let anna = gateway.person("anna");
     gateway

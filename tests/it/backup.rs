@@ -388,7 +388,7 @@ fn a_lost_directory_comes_back_with_its_keys() {
 }
 
 #[test]
-fn a_damaged_store_is_told_and_restored() {
+fn a_damaged_store_is_reported_and_restored() {
     let (_upstream, gateway) = gateway("");
     gateway.person("anna");
     let file = backup(&gateway);
@@ -447,7 +447,7 @@ fn a_damaged_store_is_told_and_restored() {
 }
 
 #[test]
-fn backups_come_by_themselves_and_trouble_with_them_harms_nobody() {
+fn backups_are_automatic_and_their_failure_affects_no_request() {
     let (_upstream, gateway) = gateway("[store]\nbackup_every_s = 1\nbackup_keep = 2\n");
     let anna = gateway.person("anna");
     let metric = |name: &str| {

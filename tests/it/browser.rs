@@ -345,7 +345,7 @@ fn uses_are_written_down_and_outlive_a_restart() {
 }
 
 #[test]
-fn navigations_without_a_login_are_sent_to_the_page_and_nobody_else_is() {
+fn only_navigations_without_a_login_are_sent_to_the_page() {
     let (upstream, gateway) = started("return_to = [\"http://app.example.com\"]");
     gateway.person("anna");
     let own = own(&gateway);

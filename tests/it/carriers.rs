@@ -140,7 +140,7 @@ fn an_api_key_counts_as_bearer_and_as_the_password_of_basic() {
 }
 
 #[test]
-fn what_a_route_does_not_accept_is_its_applications_own() {
+fn credentials_that_a_route_does_not_accept_belong_to_its_application() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&format!(
         "{}{}{}{}",

@@ -142,12 +142,12 @@ fn is_refused_by_a_page(browser: &Browser, door: &str) {
 }
 
 #[test]
-fn who_owes_a_password_changes_it_without_javascript() {
+fn a_password_that_must_change_is_changed_without_javascript() {
     owed(false);
 }
 
 #[test]
-fn who_owes_a_password_changes_it_with_javascript() {
+fn a_password_that_must_change_is_changed_with_javascript() {
     owed(true);
 }
 

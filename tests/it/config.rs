@@ -162,7 +162,7 @@ fn every_known_key_is_shown_in_its_section() {
 
 /// The comments of the file are those of the declarations in `src/config`, line by line.
 #[test]
-fn every_key_stands_below_the_comment_of_its_declaration() {
+fn every_key_is_below_the_comment_of_its_declaration() {
     let mut section = String::new();
     let mut above = Vec::new();
     let mut found = BTreeMap::new();
@@ -384,7 +384,7 @@ fn warned(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn what_is_for_trying_out_is_warned_about_off_loopback() {
+fn trial_settings_are_warned_about_off_loopback() {
     let public = "public_url = \"https://auth.example.com\"";
     let text = shown().replace("[listen]", &format!("[listen]\n{public}"));
     assert_eq!(
@@ -401,7 +401,7 @@ fn what_is_for_trying_out_is_warned_about_off_loopback() {
 
 /// A configuration that is reachable for strangers, and each of its parts spoiled.
 #[test]
-fn what_strangers_should_not_meet_is_warned_about_place_by_place() {
+fn settings_unsafe_for_strangers_are_warned_about_one_by_one() {
     let good = "[listen]\naddress = \"0.0.0.0:8080\"\npublic_url = \"https://auth.example.com\"\n\
         trusted_proxies = [\"10.0.0.0/8\"]\nauth_hosts = [\"auth.example.com\"]\n\
         [account]\nregistration = \"invite\"\n\

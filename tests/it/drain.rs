@@ -105,7 +105,7 @@ fn an_idle_gateway_ends_at_once() {
 }
 
 #[test]
-fn a_drain_that_takes_too_long_is_cut_off_and_says_so() {
+fn a_drain_that_takes_too_long_is_cut_off_and_logged() {
     let (upstream, _go, told) = slow();
     let gateway = Gateway::start(&format!(
         "[limits]\ndrain_timeout_ms = 300\n{}",
@@ -148,7 +148,7 @@ fn a_second_signal_ends_at_once() {
 }
 
 #[test]
-fn a_kept_connection_loses_no_request_and_is_told_of_its_end() {
+fn a_kept_connection_loses_no_request_and_learns_of_its_end() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&routes(&upstream));
     for target in ["/public/x", "/auth/methods", "/nowhere", "/protected/x"] {
@@ -290,7 +290,7 @@ fn an_event_stream_has_a_limit_of_its_own_and_other_requests_have_theirs() {
 }
 
 #[test]
-fn http_2_is_told_to_go_away_finishes_its_streams_and_loses_those_that_never_end() {
+fn http_2_gets_goaway_finishes_its_streams_and_loses_endless_ones() {
     let upstream = streaming();
     let gateway = Gateway::start(&format!(
         "[limits]\ndrain_stream_timeout_ms = 300\n{}",

@@ -330,7 +330,7 @@ fn run(command: &str, arguments: &[&str], path: &Path) -> bool {
 }
 
 #[test]
-fn a_start_on_a_disk_that_takes_no_writes_serves_reads_until_it_takes_them() {
+fn a_start_on_an_unwritable_disk_serves_reads_until_it_is_writable() {
     let upstream = Upstream::start();
     for is_full in [true, false] {
         let gateway = Gateway::prepare("sled", &routes(&upstream));

@@ -293,7 +293,7 @@ fn a_token_counts_only_from_its_issuer_for_us_and_in_its_time() {
 }
 
 #[test]
-fn nobody_elses_people_are_spoken_for() {
+fn an_issuer_cannot_claim_uids_or_usernames_of_this_gateway() {
     let corp = Corp::alone("username_claim = \"preferred_username\"");
     for sub in ["u-abcdefgh", "U-abcdefgh", "u-"] {
         let token = corp.token(&json!({ "sub": sub }));
@@ -480,7 +480,7 @@ fn faulty(corp: &Corp) -> Vec<(&'static str, String)> {
 }
 
 #[test]
-fn why_a_token_is_refused_is_told_to_operators_and_to_nobody_else() {
+fn only_operators_see_why_a_token_is_refused() {
     let corp =
         Corp::start("required_claims = { token_use = \"access\" }\n[log]\nlevel = \"debug\"");
     let cases = faulty(&corp);

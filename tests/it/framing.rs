@@ -380,7 +380,7 @@ fn what_is_sound_passes_however_small_or_odd() {
 
 // Over HTTP/1 only: these bytes are equal to their escapes, and Pingora does not parse them.
 #[test]
-fn what_callers_send_raw_reaches_the_upstream_escaped() {
+fn raw_bytes_of_callers_reach_the_upstream_escaped() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&routes(&upstream));
     let cases: [(&[u8], &str); 5] = [

@@ -136,7 +136,7 @@ fn names_without_an_account_are_limited_in_the_same_words() {
 }
 
 #[test]
-fn a_name_and_its_address_cannot_be_told_to_be_one_account() {
+fn guessing_does_not_reveal_that_a_name_and_an_address_are_one_account() {
     let gateway = gateway("");
     let anna = gateway.person("anna");
     fail(&gateway, HOME, "anna", 5);

@@ -335,7 +335,7 @@ fn crumbs_of_a_cookie_are_one_field() {
 }
 
 #[test]
-fn a_stream_whose_body_drips_is_reset_and_the_others_live_on() {
+fn a_stream_with_a_dripping_body_is_reset_and_the_others_continue() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&routes(&upstream));
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -439,7 +439,7 @@ fn resets_and_continuations_without_end_end_the_connection() {
 }
 
 #[test]
-fn a_stream_whose_answer_is_out_is_reset() {
+fn an_unfinished_request_stream_is_reset_after_its_answer() {
     let upstream = Upstream::serving(|exchange| {
         exchange.answer("early");
         exchange.body();

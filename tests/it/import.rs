@@ -149,7 +149,7 @@ fn without_a_gateway_the_command_opens_the_store_and_rests_are_rewritten() {
 }
 
 #[test]
-fn a_refused_line_is_told_and_keeps_all_out_unless_it_is_skipped() {
+fn a_refused_line_is_reported_and_blocks_the_import_unless_skipped() {
     let (_upstream, gateway) = gateway("memory");
     gateway.run();
     let text = EXAMPLE.replace("$5$rounds=10000$", "$5$rounds=1000001$");
@@ -293,7 +293,7 @@ fn a_kill_during_an_import_leaves_all_of_it_or_nothing() {
 }
 
 #[test]
-fn nobody_waits_for_an_import_to_end() {
+fn requests_do_not_wait_for_an_import() {
     let (_upstream, gateway) = gateway("sled");
     gateway.run();
     let anna = gateway.person("other");

@@ -280,7 +280,7 @@ fn explain_finds_the_keys_where_no_gateway_runs() {
 }
 
 #[test]
-fn a_reload_leaves_an_issuer_as_it_is_unless_it_has_changed() {
+fn a_reload_keeps_the_state_of_an_unchanged_issuer() {
     let scene = scene("memory", true, "");
     scene.until(200);
     let before = scene.keys.count();
@@ -410,7 +410,7 @@ fn an_issuer_proves_by_tls_who_it_is() {
 }
 
 #[test]
-fn a_file_of_authorities_that_is_none_keeps_the_gateway_from_starting() {
+fn a_broken_ca_file_prevents_the_start() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("ca.pem");
     std::fs::write(&file, "hello").unwrap();

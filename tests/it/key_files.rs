@@ -152,7 +152,7 @@ fn another_key_file_refuses_the_start_until_it_is_put_back() {
 }
 
 #[test]
-fn what_is_lost_is_made_anew_where_the_operator_says_so() {
+fn lost_key_files_are_renewed_on_the_operators_command() {
     let ground = Ground::new();
     let gateway = &ground.gateway;
     let refused = gateway
@@ -225,7 +225,7 @@ fn what_is_lost_is_made_anew_where_the_operator_says_so() {
 }
 
 #[test]
-fn the_list_tells_what_each_key_file_is() {
+fn the_list_shows_the_state_of_each_key_file() {
     let ground = Ground::new();
     let looks = || {
         for (row, (name, _)) in ground.list().iter().zip(FILES) {
@@ -301,7 +301,7 @@ fn no_backup_is_made_with_another_key_file_and_a_restore_brings_its_own() {
 }
 
 #[test]
-fn a_store_of_an_older_gateway_takes_the_key_files_that_are_there() {
+fn a_store_of_an_older_gateway_accepts_its_present_key_files() {
     let ground = Ground::new();
     ground.gateway.stop();
     // The records of an older gateway, without fingerprints of key files.

@@ -23,7 +23,7 @@ fn status(gateway: &Gateway, key: &str) -> u16 {
 }
 
 #[test]
-fn scopes_narrow_what_a_key_may() {
+fn scopes_narrow_the_rights_of_a_key() {
     let (_upstream, gateway) = gateway();
     let anna = gateway.person("anna");
     gateway.member("anna", "42", "member");
@@ -128,7 +128,7 @@ fn a_key_gets_no_more_than_its_maker_has() {
 }
 
 #[test]
-fn keys_are_their_owners_alone_and_no_key_makes_keys() {
+fn only_owners_manage_keys_and_no_key_creates_keys() {
     let (_upstream, gateway) = gateway();
     let (anna, ben, root) = (
         gateway.person("anna"),

@@ -316,7 +316,7 @@ fn metric(gateway: &Gateway, name: &str) -> u64 {
 }
 
 #[test]
-fn connections_are_refused_before_memory_is_gone_and_what_is_under_way_ends() {
+fn connections_are_refused_before_memory_runs_out_and_requests_in_flight_finish() {
     const MIB: u64 = 1 << 20;
     let (go, wait) = channel::<()>();
     let wait = Mutex::new(wait);
@@ -383,7 +383,7 @@ fn connections_are_refused_before_memory_is_gone_and_what_is_under_way_ends() {
 }
 
 #[test]
-fn without_descriptors_the_command_line_health_and_logins_go_on() {
+fn without_descriptors_commands_health_and_logins_still_work() {
     let upstream = Upstream::start();
     let gateway = Gateway::prepare("sled", &routes(&upstream));
     gateway.run_with_files(256);

@@ -303,7 +303,7 @@ fn nothing_is_sent_once_its_token_has_expired() {
 }
 
 #[test]
-fn what_is_not_taken_at_first_is_sent_later() {
+fn a_mail_that_is_not_accepted_at_first_is_sent_later() {
     let server = MailServer::start(Tls::None);
     let gateway = Gateway::start(&server.config(""));
     for (mode, name) in [("later", "anna"), ("never", "ben"), ("drop", "cora")] {
@@ -324,7 +324,7 @@ fn what_is_not_taken_at_first_is_sent_later() {
 }
 
 #[test]
-fn a_recipient_that_is_refused_holds_nobody_up() {
+fn a_refused_recipient_delays_no_other_mail() {
     let server = MailServer::start(Tls::None);
     let gateway = Gateway::start(&server.config(""));
     for number in 0..6 {
@@ -337,7 +337,7 @@ fn a_recipient_that_is_refused_holds_nobody_up() {
 }
 
 #[test]
-fn a_program_takes_mails_as_sendmail_does() {
+fn a_program_receives_mails_like_sendmail() {
     let gateway = Gateway::prepare("memory", "");
     let program = gateway.dir().join("sendmail");
     let out = gateway.dir().join("out");
@@ -407,7 +407,7 @@ fn a_command_without_a_gateway_leaves_its_mail_for_the_next_one_or_sends_it() {
 }
 
 #[test]
-fn an_operators_texts_are_sent_and_broken_ones_are_told() {
+fn an_operators_templates_are_used_and_broken_ones_are_reported() {
     let gateway = Gateway::prepare("memory", "");
     let texts = gateway.dir().join("texts");
     std::fs::create_dir(&texts).unwrap();

@@ -179,7 +179,7 @@ fn an_active_token_is_asked_about_once_and_held_to_its_scopes_each_time() {
 }
 
 #[test]
-fn what_is_not_active_or_not_for_us_is_refused_and_not_asked_about_again_at_once() {
+fn inactive_and_foreign_tokens_are_refused_and_not_asked_about_again_at_once() {
     let scene = scene("");
     let cases = [
         ("unknown", None),
@@ -232,7 +232,7 @@ fn many_who_ask_at_once_cause_one_question() {
 }
 
 #[test]
-fn without_an_answer_that_counts_nobody_passes_and_nothing_else_suffers() {
+fn without_a_usable_answer_the_token_is_refused_and_nothing_else_suffers() {
     let scene = scene("introspection_ttl_s = 1");
     let anna = scene.gateway.person("anna");
     scene.issuer.knows("good", &json!({}));
@@ -379,7 +379,7 @@ fn an_opaque_token_may_fill_the_head() {
 }
 
 #[test]
-fn what_a_tokens_own_text_causes_is_that_tokens_business() {
+fn errors_caused_by_a_tokens_text_affect_only_that_token() {
     let scene = scene("");
     let refusal = |status: &str, body: &str| {
         format!(
@@ -525,7 +525,7 @@ fn one_client_networks_junk_leaves_places_for_others() {
 }
 
 #[test]
-fn a_jwt_is_verified_where_there_are_keys_and_asked_about_where_there_are_none() {
+fn a_jwt_is_verified_with_keys_and_introspected_without_them() {
     let signer = Signer::es256();
     let token = signer.token("k", &claims(&json!({})));
     // Without a key set.

@@ -183,7 +183,7 @@ fn talkative(upstream: &Upstream) -> String {
 }
 
 #[test]
-fn readers_that_stand_still_stop_nothing() {
+fn blocked_readers_stop_nothing() {
     // The blocked outputs: standard output, standard error, both, both as one pipe.
     for (out, err, is_one) in [
         (true, false, false),
@@ -224,7 +224,7 @@ fn readers_that_stand_still_stop_nothing() {
 }
 
 #[test]
-fn what_is_lost_is_counted_and_said_once_the_reader_is_back() {
+fn lost_lines_are_counted_and_reported_once_the_reader_is_back() {
     let upstream = Upstream::start();
     let gateway = Gateway::prepare("memory", &routes(&upstream));
     let (pipe, end) = Pipe::open();
@@ -473,7 +473,7 @@ fn a_trail_that_is_required_must_be_let_through_by_the_log_level() {
 }
 
 #[test]
-fn a_second_signal_ends_a_gateway_whose_reader_stands_still() {
+fn a_second_signal_ends_a_gateway_with_a_blocked_reader() {
     let upstream = Upstream::start();
     let gateway = Gateway::prepare("memory", &routes(&upstream));
     let (pipe, end) = Pipe::open();

@@ -358,7 +358,7 @@ fn a_refused_password_consumes_nothing() {
 }
 
 #[test]
-fn what_breaks_the_form_is_refused() {
+fn malformed_password_requests_are_refused() {
     let (_upstream, gateway) = gateway();
     let anna = gateway.person("anna");
     let token = gateway.forgot("anna");

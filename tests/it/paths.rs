@@ -430,7 +430,7 @@ fn preflights_are_read_under_the_method_that_they_announce() {
 }
 
 #[test]
-fn a_person_is_told_by_a_page_of_a_path_that_is_refused() {
+fn a_browser_gets_a_page_for_a_refused_path() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&routes(&upstream));
     let path = "/hello/..%2f..%2fadm";

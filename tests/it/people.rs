@@ -73,7 +73,7 @@ fn a_new_address_counts_once_its_token_is_posted_and_the_old_one_is_told() {
 }
 
 #[test]
-fn a_change_of_ones_own_needs_a_login_and_for_the_address_the_password() {
+fn changing_ones_own_account_needs_a_login_and_the_address_also_the_password() {
     let (_upstream, gateway) = gateway("");
     let anna = gateway.person("anna");
     let key = gateway.key(&anna, &[]);
@@ -110,7 +110,7 @@ fn a_change_of_ones_own_needs_a_login_and_for_the_address_the_password() {
 }
 
 #[test]
-fn administrators_invite_where_nobody_else_may_come() {
+fn administrators_invite_while_registration_is_closed() {
     let (_upstream, gateway) = gateway("[account]\nregistration = \"invite\"\n");
     let root = gateway.administrator("root");
     let body = json!({"identity": "anna@example.org", "username": "anna", "name": "Anna"});
@@ -321,7 +321,7 @@ fn settings_are_ones_own_or_shared() {
 }
 
 #[test]
-fn what_exists_is_told_where_that_is_configured() {
+fn existing_accounts_are_revealed_only_where_configured() {
     let (_upstream, gateway) =
         gateway("[account]\nreveal_existing = true\nreset_administrators = true\n");
     gateway.administrator("root");
@@ -426,7 +426,7 @@ fn each_attempt_and_change_is_one_line_that_tells_who_what_from_where_and_how_it
 
 /// Otherwise a user could request any address and see in their own mailbox whether another account has it.
 #[test]
-fn asking_for_an_address_shows_the_same_whether_or_not_somebody_has_it() {
+fn requesting_an_address_reveals_nothing_about_its_owner() {
     let (_upstream, gateway) = gateway("");
     let anna = gateway.person("anna");
     gateway.person("bert");

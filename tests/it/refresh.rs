@@ -99,7 +99,7 @@ fn a_refresh_token_that_was_spent_before_ends_its_whole_family() {
 }
 
 #[test]
-fn the_token_endpoint_speaks_oauth() {
+fn the_token_endpoint_follows_oauth() {
     let (_upstream, gateway) = gateway();
     let anna = gateway.person("anna");
     let refresh = anna.refresh.as_str();

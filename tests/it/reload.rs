@@ -24,7 +24,7 @@ fn wait_for_line(gateway: &Gateway, line: &str, count: usize) {
 }
 
 #[test]
-fn a_reload_puts_new_routes_into_force_and_keeps_who_is_logged_in() {
+fn a_reload_applies_new_routes_and_keeps_sessions() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&routes(&upstream));
     let anna = gateway.person("anna");

@@ -23,7 +23,7 @@ fn challenge(gateway: &Gateway, path: &str, fields: &[(&str, &str)]) -> (u16, St
 }
 
 #[test]
-fn section_2_1_the_scheme_has_no_case_and_the_token_stands_alone() {
+fn section_2_1_the_scheme_ignores_case_and_the_token_is_the_only_word() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&routes(&upstream));
     let anna = gateway.person("anna");

@@ -153,7 +153,7 @@ const fn logins(status: u16) -> [u16; 10] {
 }
 
 #[test]
-fn what_is_open_to_all_looks_at_no_credential() {
+fn public_endpoints_read_no_credential() {
     let door = Door::start();
     let callers = door.callers(1);
     let token = || json!({"reset_token": "x", "new_password": "p", "verify_password": "p"});
@@ -199,7 +199,7 @@ fn what_is_open_to_all_looks_at_no_credential() {
 }
 
 #[test]
-fn what_is_ones_own_is_for_logins() {
+fn endpoints_about_oneself_require_a_login() {
     let door = Door::start();
     let callers = door.callers(1);
     let change = || json!({"old_password": "x", "new_password": "a", "verify_password": "b"});
@@ -306,7 +306,7 @@ fn keys_and_settings_are_for_logins() {
 }
 
 #[test]
-fn what_is_about_rights_is_for_whoever_has_them() {
+fn endpoints_about_rights_require_those_rights() {
     let door = Door::start();
     let callers = door.callers(1);
     let resource = || json!({"resource": "list", "id": "42"});

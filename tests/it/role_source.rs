@@ -131,7 +131,7 @@ impl Scene {
 }
 
 #[test]
-fn a_source_gives_roles_on_its_own_resources_when_a_route_asks_for_them() {
+fn a_source_assigns_roles_on_its_own_resources_when_a_route_requires_them() {
     let scene = scene(member(), PER_ID, 60, 300);
     scene.get("/protected/x").expect(200);
     scene.get("/member/7/x").refused(403, "role_missing");
@@ -224,7 +224,7 @@ fn a_hundred_requests_at_once_are_one_question() {
 }
 
 #[test]
-fn the_last_answer_stands_in_for_a_while_then_the_routes_that_need_it_are_closed() {
+fn the_last_answer_is_used_for_a_while_then_routes_that_need_it_are_closed() {
     let scene = scene(member(), PER_ID, 1, 2);
     let (root, address) = (
         scene.gateway.administrator("root"),
@@ -291,7 +291,7 @@ fn the_last_answer_stands_in_for_a_while_then_the_routes_that_need_it_are_closed
 }
 
 #[test]
-fn what_is_no_answer_closes_the_route_and_leads_nowhere() {
+fn an_invalid_answer_closes_the_route_and_redirects_are_not_followed() {
     let elsewhere = Upstream::start();
     let scene = scene(Says::Nothing, PER_ID, 60, 300);
     let good = json!([role("1", "member")]).to_string();
@@ -345,7 +345,7 @@ fn what_is_no_answer_closes_the_route_and_leads_nowhere() {
 }
 
 #[test]
-fn a_slow_source_is_given_up_and_holds_nobody_else_up() {
+fn a_slow_source_times_out_and_delays_no_other_request() {
     let scene = scene(Says::Nothing, PER_ID, 60, 300);
     scene.source.says(Says::Slowly(
         Duration::from_secs(6),
@@ -372,7 +372,7 @@ fn a_slow_source_is_given_up_and_holds_nobody_else_up() {
 }
 
 #[test]
-fn a_source_speaks_for_its_own_and_for_the_uid_that_was_asked() {
+fn a_source_counts_only_for_its_own_resources_and_the_requested_uid() {
     let scene = scene(Says::Nothing, PER_ID, 1, 0);
     let ben = scene.gateway.person("ben");
     let mut other_uid = role("7", "manager");
@@ -430,7 +430,7 @@ fn a_source_speaks_for_its_own_and_for_the_uid_that_was_asked() {
 }
 
 #[test]
-fn roles_are_read_again_and_told_whether_they_changed() {
+fn a_refresh_reloads_roles_and_reports_a_change() {
     let scene = scene(member(), PER_ID, 60, 300);
     let anna = scene.anna.caller();
     let on = |resource: &str, force: bool| json!({"resource": resource, "id": "7", "force": force});
@@ -525,7 +525,7 @@ fn forced_readings_are_counted_for_each_caller_and_the_rest_is_checked() {
 }
 
 #[test]
-fn the_roles_endpoint_asks_sources_for_what_it_is_asked() {
+fn the_roles_endpoint_queries_the_source_of_the_requested_resource() {
     let scene = scene(member(), PER_ID, 60, 300);
     let root = scene.gateway.administrator("root");
     scene.gateway.member("anna", "1", "invitee");

@@ -131,7 +131,7 @@ fn roles_of_one_resource_do_not_open_another() {
 }
 
 #[test]
-fn the_roles_header_tells_what_concerns_the_path() {
+fn the_roles_header_has_the_roles_that_concern_the_path() {
     let upstream = Upstream::start();
     let all = "[[route]]\npath = \"/all/{id}/**\"\nupstream = \"main\"\nrequire = \"authenticated\"\nall_roles = true\n";
     let one =
@@ -257,7 +257,7 @@ fn managers_go_no_higher_than_themselves_and_no_further_than_their_resource() {
 }
 
 #[test]
-fn memberships_of_what_is_not_are_refused() {
+fn malformed_memberships_are_refused() {
     let (_upstream, gateway) = gateway();
     let (root, anna) = (gateway.administrator("root"), gateway.person("anna"));
     let by = root.caller();
@@ -328,7 +328,7 @@ fn memberships_of_what_is_not_are_refused() {
 }
 
 #[test]
-fn the_roles_endpoint_tells_ones_own() {
+fn the_roles_endpoint_returns_the_callers_roles() {
     let (_upstream, gateway) = gateway();
     let (root, anna) = (gateway.administrator("root"), gateway.person("anna"));
     gateway.member("anna", "1", "member");

@@ -25,7 +25,7 @@ fn opens(gateway: &Gateway, token: &str) -> bool {
 }
 
 #[test]
-fn a_login_by_name_or_address_says_what_the_contract_says() {
+fn a_login_by_name_or_address_returns_what_the_contract_lists() {
     let (upstream, gateway) = gateway();
     let anna = gateway.person("anna");
     for name in [
@@ -321,7 +321,7 @@ fn people_see_and_end_their_own_sessions_only() {
 }
 
 #[test]
-fn me_tells_who_the_caller_is() {
+fn me_returns_the_callers_identity() {
     let (_upstream, gateway) = gateway();
     let anna = gateway.person("anna");
     gateway.member("anna", "42", "member");

@@ -124,7 +124,7 @@ fn names_of_other_gateways_and_of_other_requests_are_removed() {
 }
 
 #[test]
-fn what_is_nobodys_passes_unchanged() {
+fn other_fields_pass_unchanged() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&routes(&upstream));
     let fields = [
@@ -393,7 +393,7 @@ fn the_host_that_a_trusted_proxy_names_is_the_one_that_is_decided_about() {
 }
 
 #[test]
-fn the_scheme_that_is_decided_about_is_the_one_that_the_upstream_is_told() {
+fn the_upstream_gets_the_scheme_that_was_decided_about() {
     let upstream = Upstream::start();
     let public = "public_url = \"https://app.example.com\"";
     let gateway = trusting(public, "", &upstream);

@@ -295,7 +295,7 @@ fn a_store_is_made_only_where_that_is_allowed() {
 }
 
 #[test]
-fn the_start_tells_which_store_it_has_opened() {
+fn the_start_logs_which_store_it_has_opened() {
     let upstream = Upstream::start();
     let routes = routes(&upstream);
     let gateway = Gateway::start_on("sled", &routes);
@@ -423,7 +423,7 @@ fn files_are_made_as_the_owner_of_the_directory_or_not_at_all() {
 }
 
 #[test]
-fn a_directory_of_other_files_is_neither_changed_nor_taken() {
+fn a_directory_of_other_files_is_neither_changed_nor_used() {
     let ground = Ground::new();
     let config = "conf/doorward.toml";
     let other = ground.at("elsewhere/etc");
@@ -570,7 +570,7 @@ fn owned_by(dir: &Path, uid: u32) {
 }
 
 #[test]
-fn who_has_the_store_is_told() {
+fn the_holder_of_the_store_is_named() {
     let upstream = Upstream::start();
     let gateway = Gateway::start_on("sled", &routes(&upstream));
     let made = gateway.cli(&ADD, &password_of("root")).done();
@@ -602,7 +602,7 @@ fn who_has_the_store_is_told() {
 }
 
 #[test]
-fn a_configuration_that_is_not_there_is_told_by_where_it_was_looked_for() {
+fn a_missing_configuration_is_reported_with_its_path() {
     let ground = Ground::new();
     let looked = ground
         .at("elsewhere/config/doorward.toml")

@@ -238,7 +238,7 @@ fn websockets_stay_open_however_soon_the_upstream_switches() {
 }
 
 #[test]
-fn a_caller_who_leaves_takes_nobody_along() {
+fn a_caller_who_leaves_affects_no_other() {
     let (tell, told) = channel();
     let tell = Mutex::new(tell);
     let upstream = Upstream::serving(move |exchange: &mut Exchange| {
@@ -352,7 +352,7 @@ fn answers_early() -> (Upstream, Receiver<()>) {
 }
 
 #[test]
-fn a_body_that_goes_on_after_its_answer_holds_no_upstream() {
+fn a_body_that_continues_after_its_answer_blocks_no_upstream() {
     let head = "POST /public/x HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n";
     let (upstream, ended) = answers_early();
     let gateway = Gateway::start(&routes(&upstream));

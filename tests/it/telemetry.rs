@@ -121,7 +121,7 @@ fn each_way_out_writes_one_record() {
 }
 
 #[test]
-fn why_a_key_is_refused_is_told_to_the_operator_alone() {
+fn only_operators_see_why_a_key_is_refused() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&routes(&upstream));
     let anna = gateway.person("anna");

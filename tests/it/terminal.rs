@@ -31,7 +31,7 @@ fn nasty() -> Value {
 }
 
 #[test]
-fn nothing_in_a_token_is_obeyed_or_looks_like_a_line_of_ours() {
+fn nothing_in_a_token_controls_the_terminal_or_imitates_the_gateway() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&routes(&upstream));
     let header = json!({ "alg": "ES256", "kid": format!("k\nverified{ORDERS}") });

@@ -502,7 +502,7 @@ fn thirty_tabs_each_return_to_their_own_page() {
 }
 
 #[test]
-fn a_browser_whose_login_is_lost_on_the_way_comes_to_rest_and_is_told() {
+fn redirects_end_with_an_explanation_if_a_login_is_lost_on_the_way() {
     for (kind, from, to) in [
         (
             Kind::Nginx,
@@ -524,7 +524,7 @@ fn a_browser_whose_login_is_lost_on_the_way_comes_to_rest_and_is_told() {
 }
 
 #[test]
-fn a_browser_whose_login_does_not_reach_the_app_comes_to_rest_and_is_told() {
+fn redirects_end_with_an_explanation_if_a_login_does_not_reach_the_app() {
     let front = Front::start(Kind::Nginx, Place::WithoutDomain);
     comes_to_rest(
         &front,

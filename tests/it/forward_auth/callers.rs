@@ -190,7 +190,7 @@ fn is_told(answer: &Response, told: Told, page: &str, redirect: u16, what: &str)
 }
 
 #[test]
-fn every_kind_of_caller_is_told_in_its_own_way() {
+fn every_kind_of_caller_gets_its_own_kind_of_refusal() {
     let (upstream, gateway) = started(RETURN);
     let own = format!("http://{}", gateway.address);
     let target = "/protected/x?a=b%26c&d";
@@ -216,7 +216,7 @@ fn every_kind_of_caller_is_told_in_its_own_way() {
 }
 
 #[test]
-fn who_is_logged_in_and_may_not_is_never_sent_to_log_in() {
+fn a_logged_in_caller_without_rights_is_never_sent_to_log_in() {
     let (_upstream, gateway) = started(RETURN);
     gateway.person("anna");
     let cookie = cookie_of(&gateway);

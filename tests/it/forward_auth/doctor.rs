@@ -632,7 +632,7 @@ fn a_proxy_that_is_not_listed_and_a_gateway_that_lists_too_many_are_found() {
 }
 
 #[test]
-fn what_cannot_be_probed_ends_with_1_and_says_why() {
+fn a_failed_probe_exits_with_1_and_a_reason() {
     let stage = Stage::new();
     let gateway = format!("http://{}", stage.gateway.address);
     let nobody = format!("http://{}", stage.proxy);
@@ -688,7 +688,7 @@ fn what_cannot_be_probed_ends_with_1_and_says_why() {
 }
 
 #[test]
-fn nothing_is_told_by_a_proxy_that_limits_requests() {
+fn a_proxy_that_limits_requests_is_not_diagnosed() {
     let stage = Stage::new();
     let limited = mistake(
         "upstream doorward {",
@@ -707,7 +707,7 @@ fn nothing_is_told_by_a_proxy_that_limits_requests() {
 }
 
 #[test]
-fn a_proxy_is_probed_over_tls_once_it_has_proved_who_it_is() {
+fn a_proxy_is_probed_over_tls_only_with_a_verified_certificate() {
     let stage = Stage::new();
     let port = stage.proxy.port();
     let dir = stage.gateway.dir().to_str().unwrap();

@@ -350,7 +350,7 @@ const UNSOUND_BY_CALLER: [(&str, Change); 4] = [
 ];
 
 #[test]
-fn what_describes_no_one_request_is_refused() {
+fn a_question_must_describe_exactly_one_request() {
     let scene = Scene::start("");
     let bearer = scene.bearer();
     let sound = || question("GET", "/protected/x", &[("Authorization", &bearer)]);
@@ -433,7 +433,7 @@ fn has_host(http: &mut HttpRequest, host: &str) {
 }
 
 #[test]
-fn what_no_caller_may_send_is_taken_out() {
+fn fields_that_no_caller_may_send_are_removed() {
     let scene = Scene::start(
         "[[route]]\npath = \"/as-they-came/**\"\nupstream = \"main\"\nrequire = \"public\"\npass_credentials = true\n",
     );
@@ -504,7 +504,7 @@ fn what_no_caller_may_send_is_taken_out() {
 }
 
 #[test]
-fn the_caller_is_who_has_connected_to_envoy_unless_that_is_a_trusted_proxy() {
+fn the_client_is_the_peer_of_envoy_unless_that_is_a_trusted_proxy() {
     let default = Scene::start("");
     let listed = Scene::listening(
         "trusted_headers = [\"X-Forwarded-For\", \"X-Forwarded-Proto\", \"X-Forwarded-Host\"]\n",
@@ -566,7 +566,7 @@ async fn call(grpc: SocketAddr, path: &str, frames: &[u8], ends: bool) -> (Bytes
 }
 
 #[test]
-fn calls_have_limits_and_health_is_told() {
+fn calls_have_limits_and_health_is_reported() {
     let scene = Scene::start("[limits]\nhead_timeout_ms = 300\n");
     let check = "/envoy.service.auth.v3.Authorization/Check";
     run(async {

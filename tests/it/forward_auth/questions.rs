@@ -202,7 +202,7 @@ fn uid(person: Option<&Person>) -> Option<&str> {
 }
 
 #[test]
-fn all_identity_headers_are_in_every_allow_and_what_is_not_known_is_empty() {
+fn every_allow_has_all_identity_headers_and_unknown_ones_are_empty() {
     let (_upstream, gateway) = started("");
     let anna = gateway.person("anna");
     let key = gateway.key(&anna, &["reports:read"]);
@@ -397,7 +397,7 @@ fn a_question_that_describes_no_one_request_is_refused() {
 }
 
 #[test]
-fn a_mistake_of_the_caller_is_told_so_that_every_proxy_understands_it() {
+fn a_mistake_of_the_caller_is_refused_as_every_proxy_understands_it() {
     let (_upstream, gateway) = started("");
     let hidden = ("X-Original-URL", "https://a.test#/public/x");
     let user = ("X-Original-URL", "https://u@a.test/public/x");
@@ -699,7 +699,7 @@ fn the_endpoint_answers_under_every_host() {
 }
 
 #[test]
-fn a_browser_is_sent_to_the_login_page_in_words_that_its_proxy_understands() {
+fn a_browser_is_sent_to_the_login_page_as_its_proxy_understands_it() {
     let (_upstream, gateway) = started("[session]\nreturn_to = [\"https://app.example.com\"]\n");
     let page = format!("http://{}/auth/login", gateway.address);
     for way in WAYS {

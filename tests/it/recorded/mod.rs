@@ -461,6 +461,6 @@ fn the_admin_listener_answers_as_recorded() {
 }
 
 #[test]
-fn commands_say_what_was_recorded() {
+fn commands_print_the_recorded_output() {
     run("commands");
 }

@@ -383,7 +383,7 @@ async fn a_store_that_is_open_is_neither_checked_nor_restored_from_outside() {
 }
 
 #[tokio::test]
-async fn a_check_tells_what_is_damaged_and_changes_nothing() {
+async fn a_check_reports_the_damage_and_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     saved(dir.path()).await;
     let findings = sled::check(dir.path()).unwrap();

@@ -216,7 +216,7 @@ async fn a_database_that_has_gone_back_is_found() {
 }
 
 #[tokio::test]
-async fn what_a_newer_gateway_wrote_is_refused() {
+async fn records_of_a_newer_gateway_are_refused() {
     let (dir, _) = sample().await;
     let db = sled::open(dir.path().join("db")).unwrap();
     let (key, value) = db.iter().nth(5).unwrap().unwrap();
