@@ -1,4 +1,4 @@
-# What the scripts share. Sourced, not run.
+# Shared by the scripts. Sourced, not run.
 # shellcheck shell=bash
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

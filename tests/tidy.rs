@@ -113,7 +113,7 @@ const LINES_MAX: usize = 500;
 #[derive(Clone, Debug, PartialEq)]
 struct Token {
     text: String,
-    /// What a plain string literal holds, as written.
+    /// The contents of a plain string literal, as written.
     literal: Option<String>,
     line: usize,
 }

@@ -27,7 +27,7 @@ const FLOOD: usize = 5000;
 /// Far longer than anything takes that does not wait.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
-/// The other end of an output; it reads nothing until told to by the test.
+/// The other end of an output; nothing is read until the test asks for it.
 struct Pipe(PipeReader);
 
 impl Pipe {
@@ -68,7 +68,7 @@ impl Pipe {
     }
 }
 
-/// What has been read of an output while the gateway is running.
+/// The output that has been read while the gateway is running.
 struct Reading {
     text: Arc<Mutex<Vec<u8>>>,
     reader: JoinHandle<()>,

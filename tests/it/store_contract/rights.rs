@@ -147,7 +147,7 @@ pub(crate) async fn uses_of_keys_are_noted_beside_their_records(store: Arc<dyn S
         store.api_key(&key_id(1)).await.unwrap(),
         Some(api_key(1, 1))
     );
-    // A revoked key takes its time of use along, and a late note does not restore it.
+    // Revoking a key removes its time of use, and a late note does not restore it.
     assert!(store.revoke_api_key(&uid(1), &key_id(1)).await.unwrap());
     note(&[(1, 500)]).await;
     assert_eq!(used().await, [None, Some(at(20)), None]);
