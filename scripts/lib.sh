@@ -1,4 +1,4 @@
-# What the scripts share. Sourced, not run.
+# Shared by the scripts. Sourced, not run.
 # shellcheck shell=bash
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -7,7 +7,7 @@ export PATH=$PATH:/usr/sbin:/sbin:$HOME/.cargo/bin
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*" >&2; }
 
-# need COMMAND PACKAGE ...: remembers the Debian packages whose commands are missing.
+# need COMMAND PACKAGE ...: remembers the Debian packages of missing commands.
 missing=()
 need() {
     while (($#)); do
@@ -16,8 +16,8 @@ need() {
     done
 }
 
-# Installs what `need` found missing, and only that, without starting services; where that may not be, it says what is
-# missing and ends.
+# Installs exactly the packages that `need` found missing, without starting services; if it may not, it names the
+# missing packages and ends.
 install_missing() {
     ((${#missing[@]})) || return 0
     if [[ $(id -u) != 0 ]] && ! sudo -n true 2>/dev/null || ! command -v apt-get >/dev/null; then
@@ -28,7 +28,7 @@ install_missing() {
     say "installing ${missing[*]}"
     local as_root=()
     [[ $(id -u) == 0 ]] || as_root=(sudo -n)
-    # A service that a package brings must not start: policy-rc.d is asked before each start.
+    # A service of an installed package must not start: policy-rc.d is consulted before each start.
     local policy=/usr/sbin/policy-rc.d made=
     if [[ ! -e $policy ]]; then
         printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
@@ -51,7 +51,7 @@ need_rust() {
     }
 }
 
-# A Python environment of the project's own, with the packages named, under target/.
+# A Python environment of the project, with the named packages, under target/.
 python_env() {
     local env=$root/target/python
     [[ -x $env/bin/python ]] || python3 -m venv "$env" >&2

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The floors from the bottom up. A module uses only modules of lower floors, and never a sibling.
+/// The floors from the bottom up. A module uses only modules on lower floors, and never a sibling.
 const FLOORS: &[&[&str]] = &[
     &["model"],
     &["crypto", "fetch", "limit", "route", "telemetry"],
@@ -76,14 +76,14 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("clap", &["cli/", "operator/control.rs"]),
 ];
 
-/// Places that write to standard output and standard error. In `cli` it is one file, which makes foreign text safe for
-/// a terminal.
+/// Places that write to standard output and standard error. In `cli` it is one file, which escapes foreign text for a
+/// terminal.
 const PRINTING: &[&str] = &["cli/output.rs", "telemetry/"];
 
 /// The tables of error codes: each code is a literal there and nowhere else.
 const CODES: &[&str] = &["model/deny.rs", "model/error_code.rs"];
 
-/// Literals that read like an error code and are another word: a member of a record, a template, a metric, a fault.
+/// Literals that look like an error code but mean something else: a member of a record, a template, a metric, a fault.
 const NAMESAKES: &[(&str, &[&str])] = &[
     ("account/import/lines.rs", &["password_must_change"]),
     ("doctor/report.rs", &["forwarder_refused"]),
@@ -113,7 +113,7 @@ const LINES_MAX: usize = 500;
 #[derive(Clone, Debug, PartialEq)]
 struct Token {
     text: String,
-    /// What a plain string literal holds, as written.
+    /// The contents of a plain string literal, as written.
     literal: Option<String>,
     line: usize,
 }
@@ -211,7 +211,7 @@ fn after_string(chars: &[char], begin: usize) -> usize {
     index + 1
 }
 
-/// Returns the number of `#` of the raw string that begins here; `None`: none does.
+/// Returns the number of `#` of the raw string that begins here; `None` if none begins here.
 fn raw_hashes(chars: &[char], begin: usize) -> Option<usize> {
     let hashes = chars[begin + 1..].iter().take_while(|c| **c == '#').count();
     (chars.get(begin + 1 + hashes) == Some(&'"')).then_some(hashes)
@@ -253,7 +253,7 @@ fn test_start(tokens: &[Token]) -> usize {
         .unwrap_or(tokens.len())
 }
 
-/// Returns the first names of the paths behind `crate::`, whose `::` ends before `index`: one, or those of a group.
+/// Returns the first names of the paths behind `crate::`, whose `::` ends before `index`: one, or all of a group.
 fn led_to(tokens: &[Token], index: usize) -> Vec<(&str, usize)> {
     let name = |index: usize| {
         let token = tokens.get(index)?;
@@ -503,13 +503,13 @@ fn supers(tokens: &[Token]) -> Vec<String> {
     found
 }
 
-/// The plain string literals of a file outside of its tests, with their lines.
+/// Returns the plain string literals of a file outside of its tests, with their lines.
 fn literals(tokens: &[Token]) -> impl Iterator<Item = (&str, usize)> {
     let code = tokens[..test_start(tokens)].iter();
     code.filter_map(|token| Some((token.literal.as_deref()?, token.line)))
 }
 
-/// The codes of a table of error codes, whose rows are a status, a code and a title.
+/// Returns the codes in a table of error codes, whose rows are a status, a code and a title.
 fn codes(tokens: &[Token]) -> Vec<String> {
     let code = tokens[..test_start(tokens)].windows(4);
     let rows = code.filter(|t| t[0].text == "(" && t[2].text == ",");
@@ -517,7 +517,7 @@ fn codes(tokens: &[Token]) -> Vec<String> {
     numbered.filter_map(|t| t[3].literal.clone()).collect()
 }
 
-/// Every error code that a file has as a literal.
+/// Returns every error code that a file contains as a literal.
 fn coded(name: &str, tokens: &[Token], codes: &[String]) -> Vec<String> {
     let own = NAMESAKES.iter().find(|(file, _)| *file == name);
     let own = own.map_or(&[][..], |(_, words)| *words);

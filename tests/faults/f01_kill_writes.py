@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """F-01: the gateway is killed by SIGKILL at any moment while six callers write.
 
-After each start everything that they touched is compared with what was acknowledged: passwords, sessions, refresh tokens,
+After each start everything that they wrote is compared with the acknowledgements: passwords, sessions, refresh tokens,
 API keys, memberships, statuses, one-time tokens.
 """
 
@@ -19,7 +19,7 @@ from rig.writers import Writer, write_until_it_is_gone
 
 WRITERS = 6
 START_MAX_S = 5
-# So many people in all are enough for one writer: the others are looked at on the way and at the end.
+# Enough users for one writer: the others are checked on the way and at the end.
 PEOPLE_A_WRITER = 6
 
 
@@ -33,7 +33,7 @@ def body(run):
         checker = Checker(ledger, gateway, gateway.caller(), run.chance)
         rounds = 0
         while not run.is_over():
-            # The first round makes people to work with.
+            # The first round creates users to work with.
             pause = 4 if rounds == 0 else run.chance.uniform(0.1, 2)
             write_until_it_is_gone(writers, pause, gateway.kill)
             starts.append(gateway.start())

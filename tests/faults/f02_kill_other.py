@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """F-02: the gateway is killed by SIGKILL while it starts, and while it makes a backup under load.
 
-After each kill a whole start has to find what was acknowledged, and every backup that has its name has to be whole.
+After each kill a complete start must find everything acknowledged, and every backup under its final name must be
+complete.
 """
 
 import random
@@ -34,7 +35,7 @@ def check_all(gateway, ledger, run):
 
 
 def while_it_starts(run, gateway, ledger, result):
-    """Kills it from 1 ms after its launch up to a little over the time that a whole start takes."""
+    """Kills it from 1 ms after its launch up to slightly more than a complete start takes."""
     whole, kills = [gateway.start()], 0
     gateway.kill()
     began = time.monotonic()
@@ -55,7 +56,7 @@ def while_it_starts(run, gateway, ledger, result):
 
 
 def while_it_backs_up(run, gateway, ledger, writers, result):
-    """Lets a command ask for backups while callers write, and kills the gateway at any moment of that."""
+    """Requests backups by command while callers write, and kills the gateway at a random moment."""
     kills, began, backups = 0, time.monotonic(), gateway.store / "backup"
     while time.monotonic() - began < run.seconds / 2:
         asking = threading.Thread(target=gateway.command, args=("store", "backup"), daemon=True)

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """F-08: the disk of the store is full, fails on writes or on sync, is read-only, or takes 2 s to sync.
 
-A preloaded library (rig/disk.c) makes the operations fail, so no mount and no right is needed. While the fault lasts one
-caller writes, one reads with a token, one asks without any; writes that are refused must not be in force, now or later.
+A preloaded library (rig/disk.c) makes the operations fail, so neither a mount nor a privilege is needed. During the
+fault one caller writes, one reads with a token, one sends requests without any; refused writes must not be in force,
+now or later.
 """
 
 import random
@@ -35,7 +36,7 @@ KINDS = ["create_key", "create_key", "rotate_key", "revoke_key", "set_member", "
 
 
 class Bench:
-    """A gateway on a faulty disk, with people and writers."""
+    """A gateway on a faulty disk, with users and writers."""
 
     def __init__(self, run, name):
         self.run, self.disk = run, disk.Disk(run.fresh(f"{name}-disk"), "/store/")
@@ -50,7 +51,7 @@ class Bench:
         self.checker = Checker(self.ledger, self.gateway, self.gateway.caller(), run.chance)
 
     def write_for(self, seconds):
-        """Lets the writers write, each on after an answer that failed; gives the answers by status and code."""
+        """Runs the writers, which continue after failed answers; returns the answers by status and code."""
         before, acknowledged, ends = self.ledger.answers.copy(), self.ledger.writes(), time.monotonic() + seconds
 
         def write(writer):
@@ -59,7 +60,7 @@ class Bench:
                     writer.act()
                 except Unanswered:
                     writer.caller.close()
-                # What answers at once, because it fails, is not asked a thousand times a second.
+                # Requests that fail immediately are not repeated a thousand times per second.
                 time.sleep(0.02)
 
         threads = [threading.Thread(target=write, args=(it,), daemon=True) for it in self.writers]
@@ -73,7 +74,7 @@ class Bench:
         return self.ledger.writes() - acknowledged, failed
 
     def heal(self):
-        """Ends the fault; gives the seconds until a write is acknowledged, none if that takes too long."""
+        """Ends the fault; returns the seconds until a write is acknowledged, `None` if that takes too long."""
         self.disk.heal()
         began = time.monotonic()
         caller, person = self.gateway.caller(), self.ledger.people[0]
@@ -89,19 +90,19 @@ class Bench:
         return None
 
     def check_all(self):
-        """Compares everybody with the ledger."""
+        """Compares every user with the ledger."""
         for person in self.ledger.people:
             self.checker.check(person)
 
     def look(self, result):
-        """Notes everything that is not as acknowledged."""
+        """Records everything that differs from the acknowledgements."""
         for found in self.ledger.lost + self.ledger.wrong + self.ledger.undead:
             result.expect(False, found)
         result.expect(self.gateway.panics() == 0, "a panic")
 
 
 def failing(run, name, mode, result):
-    """A disk that fails for some seconds, heals, and is there after a kill."""
+    """A disk that fails for some seconds, heals, and keeps its contents after a kill."""
     bench = Bench(run, name)
     with Probes(bench.gateway, bench.bearer) as probes:
         bench.disk.fail(mode)
@@ -114,7 +115,7 @@ def failing(run, name, mode, result):
     result.expect(healed is not None and healed <= HEAL_MAX_S, f"no write was taken {2 * HEAL_MAX_S} s after it healed")
     result.figure(f"healed after {healed:.1f} s" if healed is not None else "not healed")
     unclean = {text: count for text, count in failed.items() if not text.startswith(("503", "429"))}
-    # What a refused write leaves undone may be missed by the next one (a session that has ended, a key that is not there).
+    # A later write may miss what a refused one did not do (an ended session, a missing key).
     unclean = {text: count for text, count in unclean.items() if text.startswith("5")}
     result.expect(not unclean, f"not a clean refusal: {unclean}")
     reads = probes.allowed
@@ -147,7 +148,9 @@ def slow_sync(run, result):
 
 
 def refused_is_not_in_force(run, result):
-    """A grant and a revocation that are refused with 503 change nothing: at once, after healing, after a kill."""
+    """A grant and a revocation that are refused with 503 change nothing: neither at once, nor after healing, nor after
+    a kill.
+    """
     seen = Counter()
     for name, mode in FAULTS.items():
         if mode == disk.WRITE_SHORT:
@@ -162,7 +165,7 @@ def refused_is_not_in_force(run, result):
         granted = caller.put(f"/auth/members/list/77/{person.uid}", {"level": "member"}, bearer=bench.bearer)
         at_once = caller.get("/lists/77/x", bearer=bearer).status
         revoked = caller.send("DELETE", f"/auth/apikeys/{key['id']}", bearer=bearer)
-        # A revocation whose outcome is not known may be in force; a grant may not, before it is known.
+        # A revocation with unknown outcome may be in force; a grant may not, until its outcome is known.
         result.expect(at_once in (403, 503), f"{name}: a grant answered {granted} opens its route with {at_once}")
         bench.heal()
         time.sleep(1)
@@ -184,7 +187,9 @@ def refused_is_not_in_force(run, result):
 
 
 def starting(run, result):
-    """A start on a disk that takes no writes: it answers what needs none, or ends and says why; and is ready once it can."""
+    """A start on a disk that cannot be written: the gateway answers requests that need no write, or ends with a reason;
+    and is ready once it can write.
+    """
     for name, mode in (("full", disk.WRITE_ENOSPC), ("read-only", disk.WRITE_EIO | disk.OPEN_EROFS)):
         bench = Bench(run, f"start-{name}")
         gateway = bench.gateway

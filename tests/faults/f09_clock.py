@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """F-09: the wall clock jumps by an hour, by ten years, and back.
 
-A preloaded library adds seconds to the wall clock of the gateway's process; the monotonic clock goes on as it does.
+A preloaded library shifts the wall clock of the gateway's process; the monotonic clock is not changed.
 """
 
 import sys
@@ -46,7 +46,7 @@ def body(run):
         gateway.start()
         add(gateway, "anna")
         bearer = log_in(gateway, "anna").json["jwt_token"]
-        # Before its own `iat` a token may be refused; one that was verified before is remembered.
+        # Before its own `iat` a token may be refused; one that was verified before is in the cache.
         for name, seconds, old_token in (("+1 h", HOUR_S, {200}), ("-1 h", -HOUR_S, {200, 401}),
                                          ("+10 years", TEN_YEARS_S, {401}), ("back", 0, {200})):
             clock.move_clock(seconds)
@@ -58,7 +58,7 @@ def body(run):
             if fresh.status == 200:
                 result.expect(opens(gateway, fresh.json["jwt_token"]) == 200, f"{name}: a fresh token opens nothing")
             result.figure(f"{name}: {seen} for a token of before, {fresh} for a login")
-            # What ten years have ended stays ended, so somebody logs in anew afterwards.
+            # Sessions that expired in those ten years stay ended, so the user logs in again afterwards.
             if seconds == TEN_YEARS_S:
                 clock.move_clock(0)
                 time.sleep(0.3)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""F-10: ten thousand connections that have had their answer and say nothing more."""
+"""F-10: ten thousand connections that are idle after their answer."""
 
 import resource
 import socket

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""F-11: a thousand callers at once that send heads and bodies byte by byte, or read their answer so."""
+"""F-11: a thousand concurrent callers that send heads and bodies byte by byte, or read their answers that slowly."""
 
 import asyncio
 import socket
@@ -16,7 +16,7 @@ from rig.probes import Probes
 from rig.upstream import Upstream
 
 BYTE_EVERY_S = 2
-# Ten seconds, and what a busy machine adds.
+# Ten seconds, and some more for a busy machine.
 HEAD_MAX_S = 15
 # A body has 10 s before its rate counts.
 BODY_MAX_S = ANSWER_MAX_S = 25
@@ -27,7 +27,9 @@ UNREAD = b"GET /public/much HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 async def drip(port, first, longest_s):
-    """Sends something, then a byte now and then; gives the seconds until the connection ended, none if it did not."""
+    """Sends something, then a byte now and then; returns the seconds until the connection ended, `None` if it stayed
+    open.
+    """
     began = time.monotonic()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
@@ -48,9 +50,10 @@ async def drip(port, first, longest_s):
 
 
 async def read_little(port, longest_s):
-    """Asks for a long answer and reads a byte now and then.
+    """Requests a long answer and reads a byte now and then.
 
-    This side cannot see that the connection was closed, for the end comes after all the bytes that wait; the upstream can.
+    This side cannot see that the connection was closed, because the end comes after all buffered bytes; the upstream
+    can.
     """
     loop, connection, began = asyncio.get_running_loop(), socket.socket(), time.monotonic()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""F-13: bodies without end, to the gateway's own endpoints and to an upstream, with a length and in chunks."""
+"""F-13: endless bodies, to the gateway's own endpoints and to an upstream, with a length and in chunks."""
 
 import socket
 import sys
@@ -21,7 +21,7 @@ CHUNK = b"10000\r\n" + PIECE + b"\r\n"
 
 
 def send(gateway, path, framing, pieces):
-    """Sends a head and pieces until an answer comes or all are out; gives the status and how many bytes went out."""
+    """Sends a head and pieces until an answer arrives or all are sent; returns the status and the bytes sent."""
     with socket.create_connection(("127.0.0.1", gateway.port), 20) as connection:
         connection.sendall(f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n{framing}\r\n\r\n".encode())
         sent = 0
@@ -48,7 +48,7 @@ def body(run):
                 ("/auth/login", f"Content-Length: {whole << 20}", PIECE), ("/auth/login", "Transfer-Encoding: chunked", CHUNK),
                 ("/public/sum", f"Content-Length: {whole << 20}", PIECE), ("/public/sum", "Transfer-Encoding: chunked", CHUNK)):
             status, sent = send(gateway, path, framing, (piece for _ in range(whole * 16)))
-            # Who goes on sending behind a refusal may find the connection reset before the answer is read.
+            # A caller that keeps sending after a refusal may find the connection reset before it has read the answer.
             result.expect(status in (413, None) and sent < 24 << 20, f"{path} {framing}: {status} after {sent} bytes")
             result.figure(f"{path} {framing.split(':')[0]}: {status or 'closed'} after {sent / 1048576:.1f} MiB")
         grown = gateway.memory_kib() - memory
@@ -73,7 +73,7 @@ def body(run):
 
 
 class Sink:
-    """An upstream that reads a body of a known length, keeps nothing of it, and answers."""
+    """An upstream that reads a body of a known length, discards it, and answers."""
 
     def __init__(self):
         self.listener = socket.create_server(("127.0.0.1", 0))

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""F-16: two hundred callers log in all the time, half of them with wrong passwords."""
+"""F-16: two hundred callers log in continuously, half of them with wrong passwords."""
 
 import os
 import random
@@ -22,7 +22,7 @@ HASH_KIB = 19 * 1024
 
 
 def storm(gateway, run, callers, ends, answers):
-    """Callers that log in until the time is over; each answer's status, code and seconds are kept."""
+    """Callers that log in until the time is over; status, code and duration of each answer are recorded."""
     def log_in(chance):
         while time.monotonic() < ends:
             is_right, began = chance.random() < 0.5, time.monotonic()
@@ -33,7 +33,7 @@ def storm(gateway, run, callers, ends, answers):
                 answers.append((f"{answer.status}", time.monotonic() - began))
             except Unanswered as error:
                 answers.append((str(error), time.monotonic() - began))
-            # Callers with some manners: 200 of them ask some hundred times a second.
+            # Moderate callers: 200 of them send some hundred requests per second.
             time.sleep(chance.uniform(0.1, 0.6))
 
     threads = [threading.Thread(target=log_in, args=(random.Random(f"{run.seed}-{it}"),), daemon=True) for it in range(callers)]
@@ -68,7 +68,7 @@ def body(run):
         result.expect(set(by_status) <= {"200", "401", "429", "503"}, f"answers: {sorted(by_status)}")
         result.expect("200" in by_status, "no right password got in")
         result.expect(set(during.allowed) == {200}, f"probe: {dict(during.allowed)}")
-        # One hash thread less than processors, at least one; the rest is connections and the allocator's.
+        # One hashing thread less than processors, but at least one; the rest is for connections and the allocator.
         permits = max(1, len(os.sched_getaffinity(0)) - 1)
         result.expect(grown <= permits * HASH_KIB + 64 * 1024, f"{grown} KiB more")
         result.expect(gateway.stop() == 0 and gateway.panics() == 0, "it did not end cleanly")

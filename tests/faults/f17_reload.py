@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """F-17: a hundred reloads under load, every tenth of a broken file.
 
-Two configurations lead one path to two upstreams, each with a name of its own for the header of the uid: a request that
+Two configurations route one path to two upstreams, each with its own name for the header of the uid: a request that
 mixed them would reach one upstream with the other's header.
 """
 

@@ -25,7 +25,7 @@ DRAIN_MS = 5000
 
 
 def call(gateway, bearer, seen, since):
-    """Asks until nothing listens any more; counts what came of requests that began before and after SIGTERM."""
+    """Sends requests until nothing listens any more; counts the outcomes of requests begun before and after SIGTERM."""
     caller = gateway.caller()
     while True:
         is_new, began = caller.connection is None, time.monotonic()
@@ -40,7 +40,7 @@ def call(gateway, bearer, seen, since):
 
 
 def readiness_after(gateway):
-    """What /readyz says half a second after the signal at the latest: the gateway takes a signal when its turn comes."""
+    """Returns the status of /readyz within half a second of the signal, which the gateway does not handle at once."""
     until = time.monotonic() + 0.5
     while (status := gateway.readiness()) == 200 and time.monotonic() < until:
         time.sleep(0.01)

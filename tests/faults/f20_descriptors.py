@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""F-20: a thousand connections, and 256 descriptors for all."""
+"""F-20: a thousand connections with a limit of 256 descriptors."""
 
 import resource
 import socket

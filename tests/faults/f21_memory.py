@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""F-21: 256 MiB for all, and callers that hold unfinished heads.
+"""F-21: 256 MiB for everything, and callers that hold unfinished heads.
 
-Needs root and a memory controller of cgroups (version 1 or 2) that may be written.
+Needs root and a writable memory controller of cgroups (version 1 or 2).
 """
 
 import os
@@ -21,7 +21,7 @@ HALF_HEAD = b"GET /public/x HTTP/1.1\r\nHost: a\r\nX-A: " + b"a" * 7000 + b"\r\n
 
 
 def control_group():
-    """A directory of a fresh control group, and its files for the limit and the peak."""
+    """Returns the directory of a new control group, and its files for the limit and the peak."""
     for root, limit, peak in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.max_usage_in_bytes"),
                               ("/sys/fs/cgroup", "memory.max", "memory.peak")):
         group = Path(root) / f"doorward-{os.getpid()}"

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""F-22: files of the store are changed, cut, emptied, deleted, or taken from an older moment.
+"""F-22: files of the store are changed, truncated, emptied, deleted, or replaced by older ones.
 
-After each damage the gateway either starts, and then everything is as acknowledged, or it refuses to start, says why, and
-`store check` says so too; a restore of the backup works then. Damage of what only counts guesses may pass.
+After each damage the gateway either starts, and then everything is as acknowledged, or it refuses to start with a
+reason, and `store check` reports the damage too; a restore of the backup then works. Damage to guess counters alone may
+go undetected.
 """
 
 import shutil
@@ -39,7 +40,7 @@ class Store:
         for number in range(OLDER, PEOPLE):
             self.add(f"d{number}")
         for person in self.people[:3]:
-            # Written after the older copy: whoever takes that one undoes it.
+            # Written after the older copy: replacing the files by that copy undoes this.
             gateway.caller().put("/auth/password", {
                 "new_password": NEWER, "verify_password": NEWER, "old_password": PASSWORD, "revoke_keys": True},
                 bearer=person["bearer"])
@@ -54,7 +55,7 @@ class Store:
                             if it.is_file() and it.name not in ("lock", "admin.sock"))
 
     def add(self, name):
-        """Somebody with a session, one that was ended, a key, one that was revoked, a membership and one that was ended."""
+        """Creates a user with one live and one ended session, key and membership."""
         gateway, caller = self.gateway, self.gateway.caller(network(self.run.chance))
         done = gateway.command("account", "add", name, "--identity", f"{name}@example.org", "--name", "D", "--password-stdin",
                                stdin=PASSWORD + "\n")
@@ -73,13 +74,13 @@ class Store:
                             "key": key["apikey"], "revoked": [revoked["apikey"]]})
 
     def put_back(self):
-        """Puts the undamaged store in place."""
+        """Restores the undamaged store."""
         shutil.rmtree(self.gateway.store)
         shutil.copytree(self.whole, self.gateway.store)
         self.gateway.store.chmod(0o700)
 
     def differences(self):
-        """What the running gateway says otherwise than the ledger."""
+        """Returns where the running gateway differs from the ledger."""
         found, caller = [], self.gateway.caller()
 
         def look(what, status, expected):
@@ -103,7 +104,7 @@ class Store:
         return found
 
     def restored_wrongly(self):
-        """What is not so after a restore: passwords are back, nothing else opens anything."""
+        """Returns what is wrong after a restore: passwords must be back, and nothing else may open anything."""
         found, caller = [], self.gateway.caller()
         for person in self.people[::5]:
             caller.network = network(self.run.chance)
@@ -117,7 +118,7 @@ class Store:
 
 
 def harm(store, chance):
-    """Damages one file at random; gives what was done."""
+    """Damages one file at random; returns a description."""
     weights = [30 if it.parts[0] == "db" else 4 for it in store.files]
     [file], kind = chance.choices(store.files, weights), chance.choice(
         ["flip", "flip", "flip", "flips", "zeros", "cut", "cut", "delete", "empty", "junk", "append", "block", "older"])
@@ -126,7 +127,7 @@ def harm(store, chance):
         path.unlink()
         return f"{file}: deleted"
     data = bytearray(path.read_bytes())
-    # What is there is at the front; behind it sled keeps zeros.
+    # The content is at the front; sled fills the rest with zeros.
     used = max(1, len(data.rstrip(b"\0")))
     place = chance.randrange(used)
     match kind:
@@ -160,7 +161,7 @@ def harm(store, chance):
 
 
 def whole_parts(store):
-    """Damages that are drawn by nobody: whole parts gone, or taken from the older moment."""
+    """Damages that are not random: whole parts deleted, or replaced by older ones."""
     place, older = store.gateway.store, store.older
 
     def take_older(*names):
@@ -179,7 +180,7 @@ def whole_parts(store):
 
 
 def judge(store, what, counts, result, number):
-    """Starts on a damaged store and looks at what comes of it."""
+    """Starts on a damaged store and checks the outcome."""
     gateway, mark = store.gateway, store.gateway.log_size()
     try:
         gateway.start(30)
@@ -198,14 +199,14 @@ def judge(store, what, counts, result, number):
     found = store.differences()
     gateway.stop()
     told = [line for line in gateway.log(mark).splitlines() if " WARN " in line or " ERROR " in line]
-    # A key file that is gone or other voids what was made with it; that has to be said.
+    # A missing or different key file voids what was made with it; that must be reported.
     is_told = bool(found) and "keys/" in what and bool(told)
     counts["harmless" if not found else "voided and said" if is_told else "silent"] += 1
     return result.expect(not found or is_told, f"{what}: started, and says otherwise: {found[:3]}")
 
 
 def restore(store, what, counts, result):
-    """Brings the backup back after a refusal."""
+    """Restores the backup after a refusal."""
     try:
         store.gateway.start(30)
         store.gateway.stop()

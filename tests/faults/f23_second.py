@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""F-23: a second gateway is started on the store of one that runs."""
+"""F-23: a second gateway is started on the store of a running one."""
 
 import sys
 from pathlib import Path

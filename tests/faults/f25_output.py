@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""F-25: the reader of standard output stands still, is slow, or is gone."""
+"""F-25: the reader of standard output blocks, is slow, or is gone."""
 
 import os
 import sys
@@ -14,12 +14,12 @@ from rig.gateway import Gateway
 from rig.probes import Probes
 
 READER_BYTES_A_SECOND = 20_000
-# Their records are more than the queue of the output and the pipe hold together.
+# Their records exceed the output queue and the pipe together.
 REQUESTS_MIN = 6000
 
 
 def flood(gateway, seconds):
-    """Requests with long paths, so that the output has much to write; gives how many."""
+    """Sends requests with long paths, so that there is much output; returns their number."""
     caller, count, ends = gateway.caller(), 0, time.monotonic() + seconds
     while count < REQUESTS_MIN or time.monotonic() < ends:
         caller.get("/public/" + "l" * 2000)
@@ -61,7 +61,7 @@ def body(run):
             result.expect(gateway.panics() == 0, "a panic")
             is_over.set()
             if reader:
-                # Its descriptor may be another file's soon.
+                # Its descriptor number may be reused soon.
                 reader.join()
 
 

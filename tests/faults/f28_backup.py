@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""F-28: backups are made while callers write, and brought back into another place.
+"""F-28: backups are made while callers write, and restored into another place.
 
-A restored copy has to hold what was acknowledged before its backup began: every password, membership and status. Sessions
-and one-time tokens are over in it, and API keys are suspended; docs/store.md says why.
+A restored copy must contain everything that was acknowledged before its backup began: every password, membership and
+status. Its sessions and one-time tokens have ended, and its API keys are suspended; docs/store.md says why.
 """
 
 import random
@@ -25,21 +25,21 @@ LEVELS = ("manager", "member", "invitee")
 
 
 def facts(ledger):
-    """Every fact that is sure at this moment, with how often it was written: by person and what it is."""
+    """Returns every fact that is certain at this moment, with its number of writes, by user and kind."""
     cells = {(it.name, it.uid, what): cell for it in list(ledger.people)
              for what, cell in [("password", it.password), ("status", it.status), *list(it.members.items())]}
     return {name: (next(iter(cell.may_be)), cell.writes) for name, cell in cells.items() if not cell.is_in_doubt()}
 
 
 def look(restored, before, after, chance, result):
-    """Compares the restored store with what was so before the backup and still when it had ended; gives how much that is."""
+    """Compares the restored store with the facts that were unchanged during the backup; returns their number."""
     caller, root = restored.caller(), restored.administrator()
     steady = {name: value for name, (value, writes) in before.items() if after.get(name) == (value, writes)}
     roles = {uid: set(caller.get(f"/auth/roles?uid={uid}", bearer=root).json.get("roles", []))
              for uid in {uid for _, uid, _ in steady} if uid}
     looks = 0
     for (name, uid, what), value in steady.items():
-        # Who is disabled has no roles, and does not log in.
+        # A disabled account has no roles and cannot log in.
         if uid is None or what == "status" or steady.get((name, uid, "status")) != "active":
             continue
         looks += 1

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""An hour of everything at once, with faults at random, against a ledger: scripts/soak runs this.
+"""An hour of everything at once, with random faults, checked against a ledger: scripts/soak runs this.
 
-Callers register, log in, refresh, make and revoke API keys, change memberships and passwords, and send requests with all
-of these, with tokens of a foreign issuer and without any, over HTTP, WebSockets, event streams and uploads. Meanwhile the
-upstream misbehaves, the issuer and the mail server go away, the configuration is reloaded, the gateway is killed, and its
-disk is full. What the gateway acknowledged has to be there, and what was ended or never given must not pass.
+Callers register, log in, refresh, create and revoke API keys, change memberships and passwords, and send requests with
+all of these, with tokens of a foreign issuer and without any, over HTTP, WebSockets, event streams and uploads.
+Meanwhile the upstream misbehaves, the issuer and the mail server go down, the configuration is reloaded, the gateway is
+killed, and its disk is full. Whatever the gateway acknowledged must be present, and whatever was ended or never issued
+must be refused.
 
 In the first half the gateway is killed now and then; the second half is one process, whose memory and descriptors are
-compared. Whatever a seed draws is the same each time; what the machine makes of it is not.
+compared. The random choices of a seed are the same in each run; their timing is not.
 """
 
 import argparse
@@ -36,14 +37,14 @@ from rig.upstream import FORBIDDEN, HABITS, KeyServer, Upstream
 from rig.tokens import Issuer
 from rig.writers import Writer
 
-# Acts of one caller a second, and how many callers: about a tenth of a processor with the gateway's part.
+# Requests per second of one caller, and number of callers: about a tenth of a processor, including the gateway.
 ACTS_A_SECOND = 4
 CALLERS = 6
 PEOPLE_A_CALLER = 15
 SAMPLE_EVERY_S = 10
-# What may fail for so long after a fault has ended: an upstream's connections are opened again, a store heals.
+# How long requests may still fail after a fault has ended: connections to an upstream are reopened, a store heals.
 AFTERMATH_S = {"upstream": 3, "disk": 12, "kill": 3}
-# After the last fault; the pauses between tries grow.
+# After the last fault; the pauses between retries grow.
 MAILS_MAX_S = 180
 MEMORY_GROWTH_MAX = 1.10
 DESCRIPTORS_GROWTH_MAX = 10
@@ -78,25 +79,25 @@ jwks_url = "{keys}"
 
 
 class Faults:
-    """What is wrong at the moment, and what was until a moment ago."""
+    """The faults that are active now, and those that ended a moment ago."""
 
     def __init__(self):
         self.lock, self.present, self.past, self.counts = threading.Lock(), set(), {}, Counter()
 
     def begin(self, name):
-        """Notes that a fault begins."""
+        """Records that a fault begins."""
         with self.lock:
             self.present.add(name)
             self.counts[name] += 1
 
     def end(self, name):
-        """Notes that it is over."""
+        """Records that a fault has ended."""
         with self.lock:
             self.present.discard(name)
             self.past[name] = time.monotonic()
 
     def explain(self, since):
-        """A fault that may have struck a request which began at `since`; none if there was none."""
+        """Returns a fault that may have affected a request begun at `since`; `None` if there was none."""
         with self.lock:
             for name, aftermath in AFTERMATH_S.items():
                 struck = [it for it in self.present if it.startswith(name)]
@@ -107,7 +108,7 @@ class Faults:
 
 
 class Soaker(Writer):
-    """A caller that reads more than it writes, and judges every answer."""
+    """A caller that reads more than it writes, and checks every answer."""
 
     def __init__(self, soak, number):
         super().__init__(soak.gateway, soak.ledger, soak.mails, random.Random(f"{soak.seed}-{number}"), number, WRITES)
@@ -116,7 +117,7 @@ class Soaker(Writer):
         self.checker = Checker(soak.ledger, soak.gateway, soak.gateway.caller(), self.chance)
 
     def run(self):
-        """Acts until the soak is over, some times a second."""
+        """Sends some requests per second until the soak is over."""
         while not self.is_over:
             began = time.monotonic()
             draw = self.chance.random()
@@ -130,14 +131,14 @@ class Soaker(Writer):
 
     def fail(self, kind, what, began):
         """Counts a request that failed, under the fault that explains it."""
-        # Where the machine has no time to hash a password, that is no fault of the gateway.
+        # If the machine is too busy to hash a password, the gateway is not at fault.
         cause = self.soak.faults.explain(began) or ("load" if "hashing_busy" in what else "nothing")
         self.failed[f"{cause}: {kind}: {what}"] += 1
         if cause == "nothing":
             self.soak.note(f"failed without a fault: {kind}: {what}")
 
     def do_write(self):
-        """One write; a registration only while there are few people."""
+        """Performs one write; a registration only while there are few users."""
         if len(self.people) < PEOPLE_A_CALLER and self.chance.random() < 0.3:
             return self.register(None)
         before = [key for person in self.people for key in person.keys]
@@ -146,18 +147,18 @@ class Soaker(Writer):
         self.ended = (self.ended + [key.secret for key in before if key not in after or key.live.is_sure(False)])[-20:]
 
     def do_check(self):
-        """Compares all of one person with the ledger."""
+        """Compares everything about one user with the ledger."""
         if self.people:
             touched = [it for it in self.people if it.is_touched]
             self.checker.check(self.chance.choice(touched or self.people))
 
     def person(self):
-        """Somebody who is surely active and has a live session; none if there is nobody."""
+        """Returns a user who is certainly active and has a live session; `None` if there is none."""
         found = [it for it in self.people if it.status.is_sure("active") and it.live_sessions()]
         return self.chance.choice(found) if found else None
 
     def judge(self, kind, answer, person, began, uid=None):
-        """An answer to a request that is allowed: it has to be, under the right name."""
+        """Checks the answer to an allowed request: it must pass, with the right identity."""
         if answer.status == 200:
             seen = answer.json.get("seen") if isinstance(answer.json, dict) else None
             if seen is not None and uid and not seen.get("x-auth-uid", "").endswith(uid):
@@ -169,21 +170,21 @@ class Soaker(Writer):
             self.fail(kind, repr(answer), began)
 
     def do_bearer(self):
-        """A request with an own token."""
+        """Sends a request with a token of the gateway."""
         if person := self.person():
             began = time.monotonic()
             answer = self.caller.get("/protected/x", bearer=self.chance.choice(person.live_sessions()).bearer)
             self.judge("bearer", answer, person, began, person.uid)
 
     def do_key(self):
-        """A request with an API key."""
+        """Sends a request with an API key."""
         if (person := self.person()) and (keys := person.live_keys()):
             began = time.monotonic()
             answer = self.caller.get("/protected/x", key=self.chance.choice(keys).secret)
             self.judge("key", answer, person, began, person.uid)
 
     def do_list(self):
-        """A request that asks for a membership: allowed with it, refused without."""
+        """Sends a request that requires a membership: allowed with it, refused without."""
         if not (person := self.person()) or not person.members:
             return
         identifier, cell = self.chance.choice(sorted(person.members.items()))
@@ -198,7 +199,7 @@ class Soaker(Writer):
                 self.ledger.undead.append(what) if failed else self.ledger.allowed(person, what, answer)
 
     def do_foreign(self):
-        """A request with a token of the foreign issuer; its keys are there, whether or not the issuer is."""
+        """Sends a request with a token of the foreign issuer; its keys are cached, whether or not the issuer is up."""
         subject, began = f"ext-{self.chance.randrange(40)}", time.monotonic()
         answer = self.caller.get("/protected/x", bearer=self.soak.issuer.token(subject))
         if answer.status == 401:
@@ -206,12 +207,12 @@ class Soaker(Writer):
         self.judge("foreign", answer, None, began, subject)
 
     def do_public(self):
-        """A request without a credential where none is needed."""
+        """Sends a request without a credential where none is required."""
         began = time.monotonic()
         self.judge("public", self.caller.get("/public/x"), None, began)
 
     def do_forbidden(self):
-        """A request that must not pass: no credential, a forged one, one that was ended, a path without a route."""
+        """Sends a request that must be refused: no credential, a forged or ended one, or a path without a route."""
         draw, fields, began = self.chance.randrange(5), {FORBIDDEN: "1"}, time.monotonic()
         if draw == 0:
             answer = self.caller.get("/protected/x", headers=fields)
@@ -229,7 +230,7 @@ class Soaker(Writer):
             self.fail("forbidden", repr(answer), began)
 
     def do_websocket(self):
-        """A WebSocket that echoes three texts."""
+        """Opens a WebSocket that echoes three texts."""
         if person := self.person():
             began = time.monotonic()
             try:
@@ -243,7 +244,7 @@ class Soaker(Writer):
             socket.close()
 
     def do_events(self):
-        """An event stream, read to its end."""
+        """Reads an event stream to its end."""
         if person := self.person():
             began = time.monotonic()
             answer = self.caller.get("/protected/events", bearer=person.live_sessions()[-1].bearer)
@@ -253,7 +254,7 @@ class Soaker(Writer):
                 self.fail("events", "cut short and passed off as whole", began)
 
     def do_upload(self):
-        """An upload, of which the upstream tells how much came."""
+        """Sends an upload, whose received length the upstream returns."""
         if person := self.person():
             body, began = self.chance.randbytes(self.chance.randrange(1 << 16, 1 << 20)), time.monotonic()
             answer = self.caller.post("/protected/sum", body, bearer=person.live_sessions()[-1].bearer)
@@ -263,7 +264,7 @@ class Soaker(Writer):
 
 
 class Soak:
-    """The gateway, everything around it, and what was seen."""
+    """The gateway, everything around it, and the observations."""
 
     def __init__(self, options, directory):
         self.seed, self.seconds = options.seed, options.minutes * 60
@@ -281,11 +282,11 @@ class Soak:
         self.is_moving = threading.Lock()
 
     def note(self, text):
-        """Keeps what must not be, with the time since the start."""
+        """Records a violation, with the time since the start."""
         self.notes.append(f"{time.monotonic() - self.began:.0f} s: {text}")
 
     def sample(self):
-        """Notes memory and descriptors now and then."""
+        """Records memory and descriptors now and then."""
         while not self.is_over:
             with self.is_moving:
                 if self.gateway.is_running():
@@ -294,7 +295,7 @@ class Soak:
             time.sleep(SAMPLE_EVERY_S)
 
     def strike(self):
-        """One fault after the other, with pauses."""
+        """Runs one fault after the other, with pauses."""
         while not self.is_over:
             if not self.rest(self.chance.uniform(8, 20)):
                 return
@@ -309,26 +310,26 @@ class Soak:
                 self.faults.end(name)
 
     def rest(self, seconds):
-        """Waits; gives whether the soak goes on."""
+        """Waits; returns whether the soak continues."""
         end = time.monotonic() + seconds
         while not self.is_over and time.monotonic() < end:
             time.sleep(0.1)
         return not self.is_over
 
     def strike_upstream(self, name):
-        """The upstream misbehaves for some seconds."""
+        """Makes the upstream misbehave for some seconds."""
         self.upstream.habit = name.split(": ")[1]
         self.rest(self.chance.uniform(3, 8))
         self.upstream.habit = "good"
 
     def strike_issuer(self, _name):
-        """The foreign issuer answers 500 for half a minute."""
+        """Makes the foreign issuer answer 500 for half a minute."""
         self.keys.is_away = True
         self.rest(self.chance.uniform(10, 30))
         self.keys.is_away = False
 
     def strike_mail(self, _name):
-        """The mail server is away, or says nothing."""
+        """Takes the mail server down, or makes it hang."""
         if self.chance.random() < 0.5:
             self.mails.go_away()
             self.rest(self.chance.uniform(5, 20))
@@ -339,7 +340,7 @@ class Soak:
             self.mails.is_hanging = False
 
     def strike_reload(self, _name):
-        """Another configuration, or a broken one, three times."""
+        """Loads another configuration, or a broken one, three times."""
         for _ in range(3):
             if self.chance.random() < 0.3:
                 self.gateway.write_config("[listen\n")
@@ -354,19 +355,19 @@ class Soak:
         self.rest(0.5)
 
     def strike_kill(self, _name):
-        """SIGKILL, and another start."""
+        """Kills the gateway with SIGKILL and starts it again."""
         with self.is_moving:
             self.gateway.kill()
             self.starts.append(self.gateway.start())
 
     def strike_disk(self, _name):
-        """The disk of the store is full for some seconds."""
+        """Fills the disk of the store for some seconds."""
         self.disk.fail(WRITE_ENOSPC)
         self.rest(self.chance.uniform(3, 8))
         self.disk.heal()
 
     def run(self):
-        """All of it; gives whether everything held."""
+        """Runs all of it; returns whether every promise was kept."""
         first = self.gateway.start()
         self.gateway.add_administrator()
         soakers = [Soaker(self, number) for number in range(CALLERS)]
@@ -389,9 +390,11 @@ class Soak:
         return self.tell(soakers, first, last)
 
     def settle(self, soaker):
-        """After the last fault: every mail comes, and everybody is as acknowledged, before and after a kill and a stop."""
+        """After the last fault: every mail arrives, and every user is as acknowledged, before and after a kill and a
+        stop.
+        """
         self.rest_for_store()
-        # Whoever was told that a mail is on its way gets one, however long the mail server was away.
+        # An acknowledged mail arrives, however long the mail server was down.
         registered, end = {person.address for person in self.ledger.people}, time.monotonic() + MAILS_MAX_S
         while registered - self.mails.addresses and time.monotonic() < end:
             time.sleep(0.5)
@@ -417,7 +420,7 @@ class Soak:
             self.note(f"store check: {done.stdout} {done.stderr}")
 
     def rest_for_store(self):
-        """Waits until the store takes writes again, 15 s at most."""
+        """Waits until the store can be written again, at most 15 s."""
         end = time.monotonic() + 15
         while time.monotonic() < end:
             try:
@@ -429,7 +432,7 @@ class Soak:
         self.note("the store did not heal within 15 s")
 
     def flatness(self, last):
-        """Memory and descriptors of the last process: some minutes after its start, and at the end."""
+        """Compares memory and descriptors of the last process: some minutes after its start, and at the end."""
         own = [it for it in self.samples if it[1] == last[1]]
         settled = [it for it in own if own[0][0] + min(300, (last[0] - own[0][0]) / 3) <= it[0]]
         early, late = settled[:6], settled[-6:]
@@ -439,7 +442,7 @@ class Soak:
             "processor_share": round((last[4] - own[0][4]) / max(1, last[0] - own[0][0]), 3),
             "memory_mib_early": round(middle(early, 2) / 1024, 1), "memory_mib_late": round(middle(late, 2) / 1024, 1),
             "descriptors_early": middle(early, 3), "descriptors_late": middle(late, 3)}
-        # Four MiB are no growth: an allocator keeps that much.
+        # Four MiB do not count as growth: an allocator keeps that much.
         if middle(early, 2) * MEMORY_GROWTH_MAX + 4096 < middle(late, 2):
             self.note(f"memory grows: {figures}")
         if middle(early, 3) + DESCRIPTORS_GROWTH_MAX < middle(late, 3):
@@ -447,7 +450,7 @@ class Soak:
         return figures
 
     def tell(self, soakers, first, last):
-        """Prints what was done and seen; gives whether all of it held."""
+        """Prints the writes and observations; returns whether every promise was kept."""
         sent, failed = Counter(), Counter()
         for soaker in soakers:
             sent.update(soaker.sent)

@@ -1,15 +1,16 @@
 //! Runs fuzz targets.
 //!
-//! A target is a test of the library that calls [`check`] with its name and a property. `cargo test` holds the property against
-//! every input in `corpus/<name>` and against some thousand changes to them, the same at each run. `scripts/fuzz` builds the
-//! same tests with coverage counters and `--cfg fuzzing`, and [`check`] hands the property to libFuzzer.
+//! A target is a test of the library that calls [`check`] with its name and a property. `cargo test` checks the
+//! property for every input in `corpus/<name>` and for some thousand mutations of them, the same in each run.
+//! `scripts/fuzz` builds the same tests with coverage counters and `--cfg fuzzing`, and [`check`] passes the property
+//! to libFuzzer.
 
 use std::path::Path;
 
-/// Holds a property against inputs. A panic of the property is a finding, and so is one input that takes very long.
+/// Checks a property for many inputs. A panic of the property is a finding, and so is an input that takes very long.
 ///
 /// # Panics
-/// If the property does, or if the target has no corpus.
+/// If the property panics, or if the target has no corpus.
 pub fn check(target: &str, property: fn(&[u8])) {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("corpus")
@@ -24,7 +25,7 @@ mod engine {
 
     use super::Path;
 
-    /// How long changed inputs are tried, and how many at most.
+    /// Limits for mutated inputs: time and number.
     const TIME_MAX: Duration = Duration::from_millis(700);
     const CHANGED_MAX: usize = 5000;
     /// Bytes that parsers treat as special more often than others.
@@ -41,7 +42,7 @@ mod engine {
             let _shown = Shown(path.display().to_string(), input);
             property(input);
         }
-        // The same changes at each run: what a test finds it finds again.
+        // The same mutations in each run, so that findings are reproducible.
         let seed = target.bytes().fold(0xCBF2_9CE4_8422_2325, |seed: u64, byte| {
             (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
         });
@@ -57,7 +58,7 @@ mod engine {
         }
     }
 
-    /// Every input, in the order of their names.
+    /// Reads every input, in the order of their names.
     fn read(corpus: &Path) -> Vec<(PathBuf, Vec<u8>)> {
         let entries = std::fs::read_dir(corpus).into_iter().flatten();
         let paths = entries.map(|entry| entry.expect("a readable corpus").path());
@@ -71,7 +72,7 @@ mod engine {
         inputs
     }
 
-    /// One of the inputs with up to four changes.
+    /// Returns one of the inputs with up to four mutations.
     fn changed(inputs: &[(PathBuf, Vec<u8>)], random: &mut Random) -> Vec<u8> {
         let mut input = inputs[random.below(inputs.len())].1.clone();
         for _ in 0..=random.below(4) {
@@ -100,7 +101,7 @@ mod engine {
         input
     }
 
-    /// Xorshift: any fast generator does here.
+    /// Xorshift: any fast generator is good enough.
     struct Random(u64);
 
     impl Random {
@@ -112,7 +113,7 @@ mod engine {
         }
     }
 
-    /// Prints the input whose property does not hold.
+    /// Prints the input for which the property fails.
     struct Shown<'a>(String, &'a [u8]);
 
     impl Drop for Shown<'_> {
@@ -143,14 +144,14 @@ mod engine {
         ) -> c_int;
     }
 
-    /// Hands over to libFuzzer for good if `FUZZ_TARGET` names this target. `FUZZ_ARGS` holds its arguments, one a line;
-    /// `FUZZ_PROGRAM` is what it runs with other arguments to get here again.
+    /// Runs libFuzzer and never returns, if `FUZZ_TARGET` names this target. `FUZZ_ARGS` contains its arguments, one
+    /// per line; `FUZZ_PROGRAM` is the program that libFuzzer runs with other arguments to get here again.
     pub(super) fn run(target: &str, _: &Path, property: fn(&[u8])) {
         if std::env::var("FUZZ_TARGET").as_deref() != Ok(target) {
             return;
         }
         let _ = PROPERTY.set(property);
-        // A panic ends the process before it unwinds, so that libFuzzer sees its stack and keeps the input.
+        // A panic ends the process before unwinding, so that libFuzzer sees its stack and keeps the input.
         let told = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             told(panic);
@@ -176,7 +177,8 @@ mod engine {
     }
 
     extern "C" fn one(data: *const u8, size: usize) -> c_int {
-        // SAFETY: libFuzzer gives `size` bytes that stay as they are while this runs; none is no pointer.
+        // SAFETY: libFuzzer passes `size` bytes that do not change during this call; without bytes the pointer may be
+        // null.
         let input = match size {
             0 => &[],
             _ => unsafe { std::slice::from_raw_parts(data, size) },
@@ -184,7 +186,7 @@ mod engine {
         rust_fuzzer_test_input(input)
     }
 
-    /// libfuzzer-sys asks for it under this name.
+    /// The name under which libfuzzer-sys calls it.
     #[expect(
         improper_ctypes_definitions,
         reason = "libfuzzer-sys calls it from Rust"

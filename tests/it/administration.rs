@@ -1,4 +1,4 @@
-//! Administration is for administrators, and what they change counts on the next request.
+//! Administration requires an administrator, and its changes take effect on the next request.
 
 use serde_json::{Value, json};
 
@@ -76,10 +76,10 @@ fn administration_is_for_administrators_and_ends_with_that() {
 }
 
 #[test]
-fn an_account_is_changed_in_what_is_an_administrators_to_change_and_no_more() {
+fn administrators_change_only_their_part_of_an_account() {
     let (_upstream, gateway) = gateway();
     let (root, anna) = (gateway.administrator("root"), gateway.person("anna"));
-    // What has other ways to be given is not given as a name.
+    // Roles that are assigned in other ways cannot be assigned by name.
     for reserved in [
         "admin",
         "user",
@@ -157,7 +157,7 @@ fn a_disabled_account_is_out_at_once_and_no_token_brings_it_back() {
 }
 
 #[test]
-fn who_must_change_the_password_can_do_nothing_else() {
+fn a_password_that_must_change_allows_nothing_else() {
     let (upstream, gateway) = gateway();
     let (root, anna) = (gateway.administrator("root"), gateway.person("anna"));
     gateway.member("anna", "42", "manager");
@@ -217,7 +217,7 @@ fn a_key_sets_memberships_only_with_the_scope_for_it() {
         .get_by(&anna.caller(), "/member/5/x")
         .refused_as(403);
     let answer = put(&able);
-    // The role admin comes with auth:admin alone; whether the scope suffices by itself is its owner's rights' matter.
+    // The role admin requires auth:admin; whether the scope suffices depends on the rights of the key's owner.
     if answer.status < 300 {
         gateway.get_by(&anna.caller(), "/member/5/x").expect(200);
     } else {

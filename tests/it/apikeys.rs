@@ -1,4 +1,4 @@
-//! API keys as a finished feature: changed, rotated, bound to networks, rates and resources, and told of their last use.
+//! API keys as a whole: changed, rotated, limited to networks, rates and resources, with the time of their last use.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::harness::routes::routes;
 use crate::harness::upstream::Upstream;
 use crate::harness::wait_for;
 
-/// The test stands where a trusted proxy would.
+/// The test sends as a trusted proxy would.
 const TRUSTED: &str = "[listen]\ntrusted_proxies = [\"127.0.0.1/32\"]\n";
 
 fn gateway() -> (Upstream, Gateway) {
@@ -69,7 +69,7 @@ impl Gateway {
 }
 
 #[test]
-fn a_change_counts_on_the_next_request() {
+fn a_changed_key_applies_to_the_next_request() {
     let (upstream, gateway) = gateway();
     let anna = gateway.person("anna");
     let key = gateway.key(&anna, &["reports:read"]);
@@ -121,7 +121,7 @@ fn a_change_counts_on_the_next_request() {
         (&json!(600), &json!("nightly"))
     );
     assert_eq!(changed["resources"], terms["resources"]);
-    // What is left out stays, and null takes away.
+    // Omitted members stay unchanged, and null removes.
     let nothing =
         json!({"expires": null, "allow_from": null, "rate_per_minute": null, "resources": null});
     gateway.patch(&anna.caller(), &key, &json!({})).expect(200);
@@ -245,7 +245,7 @@ fn a_key_is_changed_by_a_login_of_its_owner_only() {
     gateway
         .patch(&Caller::Anonymous, &key, &json!({}))
         .refused(401, "credential_missing");
-    // Administration has no limits, so a key with limits has no administration.
+    // Administration cannot be limited, so a key with limits cannot administrate.
     let limits = json!({"scopes": ["auth:admin"], "resources": []});
     gateway
         .post("/auth/apikeys")
@@ -297,7 +297,7 @@ fn a_rotation_shows_the_new_secret_once_and_keeps_the_old_for_the_overlap() {
         .send()
         .expect(200);
     assert!(!shown.member("overlap_until").is_empty() && shown.json().get("apikey").is_none());
-    // Another rotation voids the one before the last, and an overlap of nothing the last.
+    // Another rotation voids the secret before the last one, and an overlap of zero voids the last one.
     let third = gateway.rotate(&anna, &second, &json!({"overlap_s": 86_400}));
     let statuses = [&first, &second, &third].map(|key| gateway.status_of("/protected/x", key));
     assert_eq!(statuses, [401, 200, 200]);
@@ -384,7 +384,7 @@ fn a_key_is_good_from_its_networks_only_warm_or_not() {
 }
 
 #[test]
-fn whoever_asks_about_a_key_asks_from_where_they_are() {
+fn introspection_of_a_key_checks_the_network_of_the_asker() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&format!("{TRUSTED}{}", routes(&upstream)));
     let anna = gateway.person("anna");
@@ -409,7 +409,7 @@ fn whoever_asks_about_a_key_asks_from_where_they_are() {
         (ask("192.0.2.7"), ask("192.0.3.7")),
         (json!(true), json!(false))
     );
-    // The operator is told the same, and a question takes nothing from anybody.
+    // The operator gets the same answer, and asking consumes nothing.
     let explain = ["explain", "GET", "/protected/x", "--apikey", "-"];
     gateway.cli(&explain, &key.text).with(3);
     gateway
@@ -469,7 +469,7 @@ fn a_key_passes_no_more_often_than_its_rate() {
         .send()
         .expect(200);
     assert_eq!(gateway.status_of("/protected/x", &other), 200);
-    // Another secret of the same key is no way around it, and a change of the limit counts at once.
+    // Another secret of the same key does not bypass the limit, and a changed limit applies at once.
     let newer = gateway.rotate(&anna, &key, &json!({}));
     assert_eq!(gateway.status_of("/protected/x", &newer), 429);
     gateway
@@ -532,7 +532,7 @@ fn a_key_with_resources_has_those_and_never_more_than_its_owner() {
     );
 }
 
-/// A resource role of a list, as keys are limited to it.
+/// A resource role on a list, as a key's limit.
 fn limit(id: &str, level: &str) -> Value {
     json!({"resource": "list", "id": id, "level": level})
 }
@@ -545,7 +545,7 @@ fn a_key_with_resources_manages_no_others() {
     gateway.member("root", "43", "manager");
     let body = json!({"scopes": ["auth:members"], "resources": [limit("42", "member")]});
     let key = gateway.key_with(&root, &body);
-    // Nor does it manage what it is not limited to, whatever its owner may.
+    // Nor can it manage a resource outside of its limits, whatever its owner may do.
     let ben = gateway.person("ben");
     for (id, status) in [("42", 403), ("43", 403)] {
         let target = format!("/auth/members/list/{id}/{}", ben.uid);
@@ -585,7 +585,7 @@ fn a_key_with_resources_loses_what_its_owner_loses() {
     gateway.member("root", "43", "manager");
     let key = gateway.key_with(&root, &json!({"resources": [limit("42", "manager")]}));
     assert_eq!(gateway.status_of("/manager/42/x", &key), 200);
-    // The owner loses it: so does the key, at once; and has it again with the owner.
+    // If the owner loses a role, the key loses it at once, and gets it back with the owner.
     gateway.member("root", "42", "invitee");
     assert_eq!(
         (
@@ -616,7 +616,7 @@ fn a_key_with_resources_loses_what_its_owner_loses() {
 }
 
 #[test]
-fn the_last_use_is_told_and_survives_a_restart() {
+fn the_last_use_is_shown_and_survives_a_restart() {
     let upstream = Upstream::start();
     let gateway = Gateway::start_on("sled", &routes(&upstream));
     let anna = gateway.person("anna");
@@ -664,7 +664,7 @@ fn the_last_use_is_told_and_survives_a_restart() {
 }
 
 #[test]
-fn the_operator_makes_keys_with_all_of_it() {
+fn the_operator_creates_keys_with_every_limit() {
     let (_upstream, gateway) = gateway();
     gateway.person("anna");
     gateway.member("anna", "42", "manager");
@@ -715,7 +715,8 @@ fn the_operator_makes_keys_with_all_of_it() {
     }
 }
 
-/// Asks on four threads while a key ends; how many requests passed on each, and how many of them late.
+/// Sends requests on four threads while a key ends; returns for each thread how many passed, and how many of them too
+/// late.
 fn while_it_ends(gateway: &Gateway, key: &Key, end: impl FnOnce()) -> Vec<(usize, usize)> {
     let (is_ended, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
     let ask = || {
@@ -743,7 +744,7 @@ fn while_it_ends(gateway: &Gateway, key: &Key, end: impl FnOnce()) -> Vec<(usize
     })
 }
 
-/// What ends or narrows a key counts for every request that begins after its answer.
+/// A change that ends or narrows a key applies to every request that begins after its answer.
 #[test]
 fn nothing_passes_late_under_load_from_four_threads() {
     let (_upstream, gateway) = gateway();

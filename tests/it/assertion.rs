@@ -1,4 +1,4 @@
-//! `X-Auth-Assertion`: what an upstream is told, signed, and of no use for any other request.
+//! `X-Auth-Assertion`: the identity for an upstream, signed, and useless for any other request.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ const TYP: &str = "doorward-assertion+jwt";
 fn gateway() -> (Upstream, Gateway) {
     let upstream = Upstream::start();
     let with = |path: &str, require: &str| format!("{}assertion = true\n", route(path, require));
-    // On disk, so that the key can be taken from there.
+    // On disk, so that the key can be read from there.
     let text = format!(
         "{}{}{}{}",
         routes(&upstream),
@@ -40,7 +40,7 @@ fn gateway() -> (Upstream, Gateway) {
     (upstream, Gateway::start_on("sled", &text))
 }
 
-/// What the upstream was told at the last request.
+/// Returns the assertion of the upstream's last request.
 fn told(upstream: &Upstream) -> String {
     upstream.last().header(HEADER).unwrap().to_owned()
 }
@@ -49,7 +49,7 @@ fn issuer(gateway: &Gateway) -> String {
     format!("http://{}", gateway.address)
 }
 
-/// The keys that are published.
+/// Returns the published keys.
 fn published(gateway: &Gateway) -> Value {
     gateway
         .get("/.well-known/jwks.json")
@@ -58,7 +58,7 @@ fn published(gateway: &Gateway) -> Value {
         .json()
 }
 
-/// The private key that signs assertions, out of the file that only the gateway's user reads.
+/// Reads the private key that signs assertions from the file that only the gateway's user can read.
 fn stolen(gateway: &Gateway) -> (String, Signer) {
     let file = fs::read(gateway.dir().join("store/keys/assertion.json")).unwrap();
     let file: Value = serde_json::from_slice(&file).unwrap();
@@ -70,7 +70,7 @@ fn stolen(gateway: &Gateway) -> (String, Signer) {
 }
 
 #[test]
-fn it_says_who_calls_what_for_half_a_minute() {
+fn an_assertion_names_caller_and_request_for_half_a_minute() {
     let (upstream, gateway) = gateway();
     let anna = gateway.person("anna");
     gateway.member("anna", "42", "member");
@@ -132,7 +132,7 @@ fn it_says_who_calls_what_for_half_a_minute() {
 }
 
 #[test]
-fn it_is_told_again_only_while_every_word_is_the_same() {
+fn an_assertion_is_reused_only_for_the_same_request() {
     let (upstream, gateway) = gateway();
     let anna = gateway.person("anna");
     let ask = |method: &str, path: &str| {
@@ -224,7 +224,7 @@ fn explain_names_it_and_signs_nothing() {
     );
 }
 
-/// Something that calls itself an assertion, and the request it came with.
+/// A supposed assertion, and the request that it came with.
 struct Case {
     what: &'static str,
     assertion: String,
@@ -233,7 +233,7 @@ struct Case {
     counts: bool,
 }
 
-/// What verifiers must tell apart. The wrong ones are signed with the right key, but for the last two.
+/// Cases that verifiers must distinguish. The wrong ones are signed with the right key, except the last two.
 fn cases(gateway: &Gateway, good: &str, access_token: &str) -> Vec<Case> {
     let (kid, key) = stolen(gateway);
     let (header, claims) = (part(good, 0), part(good, 1));
@@ -280,7 +280,7 @@ fn cases(gateway: &Gateway, good: &str, access_token: &str) -> Vec<Case> {
             "another issuer",
             signed(&header, "iss", json!("http://evil.test")),
         ),
-        // Most libraries give a minute of grace.
+        // Most libraries allow a leeway of a minute.
         case("expired", signed(&header, "exp", json!(epoch_s() - 90))),
         case("another kind", signed(&typ, "aud", json!("main"))),
         case("an access token", access_token.to_owned()),
@@ -314,13 +314,13 @@ fn example(name: &str) -> String {
     fs::read_to_string(path).unwrap()
 }
 
-/// The examples with the gateway of the test in the place of the one that they name.
+/// Returns an example with the test's gateway in place of the one it names.
 fn adapted(name: &str, gateway: &Gateway) -> String {
     let text = example(name).replace("http://127.0.0.1:8080", &issuer(gateway));
     text.replace("\"lists\"", "\"main\"")
 }
 
-/// The example in Go as a program.
+/// Builds the example in Go.
 fn built_go(dir: &Path) -> PathBuf {
     let source = dir.join("go");
     fs::create_dir(&source).unwrap();
@@ -344,7 +344,7 @@ fn built_go(dir: &Path) -> PathBuf {
 }
 
 #[test]
-fn the_verifiers_of_the_documentation_tell_what_counts() {
+fn the_documented_verifiers_accept_only_right_assertions() {
     let (upstream, gateway) = gateway();
     let anna = gateway.person("anna");
     gateway
@@ -358,7 +358,7 @@ fn the_verifiers_of_the_documentation_tell_what_counts() {
     fs::write(dir.path().join("verify.py"), adapted("verify.py", &gateway)).unwrap();
     fs::write(dir.path().join("ask.py"), PYTHON).unwrap();
     let program = built_go(dir.path());
-    // A module finds its packages beside itself.
+    // A module finds its packages in its own directory.
     let mjs = format!("{}\n{NODE}", adapted("verify.mjs", &gateway));
     let keys = published(&gateway).to_string();
 

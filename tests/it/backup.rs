@@ -1,4 +1,4 @@
-//! Backups of the real binary: made under load, brought back, cut short, refused.
+//! Backups of the real binary: made under load, restored, interrupted, refused.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use crate::harness::upstream::Upstream;
 use crate::harness::wait_for;
 use crate::store_contract::fixture;
 
-/// Enough that a backup and a restore take some tens of milliseconds.
+/// Enough for a backup and a restore to take some tens of milliseconds.
 const PEOPLE: u32 = 2000;
 
 fn gateway(extra: &str) -> (Upstream, Gateway) {
@@ -27,7 +27,7 @@ fn gateway(extra: &str) -> (Upstream, Gateway) {
     (upstream, gateway)
 }
 
-/// The names in the place of backups.
+/// Returns the names in the backup directory.
 fn names(gateway: &Gateway) -> Vec<String> {
     let entries = std::fs::read_dir(place(gateway)).into_iter().flatten();
     let mut names: Vec<_> = entries
@@ -53,7 +53,7 @@ fn restore(gateway: &Gateway, file: &Path) -> crate::harness::cli::Ended {
     gateway.cli(&["store", "restore", file.to_str().unwrap()], "")
 }
 
-/// Puts many people into the store of a gateway that does not run.
+/// Fills the store of a stopped gateway with many accounts.
 fn fill(gateway: &Gateway) {
     let people = (1..=PEOPLE).map(|number| ImportedPerson {
         place: number as usize,
@@ -121,7 +121,7 @@ fn a_backup_under_load_holds_all_that_was_acknowledged_before() {
         "{told:?}"
     );
     gateway.run();
-    // Sessions, tokens and keys are not revived.
+    // Sessions, tokens and keys do not become active again.
     gateway
         .get_by(&anna.caller(), "/protected/x")
         .refused(401, "session_ended");
@@ -134,7 +134,7 @@ fn a_backup_under_load_holds_all_that_was_acknowledged_before() {
             .get_by(&key.caller(), "/reports/x")
             .refused(401, "api_key_invalid");
     }
-    // But all of them are there, to be confirmed.
+    // But all of the keys are listed, waiting for confirmation.
     for number in 0..4 {
         gateway
             .cli(&["apikey", "confirm", &format!("anna{number}")], "")
@@ -146,7 +146,7 @@ fn a_backup_under_load_holds_all_that_was_acknowledged_before() {
     gateway.login("anna0");
 }
 
-/// The operator learns that a key is suspended.
+/// Expects that the operator sees that a key is suspended.
 #[track_caller]
 fn is_explained(gateway: &Gateway, key: &Key) {
     let task = ["explain", "GET", "/reports/x", "--apikey", &key.text];
@@ -190,7 +190,7 @@ fn a_suspended_key_is_confirmed_by_its_owner_or_an_administrator() {
             .json(body)
             .send()
     };
-    // It cannot speak for itself, and tells nobody that it exists.
+    // A suspended key cannot confirm itself, and its refusal does not reveal that it exists.
     confirm(&keys[0].caller(), &keys[0], &json!({"suspended": false})).refused_as(401);
     is_explained(&gateway, &keys[0]);
     let asked = gateway
@@ -213,7 +213,7 @@ fn a_suspended_key_is_confirmed_by_its_owner_or_an_administrator() {
         keys.iter().map(status).collect::<Vec<_>>(),
         [200, 200, 401, 401]
     );
-    // Somebody else's key is not there for an administrator, but all keys of an account are.
+    // An administrator cannot confirm a single key of another account, only all of its keys.
     confirm(&admin, &keys[2], &json!({"suspended": false})).refused(404, "not_found");
     let target = format!("/auth/accounts/{}", anna.account_id);
     let change = |value| {
@@ -247,7 +247,7 @@ fn a_kill_in_the_middle_of_a_backup_leaves_whole_ones_only() {
             .spawn()
             .unwrap();
         let before = names(&gateway).len();
-        // From the first byte of it on, and somewhat later each time.
+        // From its first byte on, and somewhat later each time.
         wait_for("a backup that has begun", || {
             let has_begun = names(&gateway).iter().any(|name| is_partial(name));
             (has_begun || before < names(&gateway).len()).then_some(())
@@ -300,7 +300,7 @@ fn a_kill_in_the_middle_of_a_restore_is_mended_by_another() {
         std::thread::sleep(took * round / 8);
         let _ = child.kill();
         cut += usize::from(!child.wait().unwrap().success());
-        // Whole, or refused: never something else.
+        // Complete, or refused, but never something else.
         let checked = gateway.cli(&["store", "check"], "");
         let listed = gateway.cli(&["account", "list"], "");
         if listed.code == Some(0) {
@@ -341,12 +341,12 @@ fn a_lost_directory_comes_back_with_its_keys() {
         std::fs::metadata(&file).unwrap().permissions().mode() & 0o777,
         0o600
     );
-    // Never over another.
+    // An existing backup is never overwritten.
     let again = gateway
         .cli(&["store", "backup", "--to", file.to_str().unwrap()], "")
         .with(1);
     assert!(again.stderr.contains("is there already"), "{again:?}");
-    // Not beside a gateway.
+    // Not next to a running gateway.
     let refused = restore(&gateway, &file).with(1);
     assert!(refused.stderr.contains("stop it first"), "{refused:?}");
     gateway.get_by(&key.caller(), "/reports/x").expect(200);
@@ -367,7 +367,7 @@ fn a_lost_directory_comes_back_with_its_keys() {
     gateway.login("anna");
     gateway.cli(&["apikey", "confirm", "anna"], "").done();
     gateway.get_by(&key.caller(), "/reports/x").expect(200);
-    // Signing keys that were rotated since are not taken back.
+    // Signing keys that were rotated since then are not reverted.
     gateway.cli(&["keys", "rotate"], "").done();
     let ring = gateway.dir().join("store/keys/signing.json");
     let rotated = std::fs::read(&ring).unwrap();
@@ -388,7 +388,7 @@ fn a_lost_directory_comes_back_with_its_keys() {
 }
 
 #[test]
-fn a_damaged_store_is_told_and_restored() {
+fn a_damaged_store_is_reported_and_restored() {
     let (_upstream, gateway) = gateway("");
     gateway.person("anna");
     let file = backup(&gateway);
@@ -447,7 +447,7 @@ fn a_damaged_store_is_told_and_restored() {
 }
 
 #[test]
-fn backups_come_by_themselves_and_trouble_with_them_harms_nobody() {
+fn backups_are_automatic_and_their_failure_affects_no_request() {
     let (_upstream, gateway) = gateway("[store]\nbackup_every_s = 1\nbackup_keep = 2\n");
     let anna = gateway.person("anna");
     let metric = |name: &str| {
@@ -476,13 +476,13 @@ fn backups_come_by_themselves_and_trouble_with_them_harms_nobody() {
     });
     assert!(metric("doorward_backup_last_success_timestamp_seconds") != 0);
     assert_eq!(metric("doorward_backup_errors_total"), 0);
-    // No room for any more.
+    // No space left for another one.
     std::fs::remove_dir_all(place(&gateway)).unwrap();
     std::fs::write(place(&gateway), "in the way").unwrap();
     wait_for("a backup that fails", || {
         (metric("doorward_backup_errors_total") != 0).then_some(())
     });
-    // The log is written by another thread.
+    // Another thread writes the log.
     wait_for("a line about it", || {
         let line = "no backup could be made";
         gateway.stderr().contains(line).then_some(())

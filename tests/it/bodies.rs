@@ -1,4 +1,4 @@
-//! What a body looks like at the upstream, whatever version and framing it came in, and who may use the connection after it.
+//! The framing of a body at the upstream for every version and framing of the request, and the reuse of its connection.
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -11,7 +11,7 @@ use crate::harness::run;
 use crate::harness::upstream::Upstream;
 use crate::http2::connect;
 
-/// Frames of a body over HTTP/2 as they are sent; the last frame ends the stream unless trailers do.
+/// Frames of a body over HTTP/2 as they are sent; the last frame ends the stream, unless trailers follow.
 struct H2Body {
     about: &'static str,
     length: Option<&'static str>,
@@ -95,9 +95,9 @@ async fn post(sender: &SendRequest<Bytes>, gateway: &Gateway, body: &H2Body) -> 
         .unwrap();
     for (index, piece) in body.pieces.iter().enumerate() {
         let is_last = index + 1 == body.pieces.len() && !body.has_trailers;
-        // Each frame on its own: two that come in one read could be told apart by nothing.
+        // Each frame alone: two that arrive in one read could not be distinguished.
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-        // Where the length says that nothing comes, the answer may be out before the frame that ends the stream.
+        // If the length is zero, the answer may arrive before the frame that ends the stream.
         let sent = stream.send_data(Bytes::from_static(piece.as_bytes()), is_last);
         assert!(sent.is_ok() || piece.is_empty(), "{}: {sent:?}", body.about);
     }
@@ -109,7 +109,7 @@ async fn post(sender: &SendRequest<Bytes>, gateway: &Gateway, body: &H2Body) -> 
     answer.await.expect(body.about).status().as_u16()
 }
 
-// The upstream reads strictly and fails the test for anything between two requests.
+// The upstream parses strictly and fails the test for anything between two requests.
 #[test]
 fn a_body_ends_once_at_the_upstream_whatever_it_came_in() {
     let upstream = Upstream::start();
@@ -120,7 +120,7 @@ fn a_body_ends_once_at_the_upstream_whatever_it_came_in() {
             assert_eq!(post(&sender, &gateway, body).await, 200, "{}", body.about);
             let whole = body.pieces.concat();
             assert_eq!(upstream.last().body, whole.as_bytes(), "{}", body.about);
-            // The next caller has the connection that the body went over.
+            // The next caller gets the connection that the body used.
             gateway.get("/public/next").send().expect(200);
         }
     });
@@ -134,14 +134,14 @@ fn a_body_ends_once_at_the_upstream_whatever_it_came_in() {
         gateway.get("/public/next").send().expect(200);
     }
     assert_eq!(upstream.count(), 2 * (H2_BODIES.len() + H1_BODIES.len()));
-    // Not always at once: a connection is free a moment after its answer is read.
+    // Not always immediately: a connection becomes free a moment after its answer is read.
     assert!(
         upstream.connections() * 2 < upstream.count(),
         "connections were not used again"
     );
 }
 
-/// An answer as bytes, up to the end of the connection.
+/// Returns an answer as bytes, up to the end of the connection.
 fn exchange(gateway: &Gateway, head: &str) -> (String, Vec<(String, String)>, Vec<u8>) {
     let mut caller: Connection = gateway.connect();
     caller.write(format!("GET /public/x {head}\r\nHost: a\r\n\r\n"));
@@ -195,7 +195,7 @@ fn a_caller_gets_the_form_of_its_own_version() {
         }
         assert_eq!(caller.answer().expect(200).text(), "hello", "{about}");
     }
-    // With a length the connection goes on, for an old caller that asks for it too.
+    // With a length the connection stays open, also for an HTTP/1.0 caller that asks for it.
     let old = "HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello";
     let upstream = Upstream::answering(old);
     let gateway = Gateway::start(&routes(&upstream));

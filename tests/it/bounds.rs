@@ -1,4 +1,4 @@
-//! What one account can have, and what an upstream can be told of it, is bounded; lists come in pages.
+//! The contents of an account and the identity headers for an upstream are bounded; lists are paged.
 
 use serde_json::{Value, json};
 
@@ -8,10 +8,10 @@ use crate::harness::people::Caller;
 use crate::harness::routes::routes;
 use crate::harness::upstream::Upstream;
 
-/// A route that tells its service all roles.
+/// A route that sends its service all roles.
 const ALL: &str = "[[route]]\npath = \"/all/**\"\nupstream = \"main\"\nrequire = \"authenticated\"\nall_roles = true\n";
 
-/// All items of a list, page by page, and how many pages there were.
+/// Returns all items of a list, page by page, and the number of pages.
 fn pages(gateway: &Gateway, by: &Caller, path: &str) -> (Vec<Value>, usize) {
     let (mut items, mut count) = (Vec::new(), 0);
     let mut next: Option<String> = None;
@@ -95,7 +95,7 @@ fn the_oldest_of_too_many_sessions_ends_and_all_are_listed_in_pages() {
     assert_eq!(pages(&gateway, &root.caller(), &path).1, 2);
 }
 
-/// Others give them: no service must be asked with a head that it does not read.
+/// Others assign the roles: a service must never get a head that it refuses to read.
 #[test]
 fn memberships_that_others_give_make_no_head_too_large() {
     let upstream = Upstream::start();
@@ -119,12 +119,12 @@ fn memberships_that_others_give_make_no_head_too_large() {
     let refused = gateway.get_by(&anna.caller(), "/all/x");
     refused.refused(403, "identity_too_large");
     assert_eq!(upstream.count(), before);
-    // Where a service is told what concerns the request, nothing has changed.
+    // Where a service gets only the roles that concern the request, nothing has changed.
     gateway.get_by(&anna.caller(), "/protected/x").expect(200);
     gateway
         .get_by(&anna.caller(), "/member/number-399/x")
         .expect(200);
-    // And everybody may give up what is theirs.
+    // Every member can leave.
     for number in 100..400 {
         let place = format!("/auth/members/list/number-{number}/{}", anna.uid);
         gateway.delete(&place).by(&anna.caller()).send().expect(204);

@@ -1,4 +1,4 @@
-//! Sessions of browsers: the cookie, what it may do, when it ends, and where a browser without one is sent.
+//! Sessions of browsers: the cookie, its rights, its end, and the redirect of a browser without one.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::harness::routes::{route, routes};
 use crate::harness::upstream::Upstream;
 use crate::harness::{at_once, now, wait_for};
 
-/// What a browser says that waits for a page.
+/// The `Accept` of a browser that opens a page.
 const HTML: &str = "text/html,application/xhtml+xml,*/*;q=0.8";
 
 fn started(session: &str) -> (Upstream, Gateway) {
@@ -23,7 +23,7 @@ fn own(gateway: &Gateway) -> String {
     format!("http://{}", gateway.address)
 }
 
-/// The form, posted by the page itself.
+/// Posts the form as the page itself does.
 fn post_form(gateway: &Gateway, username: &str, rd: &str) -> Response {
     let password = password_of(username);
     let password: String = url::form_urlencoded::byte_serialize(password.as_bytes()).collect();
@@ -39,7 +39,7 @@ fn post_form(gateway: &Gateway, username: &str, rd: &str) -> Response {
         .send()
 }
 
-/// Name and value of the cookie that a login by the form sets.
+/// Returns name and value of the cookie that a login by form sets.
 #[track_caller]
 fn log_in(gateway: &Gateway, username: &str) -> String {
     let answer = post_form(gateway, username, "").expect(303);
@@ -72,7 +72,7 @@ fn the_cookie_opens_routes_and_the_upstream_never_sees_it() {
     }
     let me = get(&gateway, "/auth/me", &cookie).send().expect(200);
     assert_eq!(me.member("method"), "session");
-    // The other credentials go before it, good or bad.
+    // Other credentials have precedence over it, good or bad.
     get(&gateway, "/protected/x", &cookie)
         .bearer(&anna.jwt)
         .send()
@@ -107,7 +107,7 @@ fn a_login_adopts_no_cookie_that_was_there_before() {
         let me = get(&gateway, "/auth/me", pair).send().expect(200);
         assert_eq!(me.member("username"), "anna");
     }
-    // A login takes the place of the one that its browser had.
+    // A login replaces the previous login of its browser.
     let planted = get(&gateway, "/auth/me", &planted).send();
     planted.refused(401, "session_ended");
 }
@@ -150,7 +150,7 @@ fn a_cookie_that_is_not_whole_or_comes_twice_opens_nothing() {
             .refused(401, "session_ended");
     }
     assert_eq!(upstream.count(), before);
-    // On public routes no credential is looked at.
+    // On public routes credentials are not read.
     get(&gateway, "/public/x", &format!("{name}=x"))
         .send()
         .expect(200);
@@ -198,7 +198,7 @@ fn what_changes_something_needs_an_origin_that_may() {
             .header("Origin", origin);
         websocket.send().expect(200);
     }
-    // Nothing else needs one: reading, and whoever is no browser.
+    // Nothing else requires one: neither reads, nor callers other than browsers.
     get(&gateway, "/protected/x", &cookie)
         .header("Origin", "http://evil.example")
         .send()
@@ -209,7 +209,7 @@ fn what_changes_something_needs_an_origin_that_may() {
         .header("Origin", "http://evil.example")
         .send()
         .expect(200);
-    // The own origin is that of the target, whatever its host.
+    // The page's own origin is that of the target, whatever its host.
     let elsewhere = || {
         gateway
             .post("/protected/x")
@@ -258,7 +258,7 @@ fn logging_out_counts_on_the_next_request() {
     ended(&first);
     get(&gateway, "/protected/x", &second).send().expect(200);
 
-    // As a script does: 204, and the cookie goes too.
+    // As a script sends it: 204, and the cookie is cleared as well.
     let out = gateway
         .post("/auth/logout")
         .header("Cookie", &second)
@@ -268,7 +268,7 @@ fn logging_out_counts_on_the_next_request() {
     assert!(out.header("set-cookie").unwrap().contains("Max-Age=0"));
     ended(&second);
 
-    // A browser's session is one of the account's: it is listed, and ended with all.
+    // A browser's session is one of the account's sessions: listed, and ended with all others.
     let list = gateway
         .get("/auth/sessions")
         .bearer(&anna.jwt)
@@ -295,7 +295,7 @@ fn a_session_ends_when_it_is_not_used_and_use_moves_the_end() {
     gateway.administrator("root");
     let (anna, root) = (log_in(&gateway, "anna"), log_in(&gateway, "root"));
     let start = now();
-    // Used for twice its life, it lives; the administrator's has ended long before.
+    // In use for twice its lifetime, it is still alive; the administrator's has ended long ago.
     while start.elapsed() < Duration::from_secs(6) {
         get(&gateway, "/protected/x", &anna).send().expect(200);
         std::thread::sleep(Duration::from_millis(300));
@@ -345,7 +345,7 @@ fn uses_are_written_down_and_outlive_a_restart() {
 }
 
 #[test]
-fn navigations_without_a_login_are_sent_to_the_page_and_nobody_else_is() {
+fn only_navigations_without_a_login_are_sent_to_the_page() {
     let (upstream, gateway) = started("return_to = [\"http://app.example.com\"]");
     gateway.person("anna");
     let own = own(&gateway);
@@ -368,7 +368,7 @@ fn navigations_without_a_login_are_sent_to_the_page_and_nobody_else_is() {
     assert!(location(navigating).starts_with(&page));
     let stale = navigation("/protected/x").header("Cookie", "doorward_session=x");
     assert!(location(stale).starts_with(&page));
-    // The way back is told only for an origin that a login may lead to.
+    // The return URL is included only for an origin that a login may return to.
     let app = location(navigation("/protected/x").host("app.example.com"));
     assert_eq!(
         app,
@@ -398,7 +398,7 @@ fn navigations_without_a_login_are_sent_to_the_page_and_nobody_else_is() {
         gateway.post("/protected/x").header("Accept", HTML),
         navigation("/protected/x").bearer("a.b.c"),
         navigation("/protected/x").header("X-Api-Key", "dwk_x"),
-        // Never from under /auth itself.
+        // Never from below /auth itself.
         navigation("/auth/me"),
         navigation("/auth/sessions").header("Cookie", "doorward_session=x"),
     ];
@@ -508,10 +508,10 @@ fn over_https_routes_and_endpoints_each_read_their_own_cookie() {
     let both = format!("{own}; {domain}; a=b");
     get(&gateway, "/protected/x", &both).send().expect(200);
     assert_eq!(upstream.last().header("cookie"), Some("a=b"));
-    // "All" is not the cookie too: only its own name passes it on.
+    // "All" does not include the cookie: only its own name passes it on.
     get(&gateway, "/most/x", &both).send().expect(200);
     assert_eq!(upstream.last().header("cookie"), Some("a=b"));
-    // Where it is named, it is the one that routes read.
+    // Where it is named, routes read that cookie.
     gateway.member("anna", "42", "secret");
     get(&gateway, "/secret/42/x", &both).send().expect(200);
     assert_eq!(
@@ -570,7 +570,7 @@ fn json_sets_no_cookie_and_a_mailed_link_prints_no_token() {
             .form(&form)
             .send()
     };
-    // As many as the hashing pool lets wait.
+    // As many as may wait for the hashing pool.
     let statuses: Vec<_> = at_once(4, |_| post().status);
     assert_eq!(
         statuses.iter().filter(|status| **status == 303).count(),

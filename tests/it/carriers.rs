@@ -1,4 +1,4 @@
-//! Which field may carry a credential, which of them count on a route, and which an upstream gets.
+//! Which fields may carry a credential, which of them count on a route, and which are passed to an upstream.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,7 +15,7 @@ fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }
 
-/// A gateway with an issuer whose tokens an edge attaches, beside one whose tokens are bearer tokens.
+/// A gateway with an issuer whose tokens an edge proxy attaches, and one whose tokens are bearer tokens.
 struct Edge {
     upstream: Upstream,
     gateway: Gateway,
@@ -50,12 +50,12 @@ impl Edge {
         }
     }
 
-    /// A token that the edge attaches.
+    /// Returns a token that the edge attaches.
     fn attached(&self) -> String {
         self.signer.token("es", &claims(&json!({})))
     }
 
-    /// A token that a client sends.
+    /// Returns a token that a client sends.
     fn sent(&self) -> String {
         let corp = json!({"iss": "https://corp.example.test"});
         self.signer.token("es", &claims(&corp))
@@ -98,7 +98,7 @@ fn an_api_key_counts_as_bearer_and_as_the_password_of_basic() {
         let request = gateway.get("/protected/x").header("Authorization", field);
         request.send().refused(401, "api_key_invalid");
     }
-    // A password of another form is no credential of ours.
+    // A password of another form is not one of the gateway's credentials.
     let app = basic("anna", "secret");
     let request = gateway.get("/protected/x").header("Authorization", &app);
     request.send().refused(401, "credential_missing");
@@ -140,7 +140,7 @@ fn an_api_key_counts_as_bearer_and_as_the_password_of_basic() {
 }
 
 #[test]
-fn what_a_route_does_not_accept_is_its_applications_own() {
+fn credentials_that_a_route_does_not_accept_belong_to_its_application() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&format!(
         "{}{}{}{}",
@@ -156,7 +156,7 @@ fn what_a_route_does_not_accept_is_its_applications_own() {
     let key = gateway.key(&anna, &[]).text;
     let jwt = anna.jwt.clone();
     let app = "Bearer the-applications-own";
-    // Its own comes through as it came, beside our key.
+    // The service's own credential passes unchanged next to the gateway's key.
     let own = gateway.get("/key/x").header("Authorization", app);
     own.header("X-Api-Key", &key).send().expect(200);
     let seen = upstream.last();
@@ -182,7 +182,7 @@ fn what_a_route_does_not_accept_is_its_applications_own() {
         }
         assert_eq!(upstream.last().header("x-auth-method"), Some("anonymous"));
     }
-    // What is ours goes by its form: it does not count, and is not passed on.
+    // The gateway's own credentials are recognised by their form: here they do not count, and are not passed on.
     let carried = |text: &str| {
         [
             ("Authorization", format!("Bearer {text}")),
@@ -284,7 +284,7 @@ fn tokens_of_an_edge_count_in_their_own_field_and_nowhere_else() {
         .send()
         .expect(200);
     assert_eq!(edge.upstream.last().header(EDGE), Some(attached.as_str()));
-    // Where only keys count, the edge's token is no conflict, and still not the upstream's.
+    // Where only keys count, the edge's token is no conflict, and is still not passed on.
     let request = gateway
         .get("/keys/x")
         .header(EDGE, &attached)
@@ -352,7 +352,7 @@ fn what_browsers_attach_unasked_needs_an_origin_that_may() {
             .send()
             .expect(200);
     }
-    // A program sends these itself, and no browser does.
+    // Programs send these fields themselves, and browsers never do.
     for (name, value) in [
         ("X-Api-Key", key.clone()),
         ("Authorization", format!("Bearer {key}")),

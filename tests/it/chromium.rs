@@ -22,7 +22,7 @@ fn pages(exchange: &mut Exchange) {
     ));
 }
 
-/// A gateway whose login may lead to the upstream itself.
+/// A gateway whose login may return to the upstream itself.
 fn gateway() -> (Upstream, Gateway) {
     let upstream = Upstream::serving(pages);
     let gateway = Gateway::start(&format!(
@@ -53,7 +53,7 @@ fn life(javascript: bool) {
 
     confirm(&gateway, &browser, &door);
 
-    // A page that needs a login leads to the login, and the login back to it.
+    // A page that requires a login redirects to the login, and the login redirects back to it.
     let asked = format!("{door}/protected/page?a=b");
     browser.open(&asked);
     browser.arrives(&format!("{door}/auth/login?rd="));
@@ -84,7 +84,7 @@ fn life(javascript: bool) {
         (Some("Lax"), Some(false))
     );
 
-    // A page of another origin of the same site has the cookie sent, and it counts for nothing.
+    // Requests from a page of another origin on the same site carry the cookie, and it is not accepted.
     browser.open(&format!("{app}/?to={}", gateway.address));
     browser.click("button");
     browser.arrives(&format!("{door}/protected/x"));
@@ -107,7 +107,7 @@ fn life(javascript: bool) {
     browser.open(&asked);
     browser.arrives(&format!("{door}/auth/login?rd="));
 
-    // The redirect after the form may lead to another origin, since the page's policy names it.
+    // The redirect after the form may lead to another origin, because the page's policy names it.
     browser.open(&format!("{door}/auth/login?rd={app}/landing"));
     log_in(&browser, &password_of("anna"));
     browser.arrives(&format!("{app}/landing"));
@@ -115,7 +115,7 @@ fn life(javascript: bool) {
     reset(&gateway, &browser, &door);
 }
 
-/// What is refused to anna says who she is, what is missing, and how to go on.
+/// A refusal shows anna her name, the missing right, and the possible next steps.
 fn is_refused_by_a_page(browser: &Browser, door: &str) {
     browser.open(&format!("{door}/admin/x"));
     assert_eq!(browser.text("#person"), "anna");
@@ -142,12 +142,12 @@ fn is_refused_by_a_page(browser: &Browser, door: &str) {
 }
 
 #[test]
-fn who_owes_a_password_changes_it_without_javascript() {
+fn a_password_that_must_change_is_changed_without_javascript() {
     owed(false);
 }
 
 #[test]
-fn who_owes_a_password_changes_it_with_javascript() {
+fn a_password_that_must_change_is_changed_with_javascript() {
     owed(true);
 }
 
@@ -168,7 +168,7 @@ fn owed(javascript: bool) {
     browser.arrives(&format!("{door}/auth/password?rd="));
     gateway.secret(browser.cookies()[0]["value"].as_str().unwrap());
     assert_eq!(browser.text("#person"), "anna");
-    // The login page leads here as well, and routes stay closed.
+    // The login page redirects here as well, and routes stay closed.
     browser.open(&format!("{door}/auth/login"));
     browser.click("#change");
     browser.arrives(&format!("{door}/auth/password"));
@@ -184,7 +184,7 @@ fn owed(javascript: bool) {
     browser.open(&format!("{door}/protected/x"));
     assert_eq!(browser.text("h1"), "anna", "the login goes on");
 
-    // Whoever may comes of their own accord, and learns what became of it.
+    // Users can also open the page themselves, and see the outcome.
     browser.open(&format!("{door}/auth/password"));
     change(&browser, &newer, &anna.password);
     browser.arrives(&format!("{door}/auth/login?notice=password_changed"));
@@ -197,7 +197,7 @@ fn owed(javascript: bool) {
     gateway.try_login("anna", &anna.password).expect(200);
 }
 
-/// Fills in the page that changes the password, and sends it.
+/// Fills in and sends the page that changes the password.
 fn change(browser: &Browser, old: &str, new: &str) {
     browser.fill("old_password", old);
     browser.fill("new_password", new);
@@ -205,7 +205,7 @@ fn change(browser: &Browser, old: &str, new: &str) {
     browser.click("main form button");
 }
 
-/// Types over what the page has kept, and sends it.
+/// Replaces the values that the page has kept, and sends it.
 fn log_in(browser: &Browser, password: &str) {
     if browser.value("username").is_empty() {
         browser.fill("username", "anna");
@@ -215,7 +215,7 @@ fn log_in(browser: &Browser, password: &str) {
     browser.click("button");
 }
 
-/// Registers anna, and sets her password by the mailed link.
+/// Registers anna, and sets her password with the mailed link.
 fn confirm(gateway: &Gateway, browser: &Browser, door: &str) {
     let mailbox = gateway.mailbox();
     browser.open(&format!("{door}/auth/login"));
@@ -259,7 +259,7 @@ fn confirm(gateway: &Gateway, browser: &Browser, door: &str) {
         browser.text(".notice"),
         "The password is set. Log in with it."
     );
-    // The same link once more: it says at once that it is of no use, and leads on.
+    // The same link once more: the page says at once that it is void, and links to the login.
     browser.open(&format!("{door}/auth/confirm?token={token}"));
     assert_eq!(browser.count("form"), 0);
     assert!(
@@ -271,7 +271,7 @@ fn confirm(gateway: &Gateway, browser: &Browser, door: &str) {
     browser.arrives(&format!("{door}/auth/login"));
 }
 
-/// Replaces anna's password by the mailed link; the session that she had is over.
+/// Replaces anna's password with the mailed link; her previous session ends.
 fn reset(gateway: &Gateway, browser: &Browser, door: &str) {
     let mailbox = gateway.mailbox();
     browser.open(&format!("{door}/auth/login?as=another"));

@@ -1,4 +1,4 @@
-//! The command line, beside a running gateway and without one.
+//! The command line, with and without a running gateway.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -55,7 +55,7 @@ fn the_first_administrator_is_made_with_or_without_a_running_gateway() {
     gateway.run();
     let root = gateway.login("root");
     gateway.get_by(&root.caller(), "/auth/accounts").expect(200);
-    // Beside the gateway, and seen by it at once.
+    // While the gateway runs, which sees the change at once.
     gateway
         .cli(
             &add_task("second", "second@example.org"),
@@ -92,7 +92,7 @@ fn the_first_administrator_is_made_with_or_without_a_running_gateway() {
 }
 
 #[test]
-fn what_is_refused_ends_with_1_and_says_why_without_the_secret() {
+fn a_refused_command_exits_with_1_and_a_reason_without_the_secret() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&routes(&upstream));
     gateway.person("anna");
@@ -315,7 +315,7 @@ fn keys_rotate_without_a_gap() {
 }
 
 #[test]
-fn explain_tells_what_the_gateway_does() {
+fn explain_shows_the_decision_of_the_gateway() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&format!(
         "{}{}",
@@ -441,7 +441,7 @@ fn a_second_server_on_the_same_store_fails_clearly_and_harms_nobody() {
 }
 
 #[test]
-fn check_tells_all_problems_and_no_values() {
+fn check_reports_all_problems_and_no_values() {
     let upstream = Upstream::start();
     let gateway = Gateway::prepare("memory", &routes(&upstream));
     gateway.cli(&["check"], "").done();
@@ -473,17 +473,17 @@ fn check_tells_all_problems_and_no_values() {
     assert!(!ended.all().contains("a-secret-value-1"), "{}", ended.all());
     std::fs::remove_file(gateway.config()).unwrap();
     gateway.cli(&["check"], "").with(1);
-    // A configuration that anybody may write is not read.
+    // A configuration that every user can write is not read.
     gateway.configure(&routes(&upstream));
     std::fs::set_permissions(gateway.config(), std::fs::Permissions::from_mode(0o666)).unwrap();
     gateway.cli(&["check"], "").with(1);
 }
 
 #[test]
-fn records_in_memory_are_nobodys_without_their_gateway() {
+fn records_in_memory_do_not_exist_without_their_gateway() {
     let upstream = Upstream::start();
     let gateway = Gateway::prepare("memory", &routes(&upstream));
-    // An account that is gone at once would be no success.
+    // An account that would be removed at once must not be reported as created.
     gateway
         .cli(&add_task("root", &address_of("root")), &password_of("root"))
         .with(1);

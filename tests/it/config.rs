@@ -1,4 +1,5 @@
-//! The shown configuration is true, and broken ones are told apart without a word of what stands in them.
+//! The documented configuration is correct, and broken ones are reported at the right place without repeating their
+//! values.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use doorward::config::{Config, ConfigError, ConfigProblem, EnvOverlay, known_keys, meanings};
 use doorward::model::access::Scope;
 
-/// Stands in the fixtures wherever a value is wrong: no error may repeat it.
+/// Marks wrong values in the fixtures: no error may repeat it.
 const CANARY: &str = "hunter2";
 
 fn root() -> PathBuf {
@@ -27,13 +28,14 @@ fn places(error: &ConfigError) -> Vec<&str> {
     error.problems.iter().map(|p| p.at.as_str()).collect()
 }
 
-/// Whether a line is a key or a table head that was commented out: prose has a space after its `#`.
+/// Whether a line is a commented-out key or table head: prose has a space after its `#`.
 fn is_commented_key(line: &str) -> bool {
     line.strip_prefix('#')
         .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '['))
 }
 
-/// The shown file with every commented key in force, except the examples that exclude each other or need files.
+/// Returns the documented file with every commented key in force, except examples that exclude each other or need
+/// files.
 fn uncommented(keys: &Path) -> String {
     let mut text = String::new();
     for line in shown().lines() {
@@ -115,7 +117,7 @@ fn every_line_marked_default_says_what_holds_without_it() {
     assert_eq!(with, without);
 }
 
-/// With the examples of tables left alone: what the sections show is what the file means as it stands.
+/// Without the examples of tables: the values shown in the sections are the defaults.
 #[test]
 fn the_shown_file_means_the_same_with_every_default_in_force() {
     let mut in_section = true;
@@ -160,7 +162,7 @@ fn every_known_key_is_shown_in_its_section() {
 
 /// The comments of the file are those of the declarations in `src/config`, line by line.
 #[test]
-fn every_key_stands_below_the_comment_of_its_declaration() {
+fn every_key_is_below_the_comment_of_its_declaration() {
     let mut section = String::new();
     let mut above = Vec::new();
     let mut found = BTreeMap::new();
@@ -375,14 +377,14 @@ fn a_secret_that_others_may_read_is_warned_about() {
     );
 }
 
-/// The places that a text is warned about.
+/// Returns the places of a configuration's warnings.
 fn warned(text: &str) -> Vec<String> {
     let (_, warnings) = parse(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
     warnings.into_iter().map(|warning| warning.at).collect()
 }
 
 #[test]
-fn what_is_for_trying_out_is_warned_about_off_loopback() {
+fn trial_settings_are_warned_about_off_loopback() {
     let public = "public_url = \"https://auth.example.com\"";
     let text = shown().replace("[listen]", &format!("[listen]\n{public}"));
     assert_eq!(
@@ -397,9 +399,9 @@ fn what_is_for_trying_out_is_warned_about_off_loopback() {
     );
 }
 
-/// A configuration that strangers may meet, and each of its parts spoiled.
+/// A configuration that is reachable for strangers, and each of its parts spoiled.
 #[test]
-fn what_strangers_should_not_meet_is_warned_about_place_by_place() {
+fn settings_unsafe_for_strangers_are_warned_about_one_by_one() {
     let good = "[listen]\naddress = \"0.0.0.0:8080\"\npublic_url = \"https://auth.example.com\"\n\
         trusted_proxies = [\"10.0.0.0/8\"]\nauth_hosts = [\"auth.example.com\"]\n\
         [account]\nregistration = \"invite\"\n\
@@ -437,7 +439,7 @@ fn what_strangers_should_not_meet_is_warned_about_place_by_place() {
         assert_ne!(spoiled, good, "{right}");
         assert_eq!(warned(&spoiled), [at], "{wrong}");
     }
-    // A name of one's own machine, but an address that others reach.
+    // A name of this machine, but an address that others reach.
     let text = good
         .replace("https://auth.example.com", "http://localhost:8080")
         .replace("trusted_proxies = [\"10.0.0.0/8\"]", "")
@@ -455,9 +457,9 @@ fn the_defaults_follow_one_another() {
         config.mail.reset_link,
         "{public_url}/door/reset?token={token}"
     );
-    // Without a route nothing is let in, which nobody should find out from 404s.
+    // Without a route nothing passes, and the operator should not learn that from 404s.
     assert_eq!(warnings.len(), 1);
-    // The shown file leaves them room to.
+    // The documented file does not override what follows from the environment.
     let env = EnvOverlay::from_pairs([("DOORWARD__LISTEN__ADDRESS", "127.0.0.1:18080")]);
     let (config, _) = Config::parse(&shown(), &env).unwrap();
     assert_eq!(config.listen.public_url.text, "http://127.0.0.1:18080");

@@ -1,4 +1,5 @@
-//! SIGTERM: what is in flight ends, everyone else is told to go elsewhere, nothing new begins, and the exit is clean.
+//! SIGTERM: requests in flight are finished, all other callers are sent elsewhere, nothing new begins, and the exit
+//! status is 0.
 
 use std::io::Write;
 use std::sync::Mutex;
@@ -17,7 +18,7 @@ use crate::http2;
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// An upstream whose answer waits for the test, and tells when a request is there.
+/// An upstream whose answer waits for the test, and which reports when a request has arrived.
 fn slow() -> (Upstream, Sender<()>, Receiver<()>) {
     let ((go, wait), (tell, told)) = (channel::<()>(), channel::<()>());
     let (wait, tell) = (Mutex::new(wait), Mutex::new(tell));
@@ -104,7 +105,7 @@ fn an_idle_gateway_ends_at_once() {
 }
 
 #[test]
-fn a_drain_that_takes_too_long_is_cut_off_and_says_so() {
+fn a_drain_that_takes_too_long_is_cut_off_and_logged() {
     let (upstream, _go, told) = slow();
     let gateway = Gateway::start(&format!(
         "[limits]\ndrain_timeout_ms = 300\n{}",
@@ -147,7 +148,7 @@ fn a_second_signal_ends_at_once() {
 }
 
 #[test]
-fn a_kept_connection_loses_no_request_and_is_told_of_its_end() {
+fn a_kept_connection_loses_no_request_and_learns_of_its_end() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&routes(&upstream));
     for target in ["/public/x", "/auth/methods", "/nowhere", "/protected/x"] {
@@ -155,7 +156,7 @@ fn a_kept_connection_loses_no_request_and_is_told_of_its_end() {
         let answer = gateway.get(target).send_on(&mut kept);
         assert_eq!(answer.header("connection"), Some("keep-alive"), "{target}");
     }
-    // One that was asked just now is asked again at any moment.
+    // A connection that was used just now may be used again at any moment.
     let mut kept: Vec<_> = ["/public/x", "/auth/methods", "/nowhere", "/protected/x"]
         .into_iter()
         .map(|target| (target, gateway.connect()))
@@ -187,7 +188,7 @@ fn a_websocket_is_closed_where_a_frame_ends_and_the_upstream_hears_of_it() {
     let upstream = Upstream::serving(move |exchange: &mut Exchange| {
         exchange.write([SWITCH.as_bytes(), &[0x82, 5, b'h', b'a']].concat());
         wait.lock().unwrap().recv_timeout(SOON).unwrap();
-        // The rest of that frame, and one that comes too late.
+        // The rest of that frame, and a frame that comes too late.
         exchange.write([b'l', b'f', b'!', 0x81, 1, b'x']);
         tell.lock().unwrap().send(exchange.read(8)).unwrap();
         exchange.close = true;
@@ -229,7 +230,7 @@ fn idle_websockets_are_closed_at_once_and_silent_ones_do_not_hold_the_drain_up()
     for caller in &mut callers {
         assert_eq!(caller.read(4), GOING_AWAY);
     }
-    // Nobody answers.
+    // No gateway answers any more.
     assert_eq!(gateway.wait().code(), Some(0));
     assert!(
         start.elapsed() < Duration::from_secs(4),
@@ -238,7 +239,7 @@ fn idle_websockets_are_closed_at_once_and_silent_ones_do_not_hold_the_drain_up()
     );
 }
 
-/// Streams events for ever at `/public/events`, and answers everything else after a second and a half.
+/// Streams events endlessly at `/public/events`, and answers everything else after 1.5 s.
 fn streaming() -> Upstream {
     Upstream::serving(|exchange: &mut Exchange| {
         if !exchange.seen.target.ends_with("/events") {
@@ -289,7 +290,7 @@ fn an_event_stream_has_a_limit_of_its_own_and_other_requests_have_theirs() {
 }
 
 #[test]
-fn http_2_is_told_to_go_away_finishes_its_streams_and_loses_those_that_never_end() {
+fn http_2_gets_goaway_finishes_its_streams_and_loses_endless_ones() {
     let upstream = streaming();
     let gateway = Gateway::start(&format!(
         "[limits]\ndrain_stream_timeout_ms = 300\n{}",
@@ -320,7 +321,7 @@ fn http_2_is_told_to_go_away_finishes_its_streams_and_loses_those_that_never_end
         assert_eq!(reset.reason(), Some(h2::Reason::CANCEL), "{reset}");
         let mut slow = slow.await.unwrap();
         assert_eq!(&slow.data().await.unwrap().unwrap()[..], b"hello");
-        // Told to go away, it takes no more.
+        // After GOAWAY it accepts no more requests.
         assert!(sender.clone().ready().await.is_err());
         idle
     });

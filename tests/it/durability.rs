@@ -1,4 +1,4 @@
-//! What was acknowledged is there after a kill, and the next start works.
+//! Acknowledged writes survive a kill, and the next start works.
 
 use std::fs::File;
 use std::io::Write;
@@ -19,12 +19,12 @@ use crate::harness::wait_for;
 
 const ROUNDS: usize = 10;
 const WRITERS: usize = 6;
-/// At least so many keys are given out or revoked before each kill.
+/// Minimum number of keys that are created or revoked before each kill.
 const WRITTEN_A_ROUND: usize = 12;
-/// Of so many keys one stays, for an account may have fifty.
+/// One key of this many is kept, because an account may have fifty.
 const KEPT_OF: usize = 16;
 
-/// What the gateway has acknowledged so far.
+/// The writes that the gateway has acknowledged so far.
 #[derive(Default)]
 struct Acknowledged {
     keys: Mutex<Vec<Key>>,
@@ -33,7 +33,7 @@ struct Acknowledged {
 }
 
 impl Acknowledged {
-    /// Waits until a registration was acknowledged, for 20 s at most.
+    /// Waits until a registration was acknowledged, at most 20 s.
     fn await_registration(&self) {
         for _ in 0..400 {
             if !self.registered.lock().unwrap().is_empty() {
@@ -43,12 +43,12 @@ impl Acknowledged {
         }
     }
 
-    /// How many keys were given out or revoked.
+    /// Returns the number of keys created or revoked.
     fn count(&self) -> usize {
         self.keys.lock().unwrap().len() + self.revoked.lock().unwrap().len()
     }
 
-    /// Waits until there are so many, for 10 s at most: a busy machine writes little in the time of a round.
+    /// Waits until this number is reached, at most 10 s: a busy machine writes little in the time of a round.
     fn await_count(&self, wanted: usize) {
         for _ in 0..500 {
             if wanted <= self.count() {
@@ -58,7 +58,7 @@ impl Acknowledged {
         }
     }
 
-    /// Looks at every key beyond those of before; gives how many there are now.
+    /// Checks every key beyond the previous ones; returns how many exist now.
     fn check(
         &self,
         gateway: &Gateway,
@@ -105,7 +105,7 @@ fn no_acknowledged_write_is_lost_to_a_kill() {
             std::thread::sleep(Duration::from_millis(60 + 37 * (round as u64 % 5)));
             done.await_count((round + 1) * WRITTEN_A_ROUND);
             if round == ROUNDS - 1 {
-                // An answer to a registration takes its time: one of them comes before the last kill.
+                // The answer to a registration is slow: one must arrive before the last kill.
                 done.await_registration();
             }
             gateway.kill();
@@ -119,7 +119,7 @@ fn no_acknowledged_write_is_lost_to_a_kill() {
         ROUNDS * WRITTEN_A_ROUND <= checked.0 + checked.1,
         "hardly anything was written: {checked:?}"
     );
-    // A registration that was acknowledged has a token that works.
+    // An acknowledged registration has a working token.
     let registered = done.registered.lock().unwrap();
     let mailbox = crate::harness::mailbox::Mailbox::all(&gateway);
     for username in registered.iter().take(5) {
@@ -132,7 +132,7 @@ fn no_acknowledged_write_is_lost_to_a_kill() {
     assert!(!registered.is_empty());
 }
 
-/// Writes until the gateway goes: makes keys, revokes most of them, registers people.
+/// Writes until the gateway ends: creates keys, revokes most of them, registers users.
 fn write(
     gateway: &Gateway,
     caller: &Caller,
@@ -149,13 +149,13 @@ fn write(
             let request = format!("DELETE /auth/apikeys/{} HTTP/1.1\r\n", key.id);
             match ask(gateway, caller, &request, "") {
                 Some(answer) if answer.status == 204 => done.revoked.lock().unwrap().push(key),
-                // Not acknowledged: it may be there or not.
+                // Not acknowledged: it may exist or not.
                 _ => return,
             }
             continue;
         }
         done.keys.lock().unwrap().push(key);
-        // Rarely: its answer takes its time, so that it tells nothing.
+        // Rarely: its answer is delayed, so that its time reveals nothing.
         let username = format!("person{number}");
         let body = json!({"identity": address_of(&username), "username": username, "name": "P"})
             .to_string();
@@ -180,7 +180,7 @@ fn try_key(gateway: &Gateway, caller: &Caller) -> Option<Key> {
     })
 }
 
-/// A request to a gateway that may go at any moment.
+/// Sends a request to a gateway that may end at any moment.
 fn ask(
     gateway: &Gateway,
     caller: &Caller,
@@ -235,7 +235,7 @@ fn everything_is_there_after_a_restart() {
     gateway.refresh(&ended.refresh).expect(400);
     let third = gateway.refresh(&second).expect(200).member("refresh_token");
     gateway.restart();
-    // The one before the last is no longer within any grace.
+    // The one before the last is outside of any grace period.
     gateway.refresh(&anna.refresh).expect(400);
     gateway.refresh(&third).expect(400);
     gateway
@@ -286,7 +286,7 @@ fn no_secret_rests_in_clear() {
     gateway.run();
 }
 
-/// A small file system in memory, on the store's directory; `None`: this user may mount none.
+/// A small file system in memory, mounted on the store's directory; `None`: this user cannot mount one.
 struct Mounted(PathBuf);
 
 impl Mounted {
@@ -305,7 +305,7 @@ impl Mounted {
         assert!(run("mount", &["-o", &option], &self.0), "{how}");
     }
 
-    /// Leaves no room.
+    /// Fills the file system.
     fn fill(&self) {
         let mut ballast = File::create(self.0.join("lost+found")).unwrap();
         while ballast.write_all(&[1; 4096]).is_ok() {}
@@ -330,7 +330,7 @@ fn run(command: &str, arguments: &[&str], path: &Path) -> bool {
 }
 
 #[test]
-fn a_start_on_a_disk_that_takes_no_writes_serves_reads_until_it_takes_them() {
+fn a_start_on_an_unwritable_disk_serves_reads_until_it_is_writable() {
     let upstream = Upstream::start();
     for is_full in [true, false] {
         let gateway = Gateway::prepare("sled", &routes(&upstream));

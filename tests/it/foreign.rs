@@ -1,4 +1,4 @@
-//! Tokens of foreign issuers: their own keys, their own people, and no rights but those that the configuration allows.
+//! Tokens of foreign issuers: their own keys, their own people, and only the rights that the configuration allows.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::harness::routes::{route, routes};
 use crate::harness::tokens::{AUDIENCE, ISSUER, Signer, b64, claims, key_set};
 use crate::harness::upstream::Upstream;
 
-/// A gateway that accepts the tokens of some keys.
+/// A gateway that accepts tokens signed with some keys.
 struct Corp {
     upstream: Upstream,
     gateway: Gateway,
@@ -22,12 +22,12 @@ struct Corp {
 }
 
 impl Corp {
-    /// Beside another issuer.
+    /// Starts it with a second issuer.
     fn start(more: &str) -> Self {
         Self::started(&format!("subject_prefix = \"corp:\"\n{more}"), true)
     }
 
-    /// The only issuer.
+    /// Starts it with this issuer only.
     fn alone(more: &str) -> Self {
         Self::started(more, false)
     }
@@ -79,7 +79,7 @@ impl Corp {
         self.gateway.get(path).bearer(token).send()
     }
 
-    /// A token of the corporation.
+    /// Returns a token of the corporation.
     fn token(&self, changes: &Value) -> String {
         self.es.token("es", &claims(changes))
     }
@@ -120,19 +120,19 @@ fn each_kind_of_key_is_accepted_for_its_own_algorithm() {
     );
 }
 
-/// The header of a token with that algorithm and key.
+/// Returns the header of a token with that algorithm and key.
 fn header(alg: &str, kid: &str) -> String {
     json!({"alg": alg, "kid": kid, "typ": "JWT"}).to_string()
 }
 
-/// The header of a good token, and one field more or another one.
+/// Returns the header of a good token with one field added or replaced.
 fn header_with(name: &str, value: &Value) -> String {
     let mut header = json!({"alg": "ES256", "kid": "es", "typ": "JWT"});
     header[name] = value.clone();
     header.to_string()
 }
 
-/// Expects every one of them to be refused, wherever a credential is looked at.
+/// Expects every one of them to be refused, wherever credentials are read.
 fn refuse_all(corp: &Corp, cases: &[(&str, String)]) {
     for (about, token) in cases {
         let answer = corp.get("/protected/x", token);
@@ -185,7 +185,7 @@ fn no_token_chooses_its_key_or_its_algorithm() {
         ),
     ];
     refuse_all(&corp, &cases);
-    // Beside a key that is known they are nothing.
+    // With a known key these fields are ignored.
     for (name, value) in [
         ("jku", json!("http://127.0.0.1:1/keys")),
         ("x5u", json!("http://127.0.0.1:1/cert")),
@@ -293,7 +293,7 @@ fn a_token_counts_only_from_its_issuer_for_us_and_in_its_time() {
 }
 
 #[test]
-fn nobody_elses_people_are_spoken_for() {
+fn an_issuer_cannot_claim_uids_or_usernames_of_this_gateway() {
     let corp = Corp::alone("username_claim = \"preferred_username\"");
     for sub in ["u-abcdefgh", "U-abcdefgh", "u-"] {
         let token = corp.token(&json!({ "sub": sub }));
@@ -322,7 +322,7 @@ fn nobody_elses_people_are_spoken_for() {
     let token = silent.token(&json!({"preferred_username": "boss", "name": "boss"}));
     silent.get("/protected/x", &token).expect(200);
     assert_eq!(silent.upstream.last().header("x-auth-username"), None);
-    // A choice.
+    // A choice of the configuration.
     let bare = Corp::alone("username_claim = \"name\"\nusername_prefix = \"\"");
     bare.get("/protected/x", &bare.token(&json!({"name": "boss"})))
         .expect(200);
@@ -351,9 +351,9 @@ fn roles_come_from_the_claim_and_reserved_ones_only_where_allowed() {
     corp.get("/invitee/4-2/x", &token)
         .refused(403, "role_missing");
     corp.get("/member/2/x", &token).refused(403, "role_missing");
-    // The role's name opens no administration: that is an account's alone.
+    // The role's name does not make an administrator: only an account can be one.
     corp.get("/auth/accounts", &token).refused_as(403);
-    // A text may hold several; what is in an array is one role, or none.
+    // A string may contain several roles; each array item is one role or none.
     for listed in [
         json!("dev admin"),
         json!("dev,admin"),
@@ -433,7 +433,7 @@ fn a_foreign_identity_has_no_account_here() {
     );
 }
 
-/// A token for each kind of fault, by the fault's code; the issuer asks for `token_use` to be `access`.
+/// Returns a token for each kind of fault, by the fault's code; the issuer requires `token_use` to be `access`.
 fn faulty(corp: &Corp) -> Vec<(&'static str, String)> {
     let now = crate::harness::epoch_s();
     let token = |changes: &Value| {
@@ -480,7 +480,7 @@ fn faulty(corp: &Corp) -> Vec<(&'static str, String)> {
 }
 
 #[test]
-fn why_a_token_is_refused_is_told_to_operators_and_to_nobody_else() {
+fn only_operators_see_why_a_token_is_refused() {
     let corp =
         Corp::start("required_claims = { token_use = \"access\" }\n[log]\nlevel = \"debug\"");
     let cases = faulty(&corp);

@@ -1,10 +1,10 @@
-//! A head that can be read in two ways, or that is too large or too slow, goes no further (RFC 9112, RFC 9110).
+//! An ambiguous, oversized or slow head is refused (RFC 9112, RFC 9110).
 
 use crate::harness::gateway::Gateway;
 use crate::harness::routes::routes;
 use crate::harness::upstream::Upstream;
 
-/// What it is about; the bytes, `{host}` filled in; the statuses that are right.
+/// A description; the bytes, with `{host}` filled in; the acceptable statuses.
 type Row = (&'static str, &'static str, &'static [u16]);
 
 const REFUSED: &[Row] = &[
@@ -262,7 +262,8 @@ const REFUSED: &[Row] = &[
     ),
 ];
 
-/// Refused while the body is read: the caller gets a 400, or the connection ends, and the upstream never sees a whole one.
+/// Refused while the body is read: the caller gets a 400 or the connection ends, and the upstream never sees a whole
+/// body.
 const BROKEN_CHUNKS: &[(&str, &str)] = &[
     ("no hex", "g\r\nx\r\n0\r\n\r\n"),
     ("signed", "+1\r\nx\r\n0\r\n\r\n"),
@@ -279,7 +280,7 @@ fn heads_that_read_in_two_ways_are_refused_and_the_connection_ends() {
     let gateway = Gateway::start(&routes(&upstream));
     let mut wrong = Vec::new();
     for (about, bytes, statuses) in REFUSED {
-        // Whatever stands behind it must not be taken for a request.
+        // Nothing after it may be read as a request.
         let smuggled = "GET /public/smuggled HTTP/1.1\r\nHost: {host}\r\n\r\n";
         let answers = gateway.send(&format!("{bytes}{smuggled}"));
         let found: Vec<_> = answers.iter().map(|answer| answer.status).collect();
@@ -377,9 +378,9 @@ fn what_is_sound_passes_however_small_or_odd() {
     }
 }
 
-// Over HTTP/1 alone: these bytes mean their escapes and nothing else, and Pingora does not read them.
+// Over HTTP/1 only: these bytes are equal to their escapes, and Pingora does not parse them.
 #[test]
-fn what_callers_send_raw_reaches_the_upstream_escaped() {
+fn raw_bytes_of_callers_reach_the_upstream_escaped() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&routes(&upstream));
     let cases: [(&[u8], &str); 5] = [
@@ -410,7 +411,7 @@ fn what_callers_send_raw_reaches_the_upstream_escaped() {
                 caller.write(two);
             }
             assert_eq!(caller.answer().status, 200, "{reached}");
-            // What follows begins where it should.
+            // The following request begins in the right place.
             assert_eq!(caller.answer().status, 200, "{reached}");
             let seen = upstream.seen();
             let [.., first, next] = seen.as_slice() else {

@@ -1,4 +1,4 @@
-//! Whoever guesses passwords gets five guesses, whoever causes mails gets few of them, and nobody else notices.
+//! Guessing passwords ends after five guesses, causing mails ends after a few, and other callers are not affected.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use crate::harness::gateway::Gateway;
 use crate::harness::http::Response;
 use crate::harness::people::{address_of, changed, password_of};
 
-/// A gateway whose callers say where they come from.
+/// A gateway whose callers choose their client address.
 fn gateway(more: &str) -> Gateway {
     Gateway::start(&config(more))
 }
@@ -21,7 +21,7 @@ const AWAY: &str = "198.51.100.7";
 
 fn login(gateway: &Gateway, from: &str, name: &str, password: &str) -> Response {
     let body = json!({"username": name, "password": password});
-    // The hashing pool is bounded: whoever found it full asks again.
+    // The hashing pool is bounded: if it was full, the request is repeated.
     loop {
         let answer = gateway
             .post("/auth/login")
@@ -42,7 +42,7 @@ fn fail(gateway: &Gateway, from: &str, name: &str, times: usize) {
     }
 }
 
-/// The seconds that a refusal asks to wait, which all its fields agree on.
+/// Returns the waiting time of a refusal in seconds; all of its fields must agree.
 #[track_caller]
 fn wait_s(answer: &Response) -> u64 {
     answer.refused(429, "login_limited");
@@ -67,7 +67,7 @@ fn of_two_hundred_guesses_at_once_five_are_looked_at() {
     });
     let count = |status| answers.iter().filter(|it| **it == status).count();
     assert_eq!((count(401), count(429)), (5, 195));
-    // The right one is no exception there, and unharmed elsewhere.
+    // The right password is no exception there, and still works elsewhere.
     let here = login(&gateway, HOME, "anna", &password_of("anna"));
     assert!((590..=600).contains(&wait_s(&here)));
     login(&gateway, AWAY, "anna", &password_of("anna")).expect(200);
@@ -101,7 +101,7 @@ fn the_operator_ends_a_lockout_from_wherever_it_came() {
     login(&gateway, HOME, "anna", "another horse battery").expect(200);
     login(&gateway, HOME, &address_of("anna"), "another horse battery").expect(200);
     wait_s(&login(&gateway, HOME, "bert", &password_of("bert")));
-    // From now on guesses count again.
+    // From now on guesses are counted again.
     fail(&gateway, HOME, "anna", 5);
     wait_s(&login(&gateway, HOME, "anna", "another horse battery"));
 }
@@ -136,11 +136,11 @@ fn names_without_an_account_are_limited_in_the_same_words() {
 }
 
 #[test]
-fn a_name_and_its_address_cannot_be_told_to_be_one_account() {
+fn guessing_does_not_reveal_that_a_name_and_an_address_are_one_account() {
     let gateway = gateway("");
     let anna = gateway.person("anna");
     fail(&gateway, HOME, "anna", 5);
-    // What was typed right counts as wrong, as often as at an address of nobody.
+    // A right password counts as a wrong one, as often as at an unknown address.
     for name in [anna.identity.as_str(), "nobody@example.org"] {
         for _ in 0..5 {
             login(&gateway, HOME, name, &anna.password).refused(401, "login_refused");
@@ -168,7 +168,7 @@ fn a_password_change_counts_on_the_same_counters() {
         change(&anna.password, "short").refused(422, "password_refused");
     }
     wait_s(&change(&anna.password, &new));
-    // The name has guesses left, the account none.
+    // The name has guesses left, the account does not.
     login(&gateway, HOME, "anna", &anna.password).refused(401, "login_refused");
     login(&gateway, AWAY, "anna", &anna.password).expect(200);
 }
@@ -245,11 +245,11 @@ fn a_restart_forgets_no_guess_and_no_mail() {
         }
         gateway.mailbox().files().len()
     };
-    // The first mail was the one to confirm with.
+    // The first mail was the confirmation.
     assert_eq!(ask(3), 2);
     fail(&gateway, HOME, "anna", 5);
     let before = wait_s(&login(&gateway, HOME, "anna", "wrong"));
-    // Once well, once by a crash at least a second later.
+    // Once after a clean stop, once after a crash at least a second later.
     gateway.restart();
     let after = wait_s(&login(&gateway, HOME, "anna", "wrong"));
     assert!(after <= before && before < after + 30, "{before} {after}");
@@ -302,7 +302,7 @@ fn mails_that_strangers_cause_are_few_and_nobody_sees_which_were_not_sent() {
         assert_eq!(register(HOME, &format!("stranger{number}")), sent);
     }
     assert_eq!(mails("stranger"), 10);
-    // Elsewhere the day goes on.
+    // From other networks registration still works.
     register("203.0.113.5", "ben");
     assert_eq!(mails("ben@"), 1);
     assert_eq!(
@@ -323,7 +323,8 @@ fn the_owner_is_told_of_logins_that_may_be_somebody_elses() {
         assert!(mail.text.contains(words), "{}", mail.text);
         mail.text
     };
-    // Where she logged in first is known. The one mail that strangers may cause has been sent, and notices do not count.
+    // The network of her first login is known. The one mail that strangers may cause was sent, and notices do not
+    // count.
     from("127.0.0.1");
     from(HOME);
     told(&format!("\n{HOME}\n\nNobody has logged in"));
@@ -342,7 +343,7 @@ fn the_owner_is_told_of_logins_that_may_be_somebody_elses() {
     assert!(mailbox.unread(&anna.identity).is_none());
 }
 
-/// The start of a working day, and scripts that run side by side.
+/// A busy morning, and scripts that run in parallel.
 #[test]
 fn right_passwords_at_the_same_moment_all_get_in() {
     let gateway = Gateway::start("[account]\nhash_threads = 2\n");
@@ -365,7 +366,7 @@ fn right_passwords_at_the_same_moment_all_get_in() {
         gateway.try_login(&spelled, &password_of(first)).status
     });
     assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
-    // Guesses at once are still five.
+    // Concurrent guesses are still limited to five.
     let statuses = at_once(20, |_| gateway.try_login("nobody", "no password").status);
     let seen = |wanted| statuses.iter().filter(|status| **status == wanted).count();
     assert_eq!((seen(401), seen(429)), (5, 15), "{statuses:?}");

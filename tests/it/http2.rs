@@ -1,4 +1,4 @@
-//! HTTP/2 in clear text on the same listener: the same decisions, the same rules for heads.
+//! HTTP/2 without TLS on the same listener: the same decisions, the same rules for heads.
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -9,7 +9,7 @@ use crate::harness::routes::routes;
 use crate::harness::upstream::Upstream;
 use crate::harness::{now, run};
 
-/// Names and values.
+/// Names and values of header fields.
 type Fields<'f> = &'f [(&'f str, &'f str)];
 
 /// An answer.
@@ -30,7 +30,7 @@ pub(crate) async fn connect(gateway: &Gateway) -> SendRequest<Bytes> {
     sender
 }
 
-/// A request; `None`: the gateway reset the stream.
+/// Sends a request; `None`: the gateway reset the stream.
 async fn send(
     sender: &SendRequest<Bytes>,
     request: Request<()>,
@@ -212,7 +212,7 @@ fn bodies_and_many_requests_at_once_pass_on_one_connection() {
     assert_eq!(upstream.count(), 20);
 }
 
-/// Runs all of them at once, in order of their answers.
+/// Runs all of them concurrently, and returns their results in the order of completion.
 async fn futures<T>(all: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
     let mut all: Vec<_> = all.map(Box::pin).collect();
     let mut done = Vec::new();
@@ -327,7 +327,7 @@ fn crumbs_of_a_cookie_are_one_field() {
         let request = request(&gateway, Method::GET, "/public/x", &fields);
         assert_eq!(send(&sender, request, "").await.unwrap().status, 200);
     });
-    // RFC 9113 section 8.2.3: one field for those who do not speak HTTP/2.
+    // RFC 9113 section 8.2.3: one field for recipients that do not speak HTTP/2.
     assert_eq!(
         upstream.last().header("cookie"),
         Some(crumbs.join("; ").as_str())
@@ -335,7 +335,7 @@ fn crumbs_of_a_cookie_are_one_field() {
 }
 
 #[test]
-fn a_stream_whose_body_drips_is_reset_and_the_others_live_on() {
+fn a_stream_with_a_dripping_body_is_reset_and_the_others_continue() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&routes(&upstream));
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -366,13 +366,14 @@ fn a_stream_whose_body_drips_is_reset_and_the_others_live_on() {
     });
 }
 
-/// A connection by hand: preface, empty SETTINGS, and then the frames that `frame` gives; how many were taken.
+/// Opens a connection by hand and sends the preface, an empty SETTINGS frame and the frames from `frame`; returns how
+/// many were accepted.
 fn flood(gateway: &Gateway, frame: impl Fn(usize) -> Vec<u8>, count: usize) -> usize {
     let mut caller = gateway.connect();
     caller.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     caller.write([0, 0, 0, 4, 0, 0, 0, 0, 0]);
     let stream = caller.stream.get_mut();
-    // What comes back is read too, or both would wait for each other.
+    // Answers are read too; otherwise both sides would wait for each other.
     let mut answers = stream.try_clone().unwrap();
     std::thread::spawn(move || {
         let mut bytes = [0; 4096];
@@ -406,7 +407,7 @@ fn frames_that_ask_for_nothing_have_a_budget() {
     gateway.get("/public/x").send().expect(200);
 }
 
-/// A frame of one stream: its kind, its flags and what it holds.
+/// Builds a frame of one stream from its kind, its flags and its payload.
 fn frame_of(stream: usize, kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let stream = u32::try_from(stream).unwrap().to_be_bytes();
@@ -438,7 +439,7 @@ fn resets_and_continuations_without_end_end_the_connection() {
 }
 
 #[test]
-fn a_stream_whose_answer_is_out_is_reset() {
+fn an_unfinished_request_stream_is_reset_after_its_answer() {
     let upstream = Upstream::serving(|exchange| {
         exchange.answer("early");
         exchange.body();

@@ -1,4 +1,4 @@
-//! People come over from apicrud with the password and the keys that they had, all of them or none.
+//! People are imported from apicrud with their passwords and keys, all of them or none.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use crate::harness::people::Caller;
 use crate::harness::routes::routes;
 use crate::harness::upstream::Upstream;
 
-/// What `docs/import.md` shows.
+/// The example in `docs/import.md`.
 const EXAMPLE: &str = include_str!("../fixtures/import/apicrud.jsonl");
-/// Anna's and Bert's.
+/// The password of Anna and Bert.
 const PASSWORD: &str = "Hello world!";
 /// Anna's key.
 const KEY: &str = "3eD_x-9Q.Zr81aB-4f9Qm2_Zr81aBcDeFgHiJkLm0";
@@ -127,7 +127,7 @@ fn without_a_gateway_the_command_opens_the_store_and_rests_are_rewritten() {
     let (_upstream, gateway) = gateway("sled");
     let file = export(&gateway, EXAMPLE);
     let ended = gateway.cli(&["account", "import", &file], "").done();
-    // What it did is told where nobody takes it for its answer.
+    // The report goes to standard error, where it is not mistaken for the command's output.
     assert!(
         ended.stderr.contains("\"audit\":\"import_account\""),
         "{}",
@@ -139,7 +139,7 @@ fn without_a_gateway_the_command_opens_the_store_and_rests_are_rewritten() {
     gateway.stop();
     gateway.run();
     gateway.try_login("anna", PASSWORD).expect(200);
-    // A second time everything is here already.
+    // The second time everything already exists.
     let ended = gateway.cli(&["account", "import", &file], "").with(1);
     assert!(
         ended.stderr.contains("7 lines are refused"),
@@ -149,7 +149,7 @@ fn without_a_gateway_the_command_opens_the_store_and_rests_are_rewritten() {
 }
 
 #[test]
-fn a_refused_line_is_told_and_keeps_all_out_unless_it_is_skipped() {
+fn a_refused_line_is_reported_and_blocks_the_import_unless_skipped() {
     let (_upstream, gateway) = gateway("memory");
     gateway.run();
     let text = EXAMPLE.replace("$5$rounds=10000$", "$5$rounds=1000001$");
@@ -186,7 +186,7 @@ fn a_refused_line_is_told_and_keeps_all_out_unless_it_is_skipped() {
     );
 }
 
-/// An export of so many people, whose names begin so.
+/// Returns an export of this many people, with names that begin with the prefix.
 fn people(prefix: &str, count: u32) -> String {
     let mut text = String::new();
     for number in 0..count {
@@ -227,7 +227,7 @@ fn thousands_come_through_the_socket_at_once() {
     gateway.try_login("p0", PASSWORD).expect(200);
 }
 
-/// How many accounts there are, and how many memberships.
+/// Returns the number of accounts and of memberships.
 fn counted(gateway: &Gateway) -> (usize, usize) {
     let accounts = gateway.cli(&["account", "list"], "").done().stdout;
     let members = gateway.cli(&["member", "list", "list", "x-4hQo2Lp1"], "");
@@ -252,7 +252,7 @@ fn a_kill_during_an_import_leaves_all_of_it_or_nothing() {
     let mut imported = 0;
     for round in 0..ROUNDS {
         let file = export(&gateway, &people(&format!("r{round}-"), PEOPLE));
-        // Half of the rounds kill the gateway, half the command that has the store itself.
+        // Half of the rounds kill the gateway, half the command that has opened the store itself.
         let by_gateway = round % 2 == 0;
         if !by_gateway {
             assert!(gateway.stop().success());
@@ -264,7 +264,7 @@ fn a_kill_during_an_import_leaves_all_of_it_or_nothing() {
         if by_gateway {
             gateway.kill();
         } else {
-            // It may be over already.
+            // The import may already be finished.
             let _ = importing.kill();
         }
         let _ = importing.wait();
@@ -278,7 +278,7 @@ fn a_kill_during_an_import_leaves_all_of_it_or_nothing() {
             there = found;
         }
     }
-    // What was taken back is free again.
+    // Names of a reverted import are free again.
     for round in 0..ROUNDS {
         let file = export(&gateway, &people(&format!("r{round}-"), PEOPLE));
         let task = ["account", "import", &file, "--skip-refused"];
@@ -293,7 +293,7 @@ fn a_kill_during_an_import_leaves_all_of_it_or_nothing() {
 }
 
 #[test]
-fn nobody_waits_for_an_import_to_end() {
+fn requests_do_not_wait_for_an_import() {
     let (_upstream, gateway) = gateway("sled");
     gateway.run();
     let anna = gateway.person("other");
@@ -318,7 +318,7 @@ fn nobody_waits_for_an_import_to_end() {
         (longest, count)
     });
     eprintln!("{count} writes beside an import, the longest took {longest:?}");
-    // Without optimisation and on a busy machine; docs/import.md has what is measured otherwise.
+    // Unoptimized and on a busy machine; docs/import.md contains the measured times.
     assert!(longest < Duration::from_secs(3), "{longest:?}");
     assert!(20 < count, "only {count} writes beside the import");
 }

@@ -1,4 +1,4 @@
-//! RFC 7662: what a token is worth, told to whoever may know, and to nobody else that it is worth anything.
+//! RFC 7662: introspection answers callers who may know, and shows all others every token as inactive.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -26,7 +26,7 @@ fn by_basic(gateway: &Gateway, user: &str, key: &Key) -> u16 {
 }
 
 #[test]
-fn who_may_know_is_told_and_all_others_learn_nothing() {
+fn introspection_answers_only_callers_who_may_know() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&routes(&upstream));
     let (anna, ben, root) = (
@@ -108,7 +108,7 @@ fn basic_carries_a_key_under_its_own_id_here_and_under_any_name_elsewhere() {
 }
 
 #[test]
-fn whoever_is_not_recognised_may_not_ask() {
+fn unrecognised_callers_may_not_ask() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&routes(&upstream));
     let anna = gateway.person("anna");

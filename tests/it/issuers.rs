@@ -1,5 +1,5 @@
-//! Keys of foreign issuers over the network: found when there are any, fresh while the issuer answers, and closed for that
-//! issuer alone when it has been away for too long.
+//! Keys of foreign issuers over the network: fetched on first use, fresh while the issuer answers, and refused for that
+//! issuer alone once it has been down too long.
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -28,7 +28,7 @@ struct Scene {
     _dir: tempfile::TempDir,
 }
 
-/// `more`: lines of the issuer over the network.
+/// `more`: further lines of the issuer over the network.
 fn scene(engine: &'static str, is_up: bool, more: &str) -> Scene {
     let dir = tempfile::tempdir().unwrap();
     let (old, new, other) = (Signer::es256(), Signer::eddsa(), Signer::es256());
@@ -72,7 +72,7 @@ impl Scene {
         self.gateway.get("/protected/x").bearer(token).send()
     }
 
-    /// A token that was never seen before.
+    /// Returns a token that was never used before.
     fn by_old(&self) -> String {
         self.old.token("old", &claims(&json!({ "jti": jti() })))
     }
@@ -88,7 +88,7 @@ impl Scene {
         })
     }
 
-    /// What has nothing to do with the issuer works.
+    /// Expects that everything unrelated to the issuer works.
     fn rest_works(&self) {
         self.gateway.get("/public/x").send().expect(200);
         let other = self.other.token("other", &claims(&json!({ "iss": OTHER })));
@@ -116,7 +116,7 @@ fn the_gateway_starts_without_its_issuer_and_finds_it_later() {
         .get_by(&anna.caller(), "/protected/x")
         .expect(200);
     let count = scene.upstream.count();
-    // What no key could make good is refused, not put off.
+    // Tokens that no key can verify are refused, not put off.
     for bad in [
         json!({"exp": 1}),
         json!({"aud": "somebody"}),
@@ -151,7 +151,7 @@ fn an_unknown_key_is_fetched_once_by_all_who_ask_and_takes_the_old_one_with_it()
     let kept = scene.by_old();
     scene.get(&kept).expect(200);
     let before = scene.keys.count();
-    // Rotated: the old one is gone.
+    // Rotated: the old key is no longer published.
     scene.keys.says(Says::Slowly(
         Duration::from_millis(200),
         json!({ "keys": [scene.new.jwk("new")] }),
@@ -159,9 +159,9 @@ fn an_unknown_key_is_fetched_once_by_all_who_ask_and_takes_the_old_one_with_it()
     let answers = at_once(16, |_| scene.get(&scene.by_new()).status);
     assert_eq!(answers, [200; 16], "no good token is refused meanwhile");
     assert_eq!(scene.keys.count(), before + 1, "one fetch for all");
-    // What the old one signed is void, though it was verified before.
+    // A token signed by the old key is void, although it was verified before.
     scene.get(&kept).refused(401, "bearer_invalid");
-    // Nobody gets more fetches by making up key ids, and nobody waits for them.
+    // Made-up key ids cause no additional fetches, and no request waits for them.
     let start = now();
     let answers = at_once(8, |index| {
         let kids = (0..20).map(|turn| format!("made-up-{index}-{turn}"));
@@ -205,7 +205,7 @@ fn a_token_that_nothing_could_make_good_fetches_no_keys() {
         scene.get(&token).refused_as(401);
     }
     assert_eq!(scene.keys.count(), before);
-    // The right to one fetch is still there.
+    // One fetch is still allowed.
     scene
         .keys
         .says(set(&[scene.old.jwk("old"), scene.new.jwk("new")]));
@@ -225,7 +225,7 @@ fn the_last_good_keys_serve_while_the_issuer_is_away_and_not_for_ever() {
     scene.get(&scene.by_old()).expect(200);
     let closed = scene.until(503);
     assert_eq!(closed.code(), "issuer_unavailable");
-    // What is remembered counts no longer than its key.
+    // A cached result is not used longer than its key.
     scene.get(&kept).refused(503, "issuer_unavailable");
     scene.rest_works();
     scene.keys.says(set(&[scene.old.jwk("old")]));
@@ -249,7 +249,7 @@ fn a_restart_while_the_issuer_is_away_finds_the_last_good_keys() {
         (scene.gateway.degraded() == ["issuer:corp"]).then_some(())
     });
     scene.get(&scene.by_old()).expect(200);
-    // Damaged, it is not used, and nothing else suffers.
+    // A damaged file is ignored, and affects nothing else.
     scene.gateway.stop();
     let text = std::fs::read_to_string(&file).unwrap();
     let x = scene.old.jwk("old")["x"].as_str().unwrap().to_owned();
@@ -280,7 +280,7 @@ fn explain_finds_the_keys_where_no_gateway_runs() {
 }
 
 #[test]
-fn a_reload_leaves_an_issuer_as_it_is_unless_it_has_changed() {
+fn a_reload_keeps_the_state_of_an_unchanged_issuer() {
     let scene = scene("memory", true, "");
     scene.until(200);
     let before = scene.keys.count();
@@ -295,7 +295,7 @@ fn a_reload_leaves_an_issuer_as_it_is_unless_it_has_changed() {
         });
     };
     let corp = |more| scene.keys.config("corp", ISSUER, more);
-    // Even with its issuer away, and with another meaning of its claims.
+    // Even while its issuer is down, and with another meaning of its claims.
     scene.keys.says(Says::Nothing);
     reload(&corp("subject_prefix = \"corp:\""), 1);
     scene.get(&scene.by_old()).expect(200);
@@ -304,7 +304,7 @@ fn a_reload_leaves_an_issuer_as_it_is_unless_it_has_changed() {
         Some("corp:anna")
     );
     assert_eq!(scene.keys.count(), before, "nothing was fetched");
-    // Other keys of the same name come from there alone.
+    // A different key set under the same name comes only from the new URL.
     let moved = KeyServer::with(&[scene.new.jwk("new")]);
     reload(&moved.config("corp", ISSUER, ""), 2);
     wait_for("a fetch", || {
@@ -371,7 +371,7 @@ fn discovery_names_the_keys_on_the_hosts_of_the_issuer_only() {
 
 #[test]
 fn an_issuer_proves_by_tls_who_it_is() {
-    // For its certificates only.
+    // Used only for its certificates.
     let authorities = MailServer::prepare(Tls::Required);
     let signer = Signer::es256();
     let document = json!({ "keys": [signer.jwk("k")] });
@@ -410,7 +410,7 @@ fn an_issuer_proves_by_tls_who_it_is() {
 }
 
 #[test]
-fn a_file_of_authorities_that_is_none_keeps_the_gateway_from_starting() {
+fn a_broken_ca_file_prevents_the_start() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("ca.pem");
     std::fs::write(&file, "hello").unwrap();

@@ -1,4 +1,4 @@
-//! Key files that are lost or altered are missed at the start, and made anew only where the operator says so.
+//! Lost or altered key files are detected at the start, and replaced only on the operator's command.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -19,7 +19,7 @@ use crate::harness::run;
 use crate::harness::upstream::Upstream;
 use crate::store_contract::fixture;
 
-/// Each key file, and a word of what another one in its place voids.
+/// Each key file, and a word from the description of what its replacement voids.
 const FILES: [(&str, &str); 6] = [
     ("apikey.key", "every API key"),
     ("assertion.json", "every assertion"),
@@ -29,7 +29,7 @@ const FILES: [(&str, &str); 6] = [
     ("signing.json", "every access token"),
 ];
 
-/// A gateway on disk, and what hangs on its keys.
+/// A gateway on disk, and the credentials that depend on its keys.
 struct Ground {
     upstream: Upstream,
     gateway: Gateway,
@@ -59,7 +59,7 @@ impl Ground {
         self.keys().join(name)
     }
 
-    /// Everything that hangs on the keys works.
+    /// Expects that everything that depends on the keys works.
     #[track_caller]
     fn is_whole(&self) {
         let gateway = &self.gateway;
@@ -81,13 +81,13 @@ impl Ground {
     }
 }
 
-/// Puts a file of this mode there.
+/// Writes a file with this mode.
 fn put(path: &Path, bytes: &[u8]) {
     fs::write(path, bytes).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-/// A command whose output goes nowhere.
+/// Discards a command's output.
 fn unheard(command: &mut Command) -> &mut Command {
     command.stdout(Stdio::null()).stderr(Stdio::null())
 }
@@ -133,7 +133,7 @@ fn another_key_file_refuses_the_start_until_it_is_put_back() {
                 assert_eq!(ground.state(name), state, "{name} {number}");
             }
         }
-        // Another command makes none either.
+        // Other commands do not create one either.
         for task in [&["account", "list"][..], &["account", "disable", "anna"]] {
             let refused = gateway.cli(task, "").with(1);
             assert!(refused.stderr.contains(name), "{name}: {refused:?}");
@@ -152,7 +152,7 @@ fn another_key_file_refuses_the_start_until_it_is_put_back() {
 }
 
 #[test]
-fn what_is_lost_is_made_anew_where_the_operator_says_so() {
+fn lost_key_files_are_renewed_on_the_operators_command() {
     let ground = Ground::new();
     let gateway = &ground.gateway;
     let refused = gateway
@@ -192,7 +192,7 @@ fn what_is_lost_is_made_anew_where_the_operator_says_so() {
         fs::metadata(&lost).unwrap().permissions().mode() & 0o777,
         0o600
     );
-    // The other one still stands in the way.
+    // The other one still prevents the start.
     let refused = ground.gateway.refused_start().stderr;
     assert!(!refused.contains("apikey.key"), "{refused}");
     assert!(refused.contains("signing.json"), "{refused}");
@@ -207,14 +207,14 @@ fn what_is_lost_is_made_anew_where_the_operator_says_so() {
     gateway
         .get_by(&ground.anna.caller(), "/protected/x")
         .expect(401);
-    // What hangs on others goes on, and there are new ones.
+    // Records that depend on other files still work, and new ones can be created.
     gateway.refresh(&ground.anna.refresh).expect(200);
     let anna = gateway.login("anna");
     let key = gateway.key(&anna, &["reports:read"]);
     gateway.restart();
     gateway.get_by(&key.caller(), "/reports/x").expect(200);
     gateway.get_by(&anna.caller(), "/protected/x").expect(200);
-    // By force, one that fits; the old one is kept.
+    // With force, a right one is replaced too; the old one is kept.
     gateway.stop();
     let before = fs::read(&lost).unwrap();
     let forced = ["keys", "renew", "apikey.key", "--force", "--yes"];
@@ -225,7 +225,7 @@ fn what_is_lost_is_made_anew_where_the_operator_says_so() {
 }
 
 #[test]
-fn the_list_tells_what_each_key_file_is() {
+fn the_list_shows_the_state_of_each_key_file() {
     let ground = Ground::new();
     let looks = || {
         for (row, (name, _)) in ground.list().iter().zip(FILES) {
@@ -241,7 +241,7 @@ fn the_list_tells_what_each_key_file_is() {
         }
     };
     looks();
-    // What others may read is told, and no hindrance.
+    // A file that others can read is reported, but does not prevent the start.
     let path = ground.path("mail.key");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     let list = ground.gateway.cli(&["keys", "list"], "").done().stdout;
@@ -270,7 +270,7 @@ fn no_backup_is_made_with_another_key_file_and_a_restore_brings_its_own() {
     let names = fs::read_dir(gateway.dir().join("store/backup")).unwrap();
     assert_eq!(names.count(), 1, "the good one is still there");
     gateway.cli(&["store", "export"], "").done();
-    // Signing keys of another store do not stay.
+    // Signing keys of another store are rejected.
     let other = Ground::new();
     other.gateway.stop();
     gateway.cli(&["keys", "rotate"], "").done();
@@ -301,10 +301,10 @@ fn no_backup_is_made_with_another_key_file_and_a_restore_brings_its_own() {
 }
 
 #[test]
-fn a_store_of_an_older_gateway_takes_the_key_files_that_are_there() {
+fn a_store_of_an_older_gateway_accepts_its_present_key_files() {
     let ground = Ground::new();
     ground.gateway.stop();
-    // The records of an older one, which know no key file.
+    // The records of an older gateway, without fingerprints of key files.
     let older = |name: &str| {
         let gateway = Gateway::prepare("sled", &routes(&ground.upstream));
         let dir = gateway.dir().join("store");
@@ -329,7 +329,7 @@ fn a_store_of_an_older_gateway_takes_the_key_files_that_are_there() {
     put(&file, &[7; 32]);
     let refused = gateway.refused_start();
     assert!(refused.stderr.contains("count.key"), "{refused:?}");
-    // One that was lost before is missed as well, and another is none that was never there.
+    // A file that was lost before is detected as well, and a file that never existed is not missed.
     let gateway = older("apikey.key");
     let path = gateway.dir().join("store/keys/apikey.key");
     let refused = gateway.refused_start();
@@ -368,7 +368,7 @@ fn a_first_start_that_is_cut_short_never_blocks_the_next() {
         gateway.stop();
         gateway.cli(&["store", "check"], "").done();
     }
-    // Each state between two steps: the store is there, and some of the files.
+    // Each state between two steps: the store exists, and some of the files.
     for count in 0..=FILES.len() {
         let whole = Gateway::start_on("sled", &routes(&upstream));
         whole.stop();

@@ -1,4 +1,4 @@
-//! What a key may: no more than its maker, no more than its scopes, and never with the keys of its owner.
+//! What a key may do: no more than its creator, no more than its scopes, and never manage the keys of its owner.
 
 use serde_json::json;
 
@@ -23,7 +23,7 @@ fn status(gateway: &Gateway, key: &str) -> u16 {
 }
 
 #[test]
-fn scopes_narrow_what_a_key_may() {
+fn scopes_narrow_the_rights_of_a_key() {
     let (_upstream, gateway) = gateway();
     let anna = gateway.person("anna");
     gateway.member("anna", "42", "member");
@@ -53,7 +53,7 @@ fn scopes_narrow_what_a_key_may() {
             }
         }
     }
-    // A login carries them all, and scopes never add roles.
+    // A login has all of them, and scopes never add roles.
     gateway.get_by(&anna.caller(), "/both/42/x").expect(200);
     gateway
         .get_by(&anna.caller(), "/both/43/x")
@@ -111,7 +111,7 @@ fn a_key_gets_no_more_than_its_maker_has() {
             answer.status
         );
     }
-    // A key yields the role admin only with auth:admin, and an administrator may give that.
+    // A key has the role admin only with auth:admin, and only an administrator can grant that.
     let (plain, full) = (
         gateway.key(&root, &["reports:read"]),
         gateway.key(&root, &["auth:admin"]),
@@ -128,7 +128,7 @@ fn a_key_gets_no_more_than_its_maker_has() {
 }
 
 #[test]
-fn keys_are_their_owners_alone_and_no_key_makes_keys() {
+fn only_owners_manage_keys_and_no_key_creates_keys() {
     let (_upstream, gateway) = gateway();
     let (anna, ben, root) = (
         gateway.person("anna"),

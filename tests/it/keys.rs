@@ -1,4 +1,4 @@
-//! API keys: the whole key counts, on every request, and no longer than its owner wants.
+//! API keys: the whole key is verified on every request, and no longer than its owner wants.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -26,7 +26,7 @@ fn status(gateway: &Gateway, key: &str) -> u16 {
         .status
 }
 
-/// The key with its checksum made right: CRC-32 of all before it, modulo 62^5, in five digits of base 62.
+/// Returns the key with the right checksum: CRC-32 of everything before it, modulo 62^5, as five digits of base 62.
 fn with_checksum(text: &str) -> String {
     let body = &text[..text.len() - 5];
     let mut rest = crc32fast::hash(body.as_bytes()) % 62_u32.pow(5);
@@ -96,7 +96,7 @@ fn a_key_has_the_form_of_the_contract_and_is_shown_once() {
     );
     assert_eq!(one.json()["scopes"], json!(["reports:read"]));
     assert!(one.member("expires").starts_with("2999-01-01T00:00:00"));
-    // Both may be left out.
+    // Both may be omitted.
     let bare = gateway
         .post("/auth/apikeys")
         .by(&anna.caller())
@@ -114,7 +114,7 @@ fn after_a_warm_hit_the_secret_is_still_looked_at() {
     assert_eq!((status(&gateway, &key), status(&gateway, &key)), (200, 200));
     let mut caller = gateway.connect();
     for index in 0..200 {
-        // Another secret behind the same id, with a checksum that fits: one digit changed at a time, then all of them.
+        // Other secrets with the same id and a right checksum: one digit changed at a time, then all of them.
         let mut forged = key.clone().into_bytes();
         let place = 13 + index % 27;
         forged[place] = DIGITS[(DIGITS
@@ -178,7 +178,7 @@ fn whatever_is_wrong_with_a_key_the_answer_is_the_same() {
         answer.refused(401, "api_key_invalid");
         let neutral = answer.neutral();
         assert_eq!(*first.get_or_insert(neutral.clone()), neutral, "{wrong}");
-        // Where a credential is optional, a wrong one is refused all the same.
+        // A wrong credential is refused even where a credential is optional.
         gateway
             .get("/optional/x")
             .by(&Caller::Key(wrong))

@@ -80,7 +80,7 @@ fn a_head_that_drips_is_cut_off() {
         while !is_closed && start.elapsed() < Duration::from_secs(4) {
             caller.write(drip);
             is_closed = caller.closes_within(Duration::from_millis(50)) || {
-                // A 408 may be said before.
+                // A 408 may precede the close.
                 caller.stream.buffer().starts_with(b"HTTP/1.1 408")
             };
         }
@@ -90,7 +90,7 @@ fn a_head_that_drips_is_cut_off() {
             "{start_of_head:?} had no time at all"
         );
     }
-    // A second head on the same connection has the same time and no more.
+    // A second head on the same connection has the same timeout and no more.
     let mut caller = gateway.connect();
     gateway.get("/public/a").send_on(&mut caller).expect(200);
     caller.write("GET /public/a HT");
@@ -121,7 +121,7 @@ fn one_caller_with_many_connections_does_not_shut_out_readiness() {
     ));
     let mut held: Vec<_> = (0..30).map(|_| gateway.connect()).collect();
     assert_eq!(gateway.admin_get("/readyz").status, 200);
-    // The oldest of them make room, whether they have said nothing or half a head.
+    // The oldest of them are closed for new ones, whether they have sent nothing or half a head.
     for caller in &mut held {
         caller.write("GET /public/a HT");
     }
@@ -218,7 +218,7 @@ fn half_heads_do_not_shut_probes_out_of_the_admin_listener() {
     assert!(held[0].closes_within(SOON), "the oldest one stays");
 }
 
-/// One byte each half second, for ever: far less than a body has to come with.
+/// Sends one byte each half second: far less than the minimum rate of a body.
 fn drips(head: &str, gateway: &Gateway) -> (Duration, String) {
     let mut caller = gateway.connect();
     caller.write(head);
@@ -257,7 +257,7 @@ fn a_storm_of_logins_is_refused_and_harms_nobody_else() {
     // Many more than one thread hashes in the two seconds that a caller waits at most.
     let storm = at_once(400, |index| {
         if index == 0 {
-            // Beside them, one who only passes.
+            // Meanwhile, a caller without a login.
             let start = now();
             gateway.get("/public/a").send().expect(200);
             assert!(
@@ -306,7 +306,7 @@ fn told(gateway: &Gateway, words: &str) {
     wait_for(words, || gateway.stderr().contains(words).then_some(()));
 }
 
-/// The value of a metric without labels.
+/// Returns the value of a metric without labels.
 fn metric(gateway: &Gateway, name: &str) -> u64 {
     let metrics = gateway.admin_get("/metrics").text().to_owned();
     let line = metrics
@@ -316,7 +316,7 @@ fn metric(gateway: &Gateway, name: &str) -> u64 {
 }
 
 #[test]
-fn connections_are_refused_before_memory_is_gone_and_what_is_under_way_ends() {
+fn connections_are_refused_before_memory_runs_out_and_requests_in_flight_finish() {
     const MIB: u64 = 1 << 20;
     let (go, wait) = channel::<()>();
     let wait = Mutex::new(wait);
@@ -333,7 +333,7 @@ fn connections_are_refused_before_memory_is_gone_and_what_is_under_way_ends() {
         )
     };
     let gateway = Gateway::start(&with(100_000));
-    // What serving needs once is counted as rest.
+    // Memory that serving allocates once counts as the baseline.
     gateway.get("/public/a").send().expect(200);
     assert_eq!(gateway.admin_get("/readyz").status, 200);
     let used = wait_for("a measurement", || {
@@ -344,7 +344,7 @@ fn connections_are_refused_before_memory_is_gone_and_what_is_under_way_ends() {
         100_000 * MIB
     );
     assert!(gateway.stop().success());
-    // Four fifths of it, less what a hash takes, are 20 MiB more than there are at rest.
+    // Four fifths of it, less the memory of a hash, is 20 MiB more than the baseline.
     gateway.configure(&with((used / MIB + 20) * 5 / 4 + 19));
     gateway.run();
     let mut slow = gateway.connect();
@@ -383,7 +383,7 @@ fn connections_are_refused_before_memory_is_gone_and_what_is_under_way_ends() {
 }
 
 #[test]
-fn without_descriptors_the_command_line_health_and_logins_go_on() {
+fn without_descriptors_commands_health_and_logins_still_work() {
     let upstream = Upstream::start();
     let gateway = Gateway::prepare("sled", &routes(&upstream));
     gateway.run_with_files(256);

@@ -1,4 +1,5 @@
-//! Mails get to where they go, once the way is free, and never by a way that others can read; no answer waits for them.
+//! Mails are delivered once the server accepts them, and never over a connection that others can read; no answer waits
+//! for them.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -13,14 +14,14 @@ use crate::harness::people::{address_of, password_of};
 use crate::harness::smtp::{MailServer, Taken, Tls};
 use crate::harness::{now, wait_for};
 
-/// Longer than a mail takes on a loaded machine, and nothing may come.
+/// Longer than a mail takes on a loaded machine; during this time nothing may arrive.
 const QUIET: Duration = Duration::from_millis(1500);
 
 fn person(username: &str) -> Value {
     json!({"identity": address_of(username), "username": username, "name": "Somebody"})
 }
 
-/// Registers somebody; how long the answer took.
+/// Registers a user; returns the time of the answer.
 #[track_caller]
 fn register(gateway: &Gateway, username: &str) -> Duration {
     let start = now();
@@ -33,7 +34,7 @@ fn register(gateway: &Gateway, username: &str) -> Duration {
     start.elapsed()
 }
 
-/// The mail that was sent to somebody, its token named as a secret.
+/// Returns the mail to an address, with its token registered as a secret.
 #[track_caller]
 fn mail_to(gateway: &Gateway, mails: &[Taken], username: &str) -> (Taken, String) {
     let to = address_of(username);
@@ -117,7 +118,7 @@ fn tls_with_a_verified_certificate_and_a_login() {
     }
 }
 
-/// Waits until a mail has failed, and sees that the server has not got it.
+/// Waits until a delivery has failed, and checks that the server did not get the mail.
 #[track_caller]
 fn stays_queued(gateway: &Gateway, server: &MailServer) {
     register(gateway, "anna");
@@ -142,7 +143,7 @@ fn a_server_that_cannot_prove_who_it_is_gets_nothing() {
         );
         let gateway = Gateway::start(&wrong);
         stays_queued(&gateway, &server);
-        // The operator mends it.
+        // The operator fixes the configuration.
         gateway.configure(&right);
         gateway.reload();
         let (taken, _) = mail_to(&gateway, &server.wait_for(1), "anna");
@@ -258,11 +259,11 @@ fn what_waits_survives_the_process_and_is_sealed() {
     assert_eq!(server.taken().len(), 2, "delivered is delivered");
 }
 
-/// A text as it is, and as it looks inside a longer one in base64.
+/// Returns a text unchanged, and as it looks inside a longer text in base64.
 fn in_all_forms(text: &str) -> Vec<String> {
     let inside = |before: usize| {
         let whole = STANDARD.encode([&b"xx"[..before], text.as_bytes()].concat());
-        // The characters that depend on what stands around it.
+        // The characters that depend on the surrounding bytes.
         let begin = [0, 2, 3][before];
         whole[begin..whole.trim_end_matches('=').len() - 1].to_owned()
     };
@@ -271,7 +272,7 @@ fn in_all_forms(text: &str) -> Vec<String> {
     forms
 }
 
-/// Every byte of every file.
+/// Returns every byte of every file.
 fn bytes_below(dir: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap() {
@@ -302,7 +303,7 @@ fn nothing_is_sent_once_its_token_has_expired() {
 }
 
 #[test]
-fn what_is_not_taken_at_first_is_sent_later() {
+fn a_mail_that_is_not_accepted_at_first_is_sent_later() {
     let server = MailServer::start(Tls::None);
     let gateway = Gateway::start(&server.config(""));
     for (mode, name) in [("later", "anna"), ("never", "ben"), ("drop", "cora")] {
@@ -314,7 +315,7 @@ fn what_is_not_taken_at_first_is_sent_later() {
         });
     }
     server.mode("accept");
-    // The server had taken the third before it hung up: twice is what is promised there.
+    // The server accepted the third mail before it closed the connection: delivery is promised at least once.
     let taken = server.wait_for(4);
     for name in ["anna", "ben"] {
         mail_to(&gateway, &taken, name);
@@ -323,7 +324,7 @@ fn what_is_not_taken_at_first_is_sent_later() {
 }
 
 #[test]
-fn a_recipient_that_is_refused_holds_nobody_up() {
+fn a_refused_recipient_delays_no_other_mail() {
     let server = MailServer::start(Tls::None);
     let gateway = Gateway::start(&server.config(""));
     for number in 0..6 {
@@ -336,7 +337,7 @@ fn a_recipient_that_is_refused_holds_nobody_up() {
 }
 
 #[test]
-fn a_program_takes_mails_as_sendmail_does() {
+fn a_program_receives_mails_like_sendmail() {
     let gateway = Gateway::prepare("memory", "");
     let program = gateway.dir().join("sendmail");
     let out = gateway.dir().join("out");
@@ -389,7 +390,7 @@ fn a_command_without_a_gateway_leaves_its_mail_for_the_next_one_or_sends_it() {
     mail_to(&gateway, &server.wait_for(1), "ben");
     gateway.run();
     mail_to(&gateway, &server.wait_for(2), "anna");
-    // Files are there when the command ends.
+    // The files exist when the command ends.
     let files = Gateway::prepare("sled", "");
     let mailbox = files.mailbox();
     let task = [
@@ -406,7 +407,7 @@ fn a_command_without_a_gateway_leaves_its_mail_for_the_next_one_or_sends_it() {
 }
 
 #[test]
-fn an_operators_texts_are_sent_and_broken_ones_are_told() {
+fn an_operators_templates_are_used_and_broken_ones_are_reported() {
     let gateway = Gateway::prepare("memory", "");
     let texts = gateway.dir().join("texts");
     std::fs::create_dir(&texts).unwrap();
@@ -437,7 +438,7 @@ fn an_operators_texts_are_sent_and_broken_ones_are_told() {
         said.contains("mail.templates") && said.contains("confirm_new.txt"),
         "{said}"
     );
-    // A reload keeps what it has.
+    // A reload keeps the queued mails.
     gateway.reload();
     wait_for("a reload that is refused", || {
         gateway.stderr().contains("not reloaded").then_some(())

@@ -1,4 +1,4 @@
-//! What Doorward promises, tried from outside: one module per promise, most of them against the real binary over real
+//! The promises of Doorward, tested from outside: one module per promise, most of them with the real binary over real
 //! sockets.
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Tokens of libraries that are not ours are accepted, in every algorithm.
+//! Tokens of independent libraries are accepted, in every algorithm.
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +14,7 @@ use crate::harness::tokens::{ISSUER, b64, claims, key_set};
 use crate::harness::tools::{harness_file, node, python};
 use crate::harness::upstream::Upstream;
 
-/// What a program makes of what it is asked.
+/// Runs a program with this input and returns its output.
 pub(crate) fn minted(mut program: Command, asked: &Value) -> Vec<Value> {
     let mut child = program
         .stdin(Stdio::piped())
@@ -76,7 +76,7 @@ fn each_library_is_understood_in_each_algorithm() {
         let token = one["token"].as_str().unwrap();
         let answer = gateway.get("/protected/x").bearer(token).send();
         assert_eq!(answer.status, 200, "{about}");
-        // The same without its last byte is none.
+        // The same token without its last byte is refused.
         let (signed, signature) = token.rsplit_once('.').unwrap();
         let cut = format!("{signed}.{}", &signature[..signature.len() - 4]);
         let answer = gateway.get("/protected/x").bearer(&cut).send();

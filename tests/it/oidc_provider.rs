@@ -1,5 +1,5 @@
-//! A certified OpenID provider that knows nothing of us: found by discovery, followed through a rotation, asked about its
-//! opaque tokens.
+//! A certified OpenID provider, independent of this project: found by discovery, followed through a rotation, asked
+//! about its opaque tokens.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ use crate::harness::{free_port, wait_for};
 const CLIENT: (&str, &str) = ("door", "a-secret-of-the-provider");
 const ALGORITHMS: [&str; 5] = ["RS256", "PS384", "ES256", "ES384", "EdDSA"];
 
-/// The provider; it ends with its standard input.
+/// The provider; it ends when its standard input is closed.
 struct Provider {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -52,7 +52,7 @@ impl Provider {
         provider
     }
 
-    /// Reads until it says that word; it has notices of its own.
+    /// Reads lines until one contains that word; the provider prints notices of its own.
     fn hear(&mut self, word: &str) {
         let mut line = String::new();
         while line.trim() != word {
@@ -83,7 +83,7 @@ fn post(address: SocketAddr, target: &str, form: &str) -> http::Response {
     http::send(address, request).pop().unwrap()
 }
 
-/// A fresh token of a kind.
+/// Returns a new token of a kind.
 fn token(address: SocketAddr, kind: &str) -> String {
     let form = format!("grant_type=client_credentials&scope=reports:read&resource=urn:door:{kind}");
     post(address, "/token", &form)
@@ -113,7 +113,7 @@ fn its_keys_are_found_followed_and_given_up() {
         assert_eq!(get(&token(address, alg)), 200, "{alg}");
         assert_eq!(upstream.last().header("x-auth-uid"), Some("door"), "{alg}");
     }
-    // Rotation under traffic: each token is new, and none is refused, whichever key has signed it.
+    // Rotation under traffic: each token is new, and none is refused, whichever key signed it.
     let kept = token(address, "ES256");
     let is_over = AtomicBool::new(false);
     let (before, refused) = std::thread::scope(|scope| {
@@ -149,7 +149,7 @@ fn its_keys_are_found_followed_and_given_up() {
     });
     assert_eq!(refused, 0, "of {before}");
     assert_eq!(get(&kept), 200);
-    // While it is away what it has signed goes on.
+    // While the provider is down, tokens it has signed are still accepted.
     provider.tell("stop");
     assert_eq!(get(&kept), 200);
 }
@@ -186,7 +186,7 @@ fn its_opaque_tokens_are_asked_about() {
         (get(&token(address, "ES256")).status == 200).then_some(())
     });
     get("not-one-of-its-tokens").refused(401, "bearer_invalid");
-    // Taken back, it ends soon.
+    // After its revocation it is refused soon.
     let revoked = post(address, "/token/revocation", &format!("token={opaque}"));
     assert_eq!(revoked.status, 200);
     wait_for("its end", || (get(&opaque).status == 401).then_some(()));

@@ -1,4 +1,4 @@
-//! Opaque tokens of a foreign issuer: it is asked what they are worth, and about nothing that is ours.
+//! Opaque tokens of a foreign issuer: the issuer is asked about them, and never about the gateway's own secrets.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -16,15 +16,15 @@ use crate::harness::tokens::{AUDIENCE, ISSUER, Signer, claims};
 use crate::harness::upstream::Upstream;
 use crate::harness::{at_once, now, wait_for};
 
-const SECRET: &str = "s3cr%t:of-the client"; // spaces and colons are encoded on the way
+const SECRET: &str = "s3cr%t:of-the client"; // spaces and colons are encoded in transit
 const DOWN: &str = "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n";
 
-/// What the issuer knows of tokens, and how it answers.
+/// The tokens that the issuer knows, and its way of answering.
 #[derive(Default)]
 struct Desk {
     tokens: BTreeMap<String, Value>,
     raw: Option<String>,
-    /// What is answered about tokens that begin with `odd`.
+    /// The answer about tokens that begin with `odd`.
     odd: String,
     delay: Duration,
 }
@@ -62,7 +62,7 @@ impl Introspector {
         Self { upstream, desk }
     }
 
-    /// Knows a token that is active, with some claims changed or, where null, left out.
+    /// Registers an active token, with some claims changed or, where null, removed.
     fn knows(&self, token: &str, changes: &Value) {
         let mut all = claims(changes);
         all["active"] = changes.get("active").cloned().unwrap_or(json!(true));
@@ -179,7 +179,7 @@ fn an_active_token_is_asked_about_once_and_held_to_its_scopes_each_time() {
 }
 
 #[test]
-fn what_is_not_active_or_not_for_us_is_refused_and_not_asked_about_again_at_once() {
+fn inactive_and_foreign_tokens_are_refused_and_not_asked_about_again_at_once() {
     let scene = scene("");
     let cases = [
         ("unknown", None),
@@ -212,7 +212,7 @@ fn what_is_not_active_or_not_for_us_is_refused_and_not_asked_about_again_at_once
             .refused(401, "bearer_invalid");
     }
     assert_eq!(scene.issuer.count(), before);
-    // The issuer may leave these out.
+    // The issuer may omit these.
     scene
         .issuer
         .knows("bare", &json!({"iss": null, "exp": null, "iat": null}));
@@ -232,7 +232,7 @@ fn many_who_ask_at_once_cause_one_question() {
 }
 
 #[test]
-fn without_an_answer_that_counts_nobody_passes_and_nothing_else_suffers() {
+fn without_a_usable_answer_the_token_is_refused_and_nothing_else_suffers() {
     let scene = scene("introspection_ttl_s = 1");
     let anna = scene.gateway.person("anna");
     scene.issuer.knows("good", &json!({}));
@@ -265,7 +265,7 @@ fn without_an_answer_that_counts_nobody_passes_and_nothing_else_suffers() {
         let token = format!("fresh-{index}");
         scene.issuer.knows(&token, &json!({}));
         let failed = scene.metric("failed");
-        // A token whose question failed is not asked about again at once.
+        // After a failed question, the token is not asked about again immediately.
         wait_for("a question", || {
             let answer = scene.get("/protected/x", &token);
             answer.refused(503, "issuer_unavailable");
@@ -273,7 +273,7 @@ fn without_an_answer_that_counts_nobody_passes_and_nothing_else_suffers() {
             (failed < scene.metric("failed")).then_some(())
         });
     }
-    // What was remembered has had its time.
+    // The cached answer has expired.
     wait_for("the end of what was remembered", || {
         (scene.get("/protected/x", "good").status == 503).then_some(())
     });
@@ -355,7 +355,7 @@ fn nothing_of_our_own_form_is_shown_to_the_issuer() {
         assert_eq!(scene.get("/protected/x", &text).status, 401, "{text}");
         scene.get("/auth/me", &text).refused_as(401);
     }
-    // A JWT goes by the issuer that it names.
+    // A JWT is verified by the issuer that it names.
     let signer = Signer::es256();
     for iss in [json!("https://evil.test"), json!(null), json!(7)] {
         let token = signer.token("k", &claims(&json!({ "iss": iss })));
@@ -379,7 +379,7 @@ fn an_opaque_token_may_fill_the_head() {
 }
 
 #[test]
-fn what_a_tokens_own_text_causes_is_that_tokens_business() {
+fn errors_caused_by_a_tokens_text_affect_only_that_token() {
     let scene = scene("");
     let refusal = |status: &str, body: &str| {
         format!(
@@ -417,7 +417,7 @@ fn what_a_tokens_own_text_causes_is_that_tokens_business() {
     }
     assert_eq!((scene.metric("refused"), scene.metric("failed")), (6, 0));
     assert_eq!(scene.gateway.degraded(), [""; 0]);
-    // What may be the issuer's trouble is 503 for the token, and for no other.
+    // Possible faults of the issuer yield 503 for this token, and for no other.
     let troubled = [
         DOWN.to_owned(),
         refusal("401", ""),
@@ -436,7 +436,7 @@ fn what_a_tokens_own_text_causes_is_that_tokens_business() {
             good();
         }
     }
-    // An active token that is not for us is asked about no more often than one that is not active.
+    // Active tokens for another audience are asked about no more often than inactive ones.
     scene.issuer.knows("other", &json!({"aud": "other"}));
     let count = scene.issuer.count();
     for _ in 0..5 {
@@ -447,7 +447,7 @@ fn what_a_tokens_own_text_causes_is_that_tokens_business() {
     assert_eq!(scene.issuer.count(), count + 1);
 }
 
-/// A gateway that believes who its clients are.
+/// A gateway that trusts the client addresses it is sent.
 fn scene_of_networks() -> Scene {
     let (upstream, issuer) = (Upstream::start(), Introspector::start());
     let trusted = "[listen]\ntrusted_proxies = [\"127.0.0.1/32\"]\n";
@@ -483,7 +483,7 @@ fn odd_tokens_of_two_client_networks_disturb_no_third() {
             let good = format!("good-{index}-{round}");
             scene.issuer.knows(&good, &json!({}));
             assert_eq!(get("192.0.2.3", &good), 200, "{good}");
-            // Nor do they disturb each other's.
+            // Nor do callers disturb each other's.
             let own = format!("own-{index}-{round}");
             scene.issuer.knows(&own, &json!({}));
             assert_eq!(get("192.0.2.1", &own), 200, "{own}");
@@ -525,15 +525,15 @@ fn one_client_networks_junk_leaves_places_for_others() {
 }
 
 #[test]
-fn a_jwt_is_verified_where_there_are_keys_and_asked_about_where_there_are_none() {
+fn a_jwt_is_verified_with_keys_and_introspected_without_them() {
     let signer = Signer::es256();
     let token = signer.token("k", &claims(&json!({})));
-    // Without keys.
+    // Without a key set.
     let scene = scene("");
     scene.issuer.knows(&token, &json!({}));
     scene.get("/protected/x", &token).expect(200);
     assert_eq!(scene.issuer.count(), 1);
-    // With keys.
+    // With a key set.
     let keys = KeyServer::with(&[signer.jwk("k")]);
     let with_keys = format!("jwks_url = \"http://{}/jwks\"", keys.address());
     let scene = self::scene(&with_keys);

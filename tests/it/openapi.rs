@@ -1,6 +1,6 @@
-//! The gateway does what its document says, and nothing else: tried by schemathesis, for each kind of caller.
+//! The gateway behaves exactly as its document says: tested by schemathesis, for each kind of caller.
 //!
-//! An endpoint gets into the document with its path: see `web/openapi/tests.rs`.
+//! How an endpoint gets into the document: see `web/openapi/tests.rs`.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -13,13 +13,13 @@ use crate::harness::people::password_of;
 use crate::harness::tools::python;
 use crate::harness::wait_for;
 
-/// What is looked at. Left out is whether all that fits the schemas is accepted: a schema knows no declared scopes, no
-/// tokens and no time.
+/// The checks. Omitted is the one that everything matching the schemas is accepted: a schema knows neither declared
+/// scopes nor tokens nor the time.
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
     response_headers_conformance,response_schema_conformance,negative_data_rejection,missing_required_header,\
     unsupported_method,allow_header_conformance,ignored_auth,use_after_free,ensure_resource_availability";
 
-/// Limits that nobody reaches, and something to have roles on.
+/// Limits that are never reached, and a resource to have roles on.
 const WIDE: &str = r#"
 [account]
 lockout_attempts = 100000
@@ -32,7 +32,8 @@ resources = ["list"]
 scopes = ["lists:read"]
 "#;
 
-/// Lets schemathesis loose on a gateway, on the operations that `chosen` leaves. `config` is TOML that says more, such as how it calls.
+/// Runs schemathesis against a gateway, on the operations that `chosen` selects. `config` is additional TOML, such as
+/// the caller's credential.
 fn run(gateway: &Gateway, config: &str, chosen: &[&str]) {
     let file = gateway.dir().join("schemathesis.toml");
     std::fs::write(&file, format!("[cache]\nenabled = false\n{config}")).unwrap();
@@ -47,7 +48,7 @@ fn run(gateway: &Gateway, config: &str, chosen: &[&str]) {
         .args(["--phases", "examples,coverage,fuzzing", "--checks", CHECKS])
         .args(chosen)
         .args(["--request-timeout", "10", "--warnings", "off"])
-        // The forms of the pages are theirs alone.
+        // The forms of the pages accept only the pages' own origin.
         .args(["--header", &format!("Origin: {origin}")])
         .output()
         .unwrap();
@@ -66,10 +67,10 @@ fn run(gateway: &Gateway, config: &str, chosen: &[&str]) {
     assert!(errors.is_empty(), "{errors:?}");
 }
 
-/// Without what proxies ask: their own credential is their address.
+/// Without questions of proxies: a proxy's credential is its address.
 const NO_QUESTIONS: [&str; 2] = ["--exclude-path-regex", "/verify"];
 
-/// A login that is made again once it has ended: some operations end it.
+/// A login that is repeated once its session has ended: some operations end it.
 fn login_of(username: &str) -> String {
     format!(
         "[auth.dynamic.openapi.bearer]\npath = \"/auth/login\"\nmethod = \"post\"\nextract_from = \"body\"\n\
@@ -89,7 +90,7 @@ fn nobody_finds_an_answer_that_is_not_documented() {
 fn a_proxy_that_asks_finds_no_answer_that_is_not_documented() {
     let trusted = "[listen]\ntrusted_proxies = [\"127.0.0.1\"]\n";
     let gateway = Gateway::start(&format!("{WIDE}{trusted}"));
-    // Questions come with any method there is, and a document cannot list all.
+    // Questions come with any method, and a document cannot list all methods.
     let chosen = [
         "--include-path-regex",
         "/verify",
@@ -182,7 +183,7 @@ fn the_page_shows_all_operations_and_sends_requests() {
         (browser.count("details.operation") == count).then_some(())
     });
 
-    // A login by the example, filled in; its token calls another endpoint.
+    // A login with the values of the example; its token calls another endpoint.
     browser.click("#logIn summary");
     browser.type_over(
         "#logIn textarea",

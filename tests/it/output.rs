@@ -1,5 +1,5 @@
-//! Readers of the gateway's output that stand still, are slow or have no room: they cost lines, which are counted, and
-//! never a request.
+//! Readers of the gateway's output that stop, are slow or have no space left: lines are lost and counted, but no
+//! request fails.
 
 use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Read, pipe};
@@ -18,16 +18,16 @@ use crate::harness::routes::routes;
 use crate::harness::upstream::Upstream;
 use crate::harness::{free_port, now, wait_for};
 
-/// The longest path of which a record has all.
+/// Maximum length of a path that its record contains completely.
 const LONG: usize = 1000;
-/// Records of such paths fill a pipe of 64 KiB, and what the gateway writes at once.
+/// Number of records with such paths that fill a pipe of 64 KiB and one write of the gateway.
 const PIPEFUL: usize = 120;
-/// They fill the queue too.
+/// Number of records that fill the queue as well.
 const FLOOD: usize = 5000;
-/// Far more than a gateway may take that waits for nobody.
+/// Far longer than anything takes that does not wait.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
-/// The other end of an output; nothing is read until it is asked for.
+/// The other end of an output; nothing is read until the test asks for it.
 struct Pipe(PipeReader);
 
 impl Pipe {
@@ -36,7 +36,7 @@ impl Pipe {
         (Self(reader), writer)
     }
 
-    /// Reads all, on a thread of its own, as fast as it comes.
+    /// Reads everything as fast as possible, on a thread of its own.
     fn read(mut self) -> Reading {
         let text = Arc::new(Mutex::new(Vec::new()));
         let so_far = Arc::clone(&text);
@@ -52,7 +52,7 @@ impl Pipe {
         Reading { text, reader }
     }
 
-    /// Reads a piece for each word that comes, and all of the rest when no more will.
+    /// Reads one piece per message on the channel, and all of the rest once the channel is closed.
     fn read_in_pieces(mut self, bytes: usize) -> (Sender<()>, JoinHandle<String>) {
         let (go, words) = channel();
         let reader = std::thread::spawn(move || {
@@ -68,7 +68,7 @@ impl Pipe {
     }
 }
 
-/// What is read of an output while the gateway runs.
+/// The output that has been read while the gateway is running.
 struct Reading {
     text: Arc<Mutex<Vec<u8>>>,
     reader: JoinHandle<()>,
@@ -83,14 +83,14 @@ impl Reading {
         wait_for(words, || self.text().contains(words).then_some(()));
     }
 
-    /// All of it, once the gateway has ended.
+    /// Returns everything, once the gateway has ended.
     fn finish(self) -> String {
         self.reader.join().unwrap();
         String::from_utf8(std::mem::take(&mut *self.text.lock().unwrap())).unwrap()
     }
 }
 
-/// Makes requests that are answered at once, each with a long record.
+/// Sends requests that are answered at once, each with a long record.
 fn fill(gateway: &Gateway, requests: usize) {
     let mut connection = gateway.connect();
     let target = format!("/public/{}", "x".repeat(LONG));
@@ -100,7 +100,7 @@ fn fill(gateway: &Gateway, requests: usize) {
     }
 }
 
-/// A number of `/metrics`.
+/// Returns the value of a metric in `/metrics`.
 fn metric(gateway: &Gateway, name: &str) -> u64 {
     let answer = gateway.admin_get("/metrics").expect(200);
     let line = answer
@@ -132,14 +132,14 @@ fn wait_until_degraded(gateway: &Gateway, output: &str) {
     });
 }
 
-/// Ends a gateway; nobody may wait for a reader.
+/// Ends a gateway without waiting for a reader.
 fn end_at_once(gateway: &Gateway) {
     let begin = now();
     assert!(gateway.stop().success());
     assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
 }
 
-/// Whole JSON lines of a text; anything else in it fails the test.
+/// Parses a text as whole JSON lines; anything else in it fails the test.
 fn records(text: &str) -> Vec<Value> {
     let parse =
         |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
@@ -152,14 +152,14 @@ fn with_field<'r>(records: &'r [Value], field: &'r str) -> impl Iterator<Item = 
         .filter(move |record| record.get(field).is_some())
 }
 
-/// Lines of the access log: those that stand there, and those that it says were lost.
+/// Lines of the access log: the number that is present and the number reported as lost.
 fn accounted(records: &[Value]) -> (u64, u64) {
     let there = with_field(records, "duration_us").count() as u64;
     let lost = with_field(records, "lost").filter(|note| note["stream"] == "access");
     (there, lost.map(|note| note["lost"].as_u64().unwrap()).sum())
 }
 
-/// What goes on while outputs stand still.
+/// Expects normal service while outputs are blocked.
 fn expect_service(gateway: &Gateway) {
     let begin = now();
     for _ in 0..4 {
@@ -171,7 +171,7 @@ fn expect_service(gateway: &Gateway) {
     assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
 }
 
-/// With an upstream that is away, and a log that is long, so that requests cause lines of it.
+/// A configuration with an upstream that is down and a verbose log, so that requests cause log lines.
 fn talkative(upstream: &Upstream) -> String {
     format!(
         "{}[[upstream]]\nname = \"gone\"\naddresses = [\"127.0.0.1:{}\"]\n\
@@ -183,8 +183,8 @@ fn talkative(upstream: &Upstream) -> String {
 }
 
 #[test]
-fn readers_that_stand_still_stop_nothing() {
-    // Which outputs stand still: standard output, standard error, both, both as one pipe.
+fn blocked_readers_stop_nothing() {
+    // The blocked outputs: standard output, standard error, both, both as one pipe.
     for (out, err, is_one) in [
         (true, false, false),
         (false, true, false),
@@ -218,13 +218,13 @@ fn readers_that_stand_still_stop_nothing() {
         }
         expect_service(&gateway);
         end_at_once(&gateway);
-        // The other ends are open until here.
+        // The other ends stay open until here.
         drop((out_pipe, err_pipe));
     }
 }
 
 #[test]
-fn what_is_lost_is_counted_and_said_once_the_reader_is_back() {
+fn lost_lines_are_counted_and_reported_once_the_reader_is_back() {
     let upstream = Upstream::start();
     let gateway = Gateway::prepare("memory", &routes(&upstream));
     let (pipe, end) = Pipe::open();
@@ -259,7 +259,7 @@ fn a_slow_reader_slows_no_request_and_gets_whole_lines() {
     let upstream = Upstream::start();
     let gateway = Gateway::prepare("memory", &routes(&upstream));
     let (pipe, end) = Pipe::open();
-    // Both outputs are one: the lines of the log may not stand within those of the records.
+    // Both outputs are the same: lines of the log must not appear inside of records.
     gateway.run_onto(end.try_clone().unwrap(), end);
     let (go, text) = pipe.read_in_pieces(20_000);
     std::thread::scope(|scope| {
@@ -281,7 +281,7 @@ fn a_slow_reader_slows_no_request_and_gets_whole_lines() {
         .flat_map(|line| [line, "\n"])
         .collect();
     for line in text.lines().filter(|line| !line.starts_with('{')) {
-        // Pingora writes a line too when it takes a kept connection in the moment in which that closes.
+        // Pingora writes a line too when it accepts a kept connection at the moment it closes.
         let is_whole = ["doorward", "pingora"]
             .iter()
             .any(|from| line.contains(from));
@@ -306,7 +306,7 @@ fn a_full_disk_stops_nothing_and_is_seen() {
     gateway.run_onto(full(), full());
     expect_service(&gateway);
     fill(&gateway, 20);
-    // Both are one file, and so one output.
+    // Both are one file, and therefore one output.
     assert!(is_degraded(&gateway, "output:stdout"));
     wait_for("all lost lines to be counted", || {
         let access = lines(&gateway, "lost", "access") == 26;
@@ -317,7 +317,7 @@ fn a_full_disk_stops_nothing_and_is_seen() {
     end_at_once(&gateway);
 }
 
-/// A gateway with a stored account, anna, that demands its audit trail; not running.
+/// A gateway with a stored account, anna, that requires its audit trail; it is not running.
 fn demanding(upstream: &Upstream) -> (Gateway, String) {
     let gateway = Gateway::start_on("sled", &routes(upstream));
     let anna = gateway.person("anna");
@@ -326,14 +326,15 @@ fn demanding(upstream: &Upstream) -> (Gateway, String) {
     (gateway, anna.uid)
 }
 
-/// Changes of each kind of caller are refused within a second, and not made; what changes nothing goes on.
+/// Expects that changes by each kind of caller are refused within a second and not made, while requests that change
+/// nothing succeed.
 fn expect_refusals(gateway: &Gateway) {
     let begin = now();
     gateway
         .try_login("anna", &password_of("anna"))
         .refused(503, "audit_unavailable");
     assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
-    // The answer must not tell which names there are.
+    // The answer must not reveal which names exist.
     for name in ["anna", "nobody"] {
         let asked = gateway
             .post("/auth/forgot")
@@ -359,7 +360,7 @@ fn expect_refusals(gateway: &Gateway) {
         "",
     );
     assert_eq!(added.code, Some(1), "{}", added.all());
-    // The answer must not tell which password is right, nor may anybody guess unheard.
+    // The answer must not reveal which password is right, and guesses must not go unrecorded.
     for (name, password) in [
         ("anna", "a wrong password"),
         ("nobody", "a wrong password"),
@@ -414,7 +415,7 @@ fn without_its_trail_nothing_is_done_where_it_is_required() {
         })
         .filter(|(_, outcome)| *outcome != "login_refused")
         .collect();
-    // A line of a refused change may have been under way when its caller was refused.
+    // A line of a refused change may already have been on its way when the change was refused.
     assert!(
         told.ends_with(&[("log_in", "begun"), ("log_in", "ok")]),
         "{told:?}"
@@ -432,7 +433,7 @@ fn records_of_strangers_do_not_keep_a_required_trail_from_a_slow_reader() {
     let (gateway, _) = demanding(&upstream);
     let (mut pipe, end) = Pipe::open();
     gateway.run_onto(end, File::options().write(true).open("/dev/null").unwrap());
-    // 60 kB/s, which the records of the flood are many times of.
+    // 60 kB/s; the records of the flood are many times that.
     std::thread::spawn(move || {
         let mut piece = [0; 3000];
         while pipe.0.read(&mut piece).is_ok_and(|count| 0 < count) {
@@ -472,13 +473,13 @@ fn a_trail_that_is_required_must_be_let_through_by_the_log_level() {
 }
 
 #[test]
-fn a_second_signal_ends_a_gateway_whose_reader_stands_still() {
+fn a_second_signal_ends_a_gateway_with_a_blocked_reader() {
     let upstream = Upstream::start();
     let gateway = Gateway::prepare("memory", &routes(&upstream));
     let (pipe, end) = Pipe::open();
     gateway.run_onto(end.try_clone().unwrap(), end);
     fill(&gateway, PIPEFUL);
-    // A request that is not over keeps the drain going.
+    // A request in flight keeps the drain running.
     let mut open = gateway.connect();
     open.write("GET /public/x HTTP/1.1\r\nHost: localhost\r\n");
     gateway.signal(Signal::TERM);
@@ -514,7 +515,7 @@ fn a_fault_that_every_request_meets_is_a_few_lines_of_the_log_and_their_number()
     };
     let told: usize = lines.iter().map(|line| counted(line).unwrap_or(1)).sum();
     assert_eq!(told, REQUESTS, "{lines:?}");
-    // The access log has each of them.
+    // The access log contains each of them.
     assert_eq!(
         with_field(&gateway.records(), "duration_us").count(),
         REQUESTS

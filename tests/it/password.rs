@@ -1,4 +1,4 @@
-//! Passwords are set by their owner: with a mailed token of the right kind, once, or with the old one.
+//! Passwords are set by their owner: once with a mailed token of the right kind, or with the old password.
 
 use serde_json::{Value, json};
 
@@ -23,7 +23,7 @@ fn fifty_uses_of_one_token_at_once_are_one_success() {
     let (_upstream, gateway) = gateway();
     let token = gateway.register("anna");
     let uses = at_once(50, |index| {
-        // The hashing pool is bounded: whoever found it full asks again.
+        // The hashing pool is bounded: if it was full, the request is repeated.
         loop {
             let answer = gateway.set_password(&token, &password_of(&format!("try{index}")));
             if answer.status != 503 {
@@ -92,7 +92,7 @@ fn a_token_works_for_its_owner_only() {
             .member("uid"),
         anna.uid
     );
-    // With another's login beside it the token still speaks for its owner alone, or not at all.
+    // With the login of another account beside it, the token works for its own account or is refused.
     let token = gateway.forgot("anna");
     let answer = gateway
         .put("/auth/password")
@@ -109,11 +109,11 @@ fn confirm_and_reset_tokens_cannot_stand_for_each_other() {
     let one = gateway.register("anna");
     let two = gateway.register("anna");
     gateway.set_password(&one, &password_of("anna")).expect(200);
-    // A second confirm token must not reset the account that is active now.
+    // A second confirm token must not reset the password of the account that is now active.
     gateway
         .set_password(&two, &password_of("thief"))
         .refused(400, "token_invalid");
-    // A pending account gets no reset token, and its confirm token stays good.
+    // A pending account gets no reset token, and its confirm token stays usable.
     let pending = gateway.register("pending");
     let mailbox = gateway.mailbox();
     gateway
@@ -223,7 +223,7 @@ fn a_reset_ends_every_session_and_voids_every_other_token() {
     gateway.get_by(&key.caller(), "/protected/x").expect(200);
     gateway.try_login("anna", &anna.password).refused_as(401);
     gateway.try_login("anna", &password_of("newer")).expect(200);
-    // Asked for, keys end too.
+    // On request, keys end too.
     let token = gateway.forgot("anna");
     let mut body = wanted(&token, &password_of("newest"));
     gateway.secret(&password_of("newest"));
@@ -257,7 +257,7 @@ fn a_change_needs_the_old_password_and_ends_the_other_sessions() {
         200,
         "a wrong old password ended a session"
     );
-    // A refused new password is no guess and changes nothing.
+    // A refused new password is not a guess and changes nothing.
     change(&changed(&anna.password, "short")).refused_as(422);
     change(&changed(&anna.password, &anna.password)).refused_as(422);
     let mut differ = changed(&anna.password, &new);
@@ -345,7 +345,7 @@ fn a_refused_password_consumes_nothing() {
         .json(&differ)
         .send()
         .refused_as(422);
-    // Any Unicode, whole: neither cut nor folded.
+    // Any Unicode, unchanged: neither truncated nor folded.
     let long = format!("{} \u{1f511} \u{e9}\u{301} END", "Xy7-".repeat(60));
     gateway.set_password(&token, &long).expect(200);
     gateway
@@ -358,7 +358,7 @@ fn a_refused_password_consumes_nothing() {
 }
 
 #[test]
-fn what_breaks_the_form_is_refused() {
+fn malformed_password_requests_are_refused() {
     let (_upstream, gateway) = gateway();
     let anna = gateway.person("anna");
     let token = gateway.forgot("anna");
@@ -388,7 +388,7 @@ fn what_breaks_the_form_is_refused() {
             "the refusal repeats a secret"
         );
     }
-    // By POST it is the page's form, which only the page itself sends.
+    // A POST is the page's form, which only the page itself sends.
     gateway
         .post("/auth/password")
         .json(&wanted(&token, &new))
@@ -404,7 +404,7 @@ fn what_breaks_the_form_is_refused() {
     gateway.set_password(&token, &new).expect(200);
 }
 
-/// A phone types an umlaut as one character, a Mac may type it as two.
+/// A phone sends an umlaut as one character, a Mac may send it as two.
 #[test]
 fn a_password_is_the_same_on_every_keyboard() {
     const COMPOSED: &str = "gr\u{fc}ne Stra\u{df}en im M\u{e4}rz 7";
@@ -419,7 +419,7 @@ fn a_password_is_the_same_on_every_keyboard() {
                 .try_login(&spelled, typed)
                 .expect(200)
                 .member("jwt_token");
-            // It is one password where it is changed, too.
+            // Both forms are the same password when it is changed, too.
             let body = changed(typed, COMPOSED);
             let answer = gateway
                 .put("/auth/password")

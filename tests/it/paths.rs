@@ -1,4 +1,4 @@
-//! One path is matched and sent: what could be decided in two ways reaches nobody, and nothing else is refused.
+//! The path that is matched is the path that is sent: ambiguous paths are refused, and no others.
 
 use std::fmt::Write;
 
@@ -6,10 +6,10 @@ use crate::harness::gateway::Gateway;
 use crate::harness::routes::{route, routes};
 use crate::harness::upstream::Upstream;
 
-/// Each beginning is put before each trick.
+/// Each prefix is combined with each trick.
 const BEGINNINGS: [&str; 3] = ["/public/", "/public/a/", "/nowhere/"];
 
-/// What leads elsewhere to some reader, or names no place at all.
+/// Paths that lead elsewhere for some server, or nowhere at all.
 const TRICKS: &[&str] = &[
     "../protected/x",
     "a/../../protected/x",
@@ -63,7 +63,7 @@ const TRICKS: &[&str] = &[
     "..%2500/x",
 ];
 
-/// What ordinary applications have in their paths, with the path that is sent.
+/// Paths of ordinary applications, with the path that is sent.
 const ORDINARY: &[(&str, &str)] = &[
     ("x", "x"),
     ("", ""),
@@ -119,7 +119,7 @@ fn paths_that_lead_elsewhere_are_400_and_reach_no_upstream() {
                 wrong.push(format!("{target}: {}", answer.status));
                 continue;
             }
-            // In our form, and not the bare one of the parser behind the guard.
+            // In the gateway's own form, not the bare one of the parser in front of the guard.
             if answer.body.is_empty() {
                 wrong.push(format!("{target}: bare"));
             }
@@ -205,7 +205,7 @@ fn no_spelling_opens_a_protected_path() {
     assert_eq!(upstream.count(), 0);
 }
 
-/// Routes of one upstream: `/**` for anybody, and more with what each asks.
+/// Routes of one upstream: a public `/**`, and more with their requirements.
 fn public_but(upstream: &Upstream, more: &[(&str, &str)]) -> String {
     let address = upstream.address;
     let mut text = format!("[[upstream]]\nname = \"main\"\naddresses = [\"{address}\"]\n");
@@ -216,7 +216,7 @@ fn public_but(upstream: &Upstream, more: &[(&str, &str)]) -> String {
     text
 }
 
-/// A path, and a pattern that some server would take it for.
+/// A path, and a pattern that some server would match it with.
 const AROUND: &[(&str, &str)] = &[
     ("/%40admin/x", "/@admin/**"),
     ("/%2540admin/x", "/%40Admin/**"),
@@ -430,7 +430,7 @@ fn preflights_are_read_under_the_method_that_they_announce() {
 }
 
 #[test]
-fn a_person_is_told_by_a_page_of_a_path_that_is_refused() {
+fn a_browser_gets_a_page_for_a_refused_path() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&routes(&upstream));
     let path = "/hello/..%2f..%2fadm";
@@ -441,11 +441,11 @@ fn a_person_is_told_by_a_page_of_a_path_that_is_refused() {
     let answer = navigation(path).send();
     answer.refused(400, "path_refused");
     assert!(answer.is_html(), "{answer:?}");
-    // It leads to where the application begins, and repeats nothing of what was asked for.
+    // It leads to the root of the application, and repeats nothing of the request.
     let text = answer.text();
     assert!(text.contains("id=\"back\""), "{text}");
     assert!(!text.contains("adm"), "{text}");
-    // A program is told by a document, and so is a proxy that asks.
+    // Programs get a problem document, and so does a proxy that asks.
     let answers = [
         gateway.get(path).send(),
         gateway

@@ -1,4 +1,5 @@
-//! What people change about themselves, what administrators do to accounts, settings, and the trail of all of it.
+//! Changes that people make to their own accounts, changes that administrators make, settings, and the audit trail of
+//! all of it.
 
 use serde_json::{Value, json};
 
@@ -40,7 +41,7 @@ fn a_new_address_counts_once_its_token_is_posted_and_the_old_one_is_told() {
     gateway
         .try_login("new@example.org", &anna.password)
         .expect(401);
-    // A mail scanner's GET, a password, another token: nothing else makes it count.
+    // A mail scanner's GET, a password, another token: none of these confirms the address.
     let set = gateway
         .set_password(&token, "another one Sings-77")
         .expect(400);
@@ -63,7 +64,7 @@ fn a_new_address_counts_once_its_token_is_posted_and_the_old_one_is_told() {
         .try_login(&anna.identity, &anna.password)
         .expect(401);
     gateway.try_login("anna", &anna.password).expect(200);
-    // The login that asked goes on.
+    // The login that made the request stays active.
     gateway
         .get("/auth/me")
         .by(&anna.caller())
@@ -72,7 +73,7 @@ fn a_new_address_counts_once_its_token_is_posted_and_the_old_one_is_told() {
 }
 
 #[test]
-fn a_change_of_ones_own_needs_a_login_and_for_the_address_the_password() {
+fn changing_ones_own_account_needs_a_login_and_the_address_also_the_password() {
     let (_upstream, gateway) = gateway("");
     let anna = gateway.person("anna");
     let key = gateway.key(&anna, &[]);
@@ -109,7 +110,7 @@ fn a_change_of_ones_own_needs_a_login_and_for_the_address_the_password() {
 }
 
 #[test]
-fn administrators_invite_where_nobody_else_may_come() {
+fn administrators_invite_while_registration_is_closed() {
     let (_upstream, gateway) = gateway("[account]\nregistration = \"invite\"\n");
     let root = gateway.administrator("root");
     let body = json!({"identity": "anna@example.org", "username": "anna", "name": "Anna"});
@@ -209,7 +210,7 @@ fn a_removed_account_is_gone_at_once_and_its_name_is_never_given_out_again() {
         .by(&root.caller())
         .send();
     assert_eq!(own.expect(409).member("code"), "own_account");
-    // The name is taken for ever, the address is free.
+    // The name is taken permanently, the address is free.
     let mailbox = gateway.mailbox();
     let body = json!({"identity": anna.identity, "username": "anna", "name": "Anna"});
     gateway
@@ -320,7 +321,7 @@ fn settings_are_ones_own_or_shared() {
 }
 
 #[test]
-fn what_exists_is_told_where_that_is_configured() {
+fn existing_accounts_are_revealed_only_where_configured() {
     let (_upstream, gateway) =
         gateway("[account]\nreveal_existing = true\nreset_administrators = true\n");
     gateway.administrator("root");
@@ -353,7 +354,7 @@ fn what_exists_is_told_where_that_is_configured() {
     mailbox.token(&address_of("root"));
 }
 
-/// The audit events so far.
+/// Returns the audit events so far.
 fn trail(gateway: &Gateway) -> Vec<Value> {
     let text = gateway.stdout();
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
@@ -423,9 +424,9 @@ fn each_attempt_and_change_is_one_line_that_tells_who_what_from_where_and_how_it
     );
 }
 
-/// Else whoever has an account could ask for any address, and look into their own mailbox who else has one.
+/// Otherwise a user could request any address and see in their own mailbox whether another account has it.
 #[test]
-fn asking_for_an_address_shows_the_same_whether_or_not_somebody_has_it() {
+fn requesting_an_address_reveals_nothing_about_its_owner() {
     let (_upstream, gateway) = gateway("");
     let anna = gateway.person("anna");
     gateway.person("bert");
@@ -447,7 +448,7 @@ fn asking_for_an_address_shows_the_same_whether_or_not_somebody_has_it() {
         assert_eq!(ask(address), answer);
         assert!(mailbox.next(address).subject.contains(subject));
         assert_eq!(mailbox.next(&anna.identity).subject, notice);
-        // The token that was asked for before counts no more.
+        // The previous token is void.
         let body = json!({"token": token});
         let confirmed = gateway.put("/auth/me/identity").json(&body).send();
         seen.push(confirmed.expect(400).neutral());

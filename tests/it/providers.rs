@@ -1,4 +1,4 @@
-//! Access tokens in the shapes of well-known providers, minted by a library that is not ours.
+//! Access tokens in the shapes of well-known providers, minted by an independent library.
 
 use std::process::Command;
 
@@ -13,15 +13,15 @@ use crate::harness::tools::{harness_file, python};
 use crate::harness::upstream::Upstream;
 use crate::minted::minted;
 
-/// A provider's token, how it is configured, and what the upstream is told.
+/// A provider's token, its configuration, and the identity that the upstream gets.
 struct Shape {
     provider: &'static str,
     alg: &'static str,
     header: Value,
-    /// Besides `iss`, `iat` and `exp`.
+    /// Claims besides `iss`, `iat` and `exp`.
     claims: Value,
     config: &'static str,
-    /// Members of its public key beside the numbers; null takes one away.
+    /// Members of its public key besides the numbers; null removes one.
     jwk: Value,
     uid: &'static str,
     username: Option<&'static str>,
@@ -33,7 +33,7 @@ fn issuer_of(provider: &str) -> String {
     format!("https://{provider}.example.test/")
 }
 
-/// As many group ids as an Entra token holds before it names a place to ask instead.
+/// Returns as many group ids as an Entra token can contain before it refers to an endpoint instead.
 fn groups() -> Vec<String> {
     (0..200)
         .map(|n| format!("{n:08x}-7d2c-4c3e-9b1a-5f6d8e0a{n:04x}"))
@@ -201,7 +201,7 @@ fn shapes() -> Vec<Shape> {
     ]
 }
 
-/// The tokens of all shapes and the keys that verify them.
+/// Returns the tokens of all shapes and the keys that verify them.
 fn mint(shapes: &[Shape]) -> Vec<Value> {
     let now = epoch_s();
     let asked: Vec<_> = shapes
@@ -270,7 +270,7 @@ fn the_tokens_of_each_provider_are_understood() {
         .iter()
         .map(|made| made["token"].as_str().unwrap().len());
     assert!(8192 < longest.max().unwrap());
-    // What was left out is counted.
+    // Omitted values are counted.
     let left_out = "doorward_issuer_values_left_out_total{issuer=\"authentik\"}";
     assert_eq!(gateway.metric(left_out), 1);
 }

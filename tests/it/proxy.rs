@@ -1,4 +1,4 @@
-//! Requests pass to the upstream that a route names, as they came, and nothing else passes.
+//! Requests pass to the upstream of their route, unchanged, and all others are refused.
 
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
@@ -9,7 +9,7 @@ use crate::harness::routes::routes;
 use crate::harness::upstream::{Exchange, Upstream};
 use crate::harness::{free_port, now};
 
-/// Far longer than what streams needs, far shorter than what waits for a whole body.
+/// Far longer than a streamed body needs, far shorter than waiting for a whole body.
 const SOON: Duration = Duration::from_secs(5);
 
 #[test]
@@ -177,7 +177,7 @@ fn the_callers_connection_outlives_every_kind_of_answer() {
             .get("/.well-known/jwks.json")
             .send_on(&mut caller)
             .expect(200);
-        // A small body that nobody reads is read away.
+        // A small unread body is discarded.
         gateway
             .post("/protected/x")
             .body("unread")
@@ -237,7 +237,7 @@ fn faults_of_the_upstream_become_problems() {
 
 #[test]
 fn an_answer_framed_twice_leaves_with_one_framing() {
-    // RFC 9112 section 6.3: chunked counts, and the length must not be passed on.
+    // RFC 9112 section 6.3: chunked has precedence, and the length must not be passed on.
     let upstream = Upstream::answering(
         "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
     );

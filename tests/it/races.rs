@@ -1,4 +1,4 @@
-//! What happens to an account while a login of it waits for its hash wins over that login.
+//! A change to an account that happens while a login waits for its hash wins over that login.
 
 use serde_json::{Value, json};
 
@@ -9,15 +9,15 @@ use crate::harness::people::{Person, address_of, changed, password_of, wanted};
 use crate::harness::routes::routes;
 use crate::harness::upstream::Upstream;
 
-/// Logins at once, behind one thread that hashes: enough that what happens meanwhile happens between two of them, and few
-/// enough for its queue.
+/// Concurrent logins with one hashing thread: enough for the change to happen between two of them, and few enough for
+/// its queue.
 const LOGINS: usize = 4;
 
-/// A password whose hash is of an old kind: its login hashes it anew, and waits for the one thread a second time.
+/// A password with an old kind of hash: its login rehashes it, and waits for the one thread a second time.
 const OLD_PASSWORD: &str = "we have a short salt string but not a short password";
 const OLD_HASH: &str = "$5$rounds=77777$short$JiO1O3ZpDAxGJeaDIuqCoEFysAe1mZNJRs3pw0KQRd/";
 
-/// Anna, with an old hash and no login yet.
+/// Returns anna, with an old hash and no login yet.
 fn imported(gateway: &Gateway) -> Person {
     gateway.secret(OLD_PASSWORD);
     let person = json!({"model": "Person", "id": "x-00000001", "name": "A.", "identity": address_of("anna")});
@@ -38,7 +38,7 @@ fn imported(gateway: &Gateway) -> Person {
     }
 }
 
-/// Lets one thing happen to anna while she logs in: no login that began before it is worth anything after it.
+/// Applies one change to anna while she logs in: no login that began before it may be accepted after it.
 fn wins(anna: impl Fn(&Gateway) -> Person, happens: impl Fn(&Gateway, &Person, &Person) + Sync) {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&format!(
@@ -96,7 +96,7 @@ fn an_account_that_is_removed_during_the_login_is_out() {
     });
 }
 
-/// Asks again while the hashing pool is full.
+/// Repeats the request while the hashing pool is full.
 fn until_taken(ask: impl Fn() -> Response) {
     loop {
         let answer = ask();

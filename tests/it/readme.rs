@@ -1,4 +1,4 @@
-//! The README's walk-through is what happens.
+//! The README's walk-through works as written.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! Refresh tokens rotate: each has one successor, and one that comes back too late ends its family.
+//! Refresh tokens rotate: each has one successor, and one that is repeated too late ends its family.
 
 use serde_json::json;
 
@@ -14,7 +14,7 @@ fn gateway() -> (Upstream, Gateway) {
     (upstream, gateway)
 }
 
-/// Whether the access token opens anything.
+/// Whether the access token is accepted.
 fn opens(gateway: &Gateway, token: &str) -> bool {
     gateway.get("/protected/x").bearer(token).send().status == 200
 }
@@ -68,7 +68,7 @@ fn a_refresh_token_that_was_spent_before_ends_its_whole_family() {
     let other = gateway.login("anna");
     let second = gateway.refresh(&anna.refresh).expect(200);
     let third = gateway.refresh(&second.member("refresh_token")).expect(200);
-    // The first is no longer the one that was spent last: no grace for it.
+    // The first is no longer the latest spent one, so the grace period does not apply to it.
     let reuse = gateway.refresh(&anna.refresh).expect(400);
     assert_eq!(reuse.json()["error"], "invalid_grant");
     for token in [
@@ -99,7 +99,7 @@ fn a_refresh_token_that_was_spent_before_ends_its_whole_family() {
 }
 
 #[test]
-fn the_token_endpoint_speaks_oauth() {
+fn the_token_endpoint_follows_oauth() {
     let (_upstream, gateway) = gateway();
     let anna = gateway.person("anna");
     let refresh = anna.refresh.as_str();
@@ -151,7 +151,7 @@ fn the_token_endpoint_speaks_oauth() {
         assert_eq!(json["request_id"].as_str(), answer.header("x-request-id"));
         assert_eq!(answer.header("cache-control"), Some("no-store"));
     }
-    // Unknown parameters are ignored; nothing counts in the query.
+    // Unknown parameters are ignored; the query is not read.
     let form = [
         ("grant_type", "refresh_token"),
         ("refresh_token", refresh),

@@ -1,4 +1,4 @@
-//! Registering tells a stranger nothing, reserves nothing, and gives an account to whoever reads the mail.
+//! Registration reveals nothing to strangers, reserves nothing, and gives an account only to the reader of the mail.
 
 use serde_json::{Value, json};
 
@@ -23,7 +23,7 @@ fn the_answer_is_the_same_whether_or_not_anything_is_taken() {
     gateway.person("anna");
     gateway.register("pending");
     let mailbox = gateway.mailbox();
-    // Who asks for what; to whom the mail goes; whether it has a token.
+    // Registered name and address; recipient of the mail; whether the mail contains a token.
     let cases = [
         (person("free@example.org", "free"), "free@example.org", true),
         (
@@ -105,7 +105,7 @@ fn gmail_addresses_that_are_one_mailbox_are_one_account() {
         .expect(202);
     let mail = mailbox.next("first.last@gmail.com");
     assert!(mail.token().is_none(), "{mail:?}");
-    // A login compares without case and nothing else.
+    // Login ignores case and nothing else.
     let login = |name: &str| gateway.try_login(name, &password_of("first")).status;
     assert_eq!(
         (login("First.Last@GMAIL.com"), login("firstlast@gmail.com")),
@@ -148,7 +148,7 @@ fn pending_reserves_nothing_and_the_first_password_wins() {
 
 #[test]
 fn two_who_confirm_one_name_at_once_get_one_account() {
-    // Five of the six that log in below are wrong.
+    // Five of the six logins below are wrong.
     let (_upstream, gateway) = gateway("[account]\nlockout_attempts = 10\n");
     let mailbox = gateway.mailbox();
     let tokens: Vec<_> = (0..6)
@@ -211,7 +211,7 @@ fn mails_lead_to_the_configured_place_and_name_nobody() {
     assert_eq!(mode & 0o777, 0o600);
 }
 
-/// A registration that is good but for one field.
+/// A registration that is correct except for one field.
 fn with(name: &str, value: Value) -> Value {
     let mut body = person("anna@example.org", "anna");
     body[name] = value;
@@ -321,7 +321,7 @@ fn where_registration_is_not_open_strangers_are_refused() {
             .send()
             .refused_as(403);
         assert!(gateway.mailbox().files().is_empty());
-        // The operator invites.
+        // An invitation by the operator.
         let mailbox = gateway.mailbox();
         let task = [
             "account",
@@ -376,7 +376,7 @@ fn a_retired_name_is_never_given_out_again() {
     );
 }
 
-/// What is taken gets its mail, over every transport.
+/// Over every transport, a taken name or address causes its mail.
 #[test]
 fn an_address_that_no_mail_gets_to_is_refused_at_once() {
     let gateway = Gateway::start("");
@@ -402,7 +402,7 @@ fn an_address_that_no_mail_gets_to_is_refused_at_once() {
         let answer = gateway.post("/auth/register").json(&body).send();
         answer.refused(422, "value_invalid");
     }
-    // The keyboard of a phone puts a space behind what it completes.
+    // Phone keyboards append a space to a completed word.
     let mailbox = gateway.mailbox();
     let body = person(" anna@example.org ", "anna ");
     gateway

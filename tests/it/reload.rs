@@ -1,4 +1,4 @@
-//! Another configuration counts for new requests, all of it or nothing.
+//! A new configuration applies to new requests, all of it or nothing.
 
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
@@ -24,7 +24,7 @@ fn wait_for_line(gateway: &Gateway, line: &str, count: usize) {
 }
 
 #[test]
-fn a_reload_puts_new_routes_into_force_and_keeps_who_is_logged_in() {
+fn a_reload_applies_new_routes_and_keeps_sessions() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&routes(&upstream));
     let anna = gateway.person("anna");
@@ -44,7 +44,7 @@ fn a_reload_puts_new_routes_into_force_and_keeps_who_is_logged_in() {
         .refused(404, "no_route");
     gateway.reload();
     wait_for_line(&gateway, "configuration reloaded", 1);
-    // On a connection that was there before, too.
+    // Also on a connection that was already open.
     gateway
         .get("/new/x")
         .send_on(&mut caller)
@@ -171,7 +171,7 @@ fn reloads_under_load_fail_no_request() {
     });
 }
 
-/// An issuer whose keys stand in a file of the gateway's directory.
+/// Returns an issuer whose keys are in a file of the gateway's directory.
 fn issuer(gateway: &Gateway, more: &str) -> String {
     let file = gateway.dir().join("keys.json");
     format!(
@@ -207,17 +207,17 @@ fn whoever_was_recognised_before_is_judged_by_the_new_rules() {
     };
     assert_eq!(statuses(), [200, 200, 200, 200]);
     let strict = format!("{}{}", issuer(&gateway, ""), routes(&upstream));
-    // The issuer may no longer say who is an administrator.
+    // The issuer may no longer assign the role admin.
     gateway.configure(&strict);
     gateway.reload();
     wait_for_line(&gateway, "configuration reloaded", 1);
     assert_eq!(statuses(), [403, 200, 200, 200]);
-    // It has another key.
+    // The issuer has another key.
     key_set(gateway.dir(), "keys.json", &[new.jwk("k")]);
     gateway.reload();
     wait_for_line(&gateway, "configuration reloaded", 2);
     assert_eq!(statuses(), [401, 401, 200, 200]);
-    // A level is no longer declared: it yields nothing, not even what was below it.
+    // A level is no longer declared: it yields nothing, not even the levels below it.
     let levels = "[roles]\nlevels = [\"public\", \"invitee\", \"member\", \"manager\"]\n";
     let without = routes(&upstream).replace("list-{id}-secret", "admin");
     gateway.configure(&format!("{levels}{without}"));
@@ -252,7 +252,7 @@ fn another_issuer_of_our_own_tokens_is_said_to_void_them_and_does() {
         let again = gateway.login("anna");
         gateway.get_by(&again.caller(), "/protected/x").expect(200);
     }
-    // The command tells the same, and what it could not do.
+    // The command reports the same, and the parts it could not change.
     gateway.configure(&format!(
         "[tokens]\nissuer = \"https://a.example.com\"\n[limits]\nhead_bytes_max = 9000\n{}",
         routes(&upstream)
@@ -269,7 +269,7 @@ fn another_issuer_of_our_own_tokens_is_said_to_void_them_and_does() {
         "[tokens]\nissuer = \"https://a.example.com\"\n{}",
         routes(&upstream)
     ));
-    // A reload that changes neither says nothing of it.
+    // A reload that changes neither does not mention it.
     let before = gateway.stderr().matches("access token").count();
     gateway.cli(&["reload"], "").done();
     wait_for_line(&gateway, "configuration reloaded", 4);
@@ -300,8 +300,8 @@ fn each_reload_is_in_the_audit_trail() {
     assert_eq!(told(), expected);
 }
 
-/// Starts a gateway whose configuration is a pipe, and waits until it listens to signals: there it stays until somebody
-/// writes the text, which is given too.
+/// Starts a gateway whose configuration is a pipe, and waits until it handles signals: it blocks there until the
+/// returned text is written.
 fn starting(gateway: &Gateway) -> (Child, String) {
     let text = std::fs::read_to_string(gateway.config()).unwrap();
     std::fs::remove_file(gateway.config()).unwrap();

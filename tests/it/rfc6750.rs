@@ -1,4 +1,4 @@
-//! RFC 6750: how a bearer token is carried, and what a refusal says.
+//! RFC 6750: the transport of a bearer token, and the challenge of a refusal.
 
 use serde_json::json;
 
@@ -23,7 +23,7 @@ fn challenge(gateway: &Gateway, path: &str, fields: &[(&str, &str)]) -> (u16, St
 }
 
 #[test]
-fn section_2_1_the_scheme_has_no_case_and_the_token_stands_alone() {
+fn section_2_1_the_scheme_ignores_case_and_the_token_is_the_only_word() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&routes(&upstream));
     let anna = gateway.person("anna");
@@ -93,7 +93,7 @@ fn sections_2_2_and_2_3_nothing_in_body_or_query_authenticates() {
         );
     }
     assert_eq!(upstream.count(), 0);
-    // The record does not keep the query either: the harness looks for the token.
+    // The record does not contain the query either: the harness searches for the token.
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn section_3_the_challenge_says_no_more_than_it_should() {
         .send()
         .expect(204);
     let bearer = |token: &str| format!("Bearer {token}");
-    // Nothing was sent: no error code.
+    // Without a credential there is no error code.
     for path in ["/protected/x", "/auth/me"] {
         let (status, text) = challenge(&gateway, path, &[]);
         assert_eq!(status, 401);
@@ -145,7 +145,7 @@ fn section_3_the_challenge_says_no_more_than_it_should() {
         status == 400 && text.contains("error=\"invalid_request\""),
         "{status} {text}"
     );
-    // A missing role is no matter of the token.
+    // A missing role is not the token's fault.
     let (status, text) = challenge(
         &gateway,
         "/admin/x",
@@ -155,7 +155,7 @@ fn section_3_the_challenge_says_no_more_than_it_should() {
         status == 403 && !text.contains("invalid_token"),
         "{status} {text}"
     );
-    // What a caller sent is never repeated.
+    // Nothing that a caller sent is repeated.
     let (_, text) = challenge(
         &gateway,
         "/protected/x",

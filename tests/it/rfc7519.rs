@@ -1,4 +1,4 @@
-//! RFC 7519 and RFC 9068: our own access tokens, held to the same rules as everybody's.
+//! RFC 7519 and RFC 9068: the gateway's own access tokens follow the same rules as those of any issuer.
 
 use serde_json::json;
 
@@ -41,7 +41,7 @@ fn every_own_algorithm_makes_tokens_that_its_published_key_verifies() {
 }
 
 #[test]
-fn section_7_2_a_changed_token_is_no_token() {
+fn section_7_2_a_changed_token_is_refused() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&routes(&upstream));
     let anna = gateway.person("anna");
@@ -100,7 +100,7 @@ fn section_7_2_a_changed_token_is_no_token() {
 }
 
 #[test]
-fn a_token_of_another_gateway_is_none_of_ours() {
+fn a_token_of_another_gateway_is_refused() {
     let upstream = Upstream::start();
     let (one, other) = (
         Gateway::start(&routes(&upstream)),
@@ -115,7 +115,7 @@ fn a_token_of_another_gateway_is_none_of_ours() {
 }
 
 #[test]
-fn section_4_1_4_an_expired_token_is_told_apart() {
+fn section_4_1_4_an_expired_token_has_its_own_code() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&format!(
         "[tokens]\naccess_ttl_s = 1\n{}",
@@ -127,7 +127,7 @@ fn section_4_1_4_an_expired_token_is_told_apart() {
         Some(code()).filter(|answer| answer.status == 401)
     });
     end.refused(401, "bearer_expired");
-    // The session lives on.
+    // The session is still alive.
     let fresh = gateway
         .refresh(&anna.refresh)
         .expect(200)

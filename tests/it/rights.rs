@@ -1,4 +1,4 @@
-//! Every endpoint, asked by every kind of caller: who is let in, and what the others are told.
+//! Every endpoint, requested by every kind of caller: which ones it accepts, and the answers to all others.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::harness::people::{Person, address_of, password_of};
 use crate::harness::request::Request;
 use crate::harness::tokens::{AUDIENCE, ISSUER, Signer, claims, key_set};
 
-/// What a caller sends to be recognised.
+/// The header fields that a caller sends to be recognised.
 type Credential = Vec<(&'static str, String)>;
 
 /// The kinds, in the order of the columns below.
@@ -24,7 +24,7 @@ const KINDS: [&str; 10] = [
     "a login that must change its password",
 ];
 
-/// A gateway with all that its callers need.
+/// A gateway with everything that its callers need.
 struct Door {
     gateway: Gateway,
     corp: Signer,
@@ -60,7 +60,7 @@ impl Door {
         vec![("X-Api-Key", self.gateway.key(owner, scopes).text)]
     }
 
-    /// The cookie of a login by the form, and the origin of the gateway's own pages beside it.
+    /// Returns the cookie of a login by form, together with the origin of the gateway's own pages.
     fn cookie(&self, username: &str) -> Credential {
         let password: String =
             url::form_urlencoded::byte_serialize(password_of(username).as_bytes()).collect();
@@ -78,7 +78,7 @@ impl Door {
         vec![("Cookie", pair), ("Origin", self.origin())]
     }
 
-    /// One caller of each kind, whose sessions nobody else has.
+    /// Returns one caller of each kind, with sessions of their own.
     fn callers(&self, round: usize) -> [Credential; 10] {
         let gateway = &self.gateway;
         let person = |name: &str| gateway.person(&format!("{name}{round}"));
@@ -107,7 +107,7 @@ impl Door {
     }
 }
 
-/// What is sent to an endpoint; mostly something that changes nothing, so that no caller is in another's way.
+/// The content sent to an endpoint; mostly something that changes nothing, so that callers do not interfere.
 enum Sent {
     Nothing,
     Json(Value),
@@ -126,7 +126,7 @@ impl Sent {
 
 type Row = (&'static str, &'static str, Sent, [u16; 10]);
 
-/// Asks as each caller, and tells of all answers that differ from the table.
+/// Sends the requests of each caller, and reports all answers that differ from the table.
 fn check(door: &Door, callers: &[Credential; 10], rows: &[Row]) {
     let mut wrong = Vec::new();
     for (method, path, sent, statuses) in rows {
@@ -147,24 +147,24 @@ fn check(door: &Door, callers: &[Credential; 10], rows: &[Row]) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// A login of an account of ours gets this status, nobody else passes.
+/// Logins of the gateway's own accounts get this status, all other callers are refused.
 const fn logins(status: u16) -> [u16; 10] {
     [401, status, status, status, 403, 403, 403, 403, 403, 403]
 }
 
 #[test]
-fn what_is_open_to_all_looks_at_no_credential() {
+fn public_endpoints_read_no_credential() {
     let door = Door::start();
     let callers = door.callers(1);
     let token = || json!({"reset_token": "x", "new_password": "p", "verify_password": "p"});
     let rows = [
         ("GET", "/auth/methods", Sent::Nothing, [200; 10]),
-        // A trusted proxy asks this one, and nobody else.
+        // Only a trusted proxy may ask this endpoint.
         ("GET", "/auth/verify", Sent::Nothing, [403; 10]),
         ("GET", "/.well-known/jwks.json", Sent::Nothing, [200; 10]),
         ("GET", "/auth/assets/portal.css", Sent::Nothing, [200; 10]),
         ("GET", "/auth/login", Sent::Nothing, [200; 10]),
-        // A link that is none says so at once.
+        // A malformed link is reported at once.
         ("GET", "/auth/confirm?token=x", Sent::Nothing, [400; 10]),
         ("GET", "/auth/reset?token=x", Sent::Nothing, [400; 10]),
         ("POST", "/auth/register", Sent::Json(json!({})), [400; 10]),
@@ -185,7 +185,7 @@ fn what_is_open_to_all_looks_at_no_credential() {
         ),
     ];
     check(&door, &callers, &rows);
-    // The pages' own posts: from another origin, or none, nobody is heard; only the cookie's caller names one here.
+    // Posts of the pages are refused from another origin or without one; only a caller with a cookie sends one here.
     let form = |path| {
         let sent = Sent::Form(&[("new_password", "p"), ("verify_password", "p")]);
         let statuses = [403, 403, 400, 403, 403, 403, 403, 403, 403, 403];
@@ -199,7 +199,7 @@ fn what_is_open_to_all_looks_at_no_credential() {
 }
 
 #[test]
-fn what_is_ones_own_is_for_logins() {
+fn endpoints_about_oneself_require_a_login() {
     let door = Door::start();
     let callers = door.callers(1);
     let change = || json!({"old_password": "x", "new_password": "a", "verify_password": "b"});
@@ -217,7 +217,7 @@ fn what_is_ones_own_is_for_logins() {
             Sent::Json(change()),
             [401, 422, 422, 422, 403, 403, 403, 403, 403, 422],
         ),
-        // A page is for a cookie; everybody else is led to the login.
+        // A page requires a cookie; all other callers are redirected to the login.
         (
             "GET",
             "/auth/password",
@@ -306,14 +306,14 @@ fn keys_and_settings_are_for_logins() {
 }
 
 #[test]
-fn what_is_about_rights_is_for_whoever_has_them() {
+fn endpoints_about_rights_require_those_rights() {
     let door = Door::start();
     let callers = door.callers(1);
     let resource = || json!({"resource": "list", "id": "42"});
     let level = || Sent::Json(json!({"level": "member"}));
     let recognised = [401, 200, 200, 200, 200, 200, 200, 200, 200, 403];
-    // Nobody here manages list 42 but the administrators: by a login, for a key needs auth:admin to be one, and
-    // auth:members to come here.
+    // Only administrators manage list 42 here: by a login, because a key needs auth:admin to be an administrator, and
+    // auth:members to use this endpoint.
     let members = |status| [401, 403, 403, status, 403, 403, 403, 403, 403, 403];
     let rows = [
         ("GET", "/auth/roles", Sent::Nothing, recognised),

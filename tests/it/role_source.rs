@@ -1,4 +1,5 @@
-//! Services that own their memberships: asked over HTTP, believed for what they own, and closed when they do not answer.
+//! Services that own their memberships: queried over HTTP, trusted for the resources they own, and refusing access when
+//! they do not answer.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::harness::{at_once, now, wait_for};
 
 const PER_ID: &str = "/m?uid={uid}&resource={resource}&id={id}";
 
-/// What a source answers, as the test has it now.
+/// The source's current answer.
 #[derive(Clone)]
 enum Says {
     Json(Value),
@@ -119,7 +120,7 @@ impl Scene {
             .send()
     }
 
-    /// How many log lines hold this text.
+    /// Returns the number of log lines that contain this text.
     fn lines(&self, text: &str) -> usize {
         self.gateway
             .stderr()
@@ -130,7 +131,7 @@ impl Scene {
 }
 
 #[test]
-fn a_source_gives_roles_on_its_own_resources_when_a_route_asks_for_them() {
+fn a_source_assigns_roles_on_its_own_resources_when_a_route_requires_them() {
     let scene = scene(member(), PER_ID, 60, 300);
     scene.get("/protected/x").expect(200);
     scene.get("/member/7/x").refused(403, "role_missing");
@@ -162,16 +163,16 @@ fn a_source_gives_roles_on_its_own_resources_when_a_route_asks_for_them() {
         1,
         "one answer serves all that ask the same"
     );
-    // Its answer about 8 speaks of 7: that is not about 8.
+    // Its answer about 8 contains 7: that is not an answer about 8.
     scene.get("/event-member/8/x").refused(403, "role_missing");
-    // A segment that cannot be an id is nobody's, and is not asked about.
+    // A segment that cannot be an id has no members, and is not asked about.
     let before = scene.source.upstream.count();
     for id in ["7%20", "%3F", "7;x", "7%25"] {
         let status = scene.get(&format!("/event-member/{id}/x")).status;
         assert!(matches!(status, 400 | 403), "{id}: {status}");
     }
     assert_eq!(scene.source.upstream.count(), before);
-    // Nobody is asked about a caller who is not recognised, and each caller has an own answer.
+    // Callers that are not recognised cause no question, and each caller has an answer of its own.
     scene
         .gateway
         .get("/event-member/7/x")
@@ -223,7 +224,7 @@ fn a_hundred_requests_at_once_are_one_question() {
 }
 
 #[test]
-fn the_last_answer_stands_in_for_a_while_then_the_routes_that_need_it_are_closed() {
+fn the_last_answer_is_used_for_a_while_then_routes_that_need_it_are_closed() {
     let scene = scene(member(), PER_ID, 1, 2);
     let (root, address) = (
         scene.gateway.administrator("root"),
@@ -250,7 +251,7 @@ fn the_last_answer_stands_in_for_a_while_then_the_routes_that_need_it_are_closed
     );
     refused.refused(503, "role_source_unavailable");
     assert!(refused.header("retry-after").is_some());
-    // In vain, and about once a second all the same.
+    // Without success, and still about once a second.
     assert!(
         scene.source.upstream.count() - before <= 5,
         "{}",
@@ -262,7 +263,7 @@ fn the_last_answer_stands_in_for_a_while_then_the_routes_that_need_it_are_closed
     scene
         .get("/event-member/9/x")
         .refused(503, "role_source_unavailable");
-    // Only those: what needs no word of the source goes on.
+    // Only those: requirements that do not need the source still work.
     for path in [
         "/protected/x",
         "/reports/x",
@@ -290,7 +291,7 @@ fn the_last_answer_stands_in_for_a_while_then_the_routes_that_need_it_are_closed
 }
 
 #[test]
-fn what_is_no_answer_closes_the_route_and_leads_nowhere() {
+fn an_invalid_answer_closes_the_route_and_redirects_are_not_followed() {
     let elsewhere = Upstream::start();
     let scene = scene(Says::Nothing, PER_ID, 60, 300);
     let good = json!([role("1", "member")]).to_string();
@@ -344,7 +345,7 @@ fn what_is_no_answer_closes_the_route_and_leads_nowhere() {
 }
 
 #[test]
-fn a_slow_source_is_given_up_and_holds_nobody_else_up() {
+fn a_slow_source_times_out_and_delays_no_other_request() {
     let scene = scene(Says::Nothing, PER_ID, 60, 300);
     scene.source.says(Says::Slowly(
         Duration::from_secs(6),
@@ -371,7 +372,7 @@ fn a_slow_source_is_given_up_and_holds_nobody_else_up() {
 }
 
 #[test]
-fn a_source_speaks_for_its_own_and_for_the_uid_that_was_asked() {
+fn a_source_counts_only_for_its_own_resources_and_the_requested_uid() {
     let scene = scene(Says::Nothing, PER_ID, 1, 0);
     let ben = scene.gateway.person("ben");
     let mut other_uid = role("7", "manager");
@@ -429,7 +430,7 @@ fn a_source_speaks_for_its_own_and_for_the_uid_that_was_asked() {
 }
 
 #[test]
-fn roles_are_read_again_and_told_whether_they_changed() {
+fn a_refresh_reloads_roles_and_reports_a_change() {
     let scene = scene(member(), PER_ID, 60, 300);
     let anna = scene.anna.caller();
     let on = |resource: &str, force: bool| json!({"resource": resource, "id": "7", "force": force});
@@ -437,7 +438,7 @@ fn roles_are_read_again_and_told_whether_they_changed() {
         let answer = scene.refresh(&anna, body).expect(200).json();
         (answer["roles"].clone(), answer["changed"].clone())
     };
-    // In the store: seen by the next request anyhow, so that only the question whether it is news is left.
+    // In the store: the next request sees the change in any case, so only the question remains whether it changed.
     assert_eq!(
         told(&json!({"resource": "list", "id": "7"})),
         (json!([]), json!(false))
@@ -457,7 +458,7 @@ fn roles_are_read_again_and_told_whether_they_changed() {
         .cli(&["member", "remove", "anna", "list", "7"], "")
         .done();
     assert_eq!(told(&on("list", true)), (json!([]), json!(true)));
-    // At a source: cached, unless forced.
+    // The documented file does not override what follows from the environment.
     scene.get("/event-member/7/x").expect(200);
     let as_member = json!(["event-7-invitee", "event-7-member"]);
     assert_eq!(told(&on("event", false)), (as_member.clone(), json!(false)));
@@ -471,7 +472,7 @@ fn roles_are_read_again_and_told_whether_they_changed() {
     assert_eq!(told(&on("event", true)), (json!([]), json!(true)));
     scene.get("/event-invitee/7/x").refused(403, "role_missing");
     assert_eq!(told(&on("event", true)), (json!([]), json!(false)));
-    // Nothing stands in for a forced reading.
+    // A forced read has no fallback.
     scene.source.says(Says::Nothing);
     scene
         .refresh(&anna, &on("event", true))
@@ -524,7 +525,7 @@ fn forced_readings_are_counted_for_each_caller_and_the_rest_is_checked() {
 }
 
 #[test]
-fn the_roles_endpoint_asks_sources_for_what_it_is_asked() {
+fn the_roles_endpoint_queries_the_source_of_the_requested_resource() {
     let scene = scene(member(), PER_ID, 60, 300);
     let root = scene.gateway.administrator("root");
     scene.gateway.member("anna", "1", "invitee");
@@ -558,7 +559,7 @@ fn the_roles_endpoint_asks_sources_for_what_it_is_asked() {
             .json()["roles"],
         event
     );
-    // A key that is limited has no more of a source's roles than that.
+    // A limited key has only the roles within its limits, from a source as well.
     let limits = json!({"resources": [{"resource": "event", "id": "7", "level": "invitee"}]});
     let made = scene
         .gateway
@@ -619,7 +620,7 @@ fn a_source_without_a_place_for_the_id_answers_for_all_of_them() {
 fn memberships_have_one_owner() {
     let scene = scene(Says::Json(json!([])), PER_ID, 60, 300);
     let root = scene.gateway.administrator("root");
-    // The store takes none for such a resource.
+    // The store accepts no membership for such a resource.
     let target = format!("/auth/members/event/7/{}", scene.anna.uid);
     for request in [
         scene.gateway.put(&target).json(&json!({"level": "member"})),
@@ -636,7 +637,7 @@ fn memberships_have_one_owner() {
             .code,
         Some(1)
     );
-    // One that was there before a source took over counts no more.
+    // A membership from before the source took over no longer counts.
     let local = format!(
         "[roles]\nresources = [\"list\", \"event\"]\n{}",
         config(&scene.upstream, "")
@@ -661,7 +662,7 @@ fn memberships_have_one_owner() {
         (scene.get("/event-member/7/x").status == 403).then_some(())
     });
     assert_eq!(scene.roles(""), json!(["user"]));
-    // A configuration with two owners is none.
+    // Two owners of one resource are a configuration error.
     let both = format!(
         "[roles]\nresources = [\"event\"]\n{}",
         config(&scene.upstream, &scene.source.config(PER_ID, 60, 300))

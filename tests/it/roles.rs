@@ -1,4 +1,4 @@
-//! Roles on resources: whole ids, one ladder, and every change counts on the next request.
+//! Roles on resources: exact ids, ordered levels, and every change applies to the next request.
 
 use serde_json::{Value, json};
 
@@ -69,7 +69,7 @@ fn a_level_opens_itself_and_those_below_it() {
 fn an_id_is_a_whole_segment_and_nothing_else() {
     let (upstream, gateway) = gateway();
     let anna = gateway.person("anna");
-    // Which memberships there are, whole ids and such as look like parts of others.
+    // The existing memberships: exact ids, and ids that look like parts of others.
     for id in ["4-2", "7", "a.b:c~d_e", "8-member", "Case"] {
         gateway.member("anna", id, "member");
     }
@@ -89,8 +89,8 @@ fn an_id_is_a_whole_segment_and_nothing_else() {
         ("/member/8/x", 403),
         ("/member/Case/x", 200),
         ("/member/case/x", 403),
-        // Escapes of unreserved characters are the characters. Everything else that is escaped is no id, and where a service
-        // could read one all the same the path is refused.
+        // Escapes of unreserved characters are equal to the characters. Any other escape is not part of an id, and if a
+        // service could read one there nevertheless, the path is refused.
         ("/member/%37/x", 200),
         ("/member/4%2d2/x", 200),
         ("/member/a.b%3Ac~d_e/x", 400),
@@ -131,7 +131,7 @@ fn roles_of_one_resource_do_not_open_another() {
 }
 
 #[test]
-fn the_roles_header_tells_what_concerns_the_path() {
+fn the_roles_header_has_the_roles_that_concern_the_path() {
     let upstream = Upstream::start();
     let all = "[[route]]\npath = \"/all/{id}/**\"\nupstream = \"main\"\nrequire = \"authenticated\"\nall_roles = true\n";
     let one =
@@ -219,7 +219,7 @@ fn managers_go_no_higher_than_themselves_and_no_further_than_their_resource() {
             answer.refused_as(403);
         }
     }
-    // Nobody above is touched, neither down nor out, and nobody lifts themselves.
+    // Members above one's own level cannot be raised or lowered, and no manager can raise themselves.
     set(&gateway, &by, "5", &boss.uid, "invitee").refused_as(403);
     gateway
         .delete(&format!("/auth/members/list/5/{}", boss.uid))
@@ -228,7 +228,7 @@ fn managers_go_no_higher_than_themselves_and_no_further_than_their_resource() {
         .refused_as(403);
     set(&gateway, &by, "5", &manager.uid, "secret").refused_as(403);
     gateway.get_by(&boss.caller(), "/secret/5/x").expect(200);
-    // On another resource, a manager is nobody; so is whoever is below.
+    // On another resource a manager has no rights; neither has a member below manager.
     for (caller, id) in [
         (&manager, "6"),
         (&manager, "5-x"),
@@ -251,13 +251,13 @@ fn managers_go_no_higher_than_themselves_and_no_further_than_their_resource() {
         .json();
     assert_eq!(list["count"], 4, "{list}");
     set(&gateway, &Caller::Anonymous, "5", &ben.uid, "member").refused(401, "credential_missing");
-    // A key needs the scope for it, whoever its owner is.
+    // A key needs the scope for it, whatever its owner may do.
     let key = gateway.key(&manager, &[]);
     set(&gateway, &key.caller(), "5", &ben.uid, "invitee").refused_as(403);
 }
 
 #[test]
-fn memberships_of_what_is_not_are_refused() {
+fn malformed_memberships_are_refused() {
     let (_upstream, gateway) = gateway();
     let (root, anna) = (gateway.administrator("root"), gateway.person("anna"));
     let by = root.caller();
@@ -328,7 +328,7 @@ fn memberships_of_what_is_not_are_refused() {
 }
 
 #[test]
-fn the_roles_endpoint_tells_ones_own() {
+fn the_roles_endpoint_returns_the_callers_roles() {
     let (_upstream, gateway) = gateway();
     let (root, anna) = (gateway.administrator("root"), gateway.person("anna"));
     gateway.member("anna", "1", "member");
@@ -383,7 +383,7 @@ fn sorted(roles: &Value) -> Vec<String> {
 }
 
 impl Response {
-    /// Expects one of these statuses, where the contract names none.
+    /// Expects one of these statuses where the contract names none.
     #[track_caller]
     fn is_one_of(&self, statuses: &[u16]) {
         assert!(

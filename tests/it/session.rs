@@ -1,4 +1,4 @@
-//! Log in, refresh, log out: a session counts as long as it lives and not one request longer.
+//! Log in, refresh, log out: a session is accepted as long as it lives, and not one request longer.
 
 use serde_json::json;
 
@@ -15,7 +15,7 @@ fn gateway() -> (Upstream, Gateway) {
     (upstream, gateway)
 }
 
-/// Whether the access token opens anything.
+/// Whether the access token is accepted.
 fn opens(gateway: &Gateway, token: &str) -> bool {
     let answer = gateway.get("/protected/x").bearer(token).send();
     if answer.status != 200 {
@@ -25,7 +25,7 @@ fn opens(gateway: &Gateway, token: &str) -> bool {
 }
 
 #[test]
-fn a_login_by_name_or_address_says_what_the_contract_says() {
+fn a_login_by_name_or_address_returns_what_the_contract_lists() {
     let (upstream, gateway) = gateway();
     let anna = gateway.person("anna");
     for name in [
@@ -98,7 +98,7 @@ fn an_access_token_holds_the_claims_of_the_contract_and_no_roles() {
     );
     assert_eq!(expires - issued, 900);
     assert!(epoch_s().abs_diff(issued) < 60);
-    // A login carries every declared scope but the gateway's own.
+    // A login carries every declared scope except the gateway's own.
     assert_eq!(claims["scope"], "reports:read reports:write");
 
     let again = gateway.login("anna");
@@ -287,7 +287,7 @@ fn people_see_and_end_their_own_sessions_only() {
         ids.contains(&id_of(&anna).as_str()) && ids.contains(&id_of(&other).as_str()),
         "{list}"
     );
-    // Somebody else's session is not there.
+    // Sessions of other accounts are not found.
     gateway
         .delete(&format!("/auth/sessions/{}", id_of(&ben)))
         .bearer(&anna.jwt)
@@ -321,7 +321,7 @@ fn people_see_and_end_their_own_sessions_only() {
 }
 
 #[test]
-fn me_tells_who_the_caller_is() {
+fn me_returns_the_callers_identity() {
     let (_upstream, gateway) = gateway();
     let anna = gateway.person("anna");
     gateway.member("anna", "42", "member");
@@ -370,7 +370,7 @@ fn kinds_of_secrets_cannot_stand_for_each_other() {
     let anna = gateway.person("anna");
     let key = gateway.key(&anna, &[]);
     let reset = gateway.forgot("anna");
-    // A whole API key is known by its form, and may come as a bearer token.
+    // A whole API key is recognised by its form, and may be sent as a bearer token.
     gateway
         .get("/protected/x")
         .bearer(&key.text)

@@ -1,4 +1,4 @@
-//! Nothing that a caller sends stands for an identity behind the gateway, and no upstream speaks for the gateway.
+//! Nothing that a caller sends counts as an identity at an upstream, and no upstream can answer in the gateway's name.
 
 use crate::harness::gateway::Gateway;
 use crate::harness::http::all_of;
@@ -6,7 +6,7 @@ use crate::harness::people::Person;
 use crate::harness::routes::routes;
 use crate::harness::upstream::{Exchange, IDENTITY, Upstream};
 
-/// Every way to write a name that somebody may read as the same.
+/// Every spelling of a name that some server may read as the same name.
 fn spellings(name: &str) -> Vec<String> {
     let mut mixed = name.replacen('-', "_", 1);
     let mut all = vec![
@@ -124,7 +124,7 @@ fn names_of_other_gateways_and_of_other_requests_are_removed() {
 }
 
 #[test]
-fn what_is_nobodys_passes_unchanged() {
+fn other_fields_pass_unchanged() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&routes(&upstream));
     let fields = [
@@ -203,7 +203,7 @@ fn connection_can_neither_smuggle_identities_in_nor_take_ours_out() {
             seen.text()
         );
     }
-    // What is named there and is the caller's own goes no further, nor do the other fields of one hop.
+    // A field of the caller that is named there is not passed on, nor are the other hop-by-hop fields.
     let answer = gateway
         .get("/public/x")
         .header("Connection", "X-Mine, keep-alive")
@@ -217,7 +217,7 @@ fn connection_can_neither_smuggle_identities_in_nor_take_ours_out() {
     for name in ["x-mine", "keep-alive", "proxy-connection"] {
         assert_eq!(seen.header(name), None, "{}", seen.text());
     }
-    // A caller that names framing or Host there wants two readers to disagree.
+    // A caller that names framing or Host there wants two servers to disagree.
     let before = upstream.count();
     for named in ["Host", "Content-Length, close", "transfer-encoding"] {
         let request = gateway
@@ -264,7 +264,7 @@ fn trusting(headers: &str, more: &str, upstream: &Upstream) -> Gateway {
     ))
 }
 
-/// All that may be listed.
+/// Every header that may be listed.
 const ALL_TRUSTED: &str = "trusted_headers = [\"X-Forwarded-For\", \"X-Forwarded-Proto\", \"X-Forwarded-Host\", \
                            \"X-Forwarded-Port\", \"X-Forwarded-Prefix\", \"X-Real-IP\"]";
 
@@ -358,7 +358,7 @@ fn the_host_that_a_trusted_proxy_names_is_the_one_that_is_decided_about() {
         (&believing, "a.test", Some("a.test, shop.example.com"), 400),
         (&believing, "a.test", Some("a b"), 400),
         (&believing, "a.test", Some(""), 400),
-        // What is not listed is a caller's word.
+        // Fields that are not listed come from the caller.
         (&default, "shop.example.com", Some("a.test"), 401),
         (&default, "a.test", Some("shop.example.com"), 200),
         (&default, "a.test", Some("a, b"), 200),
@@ -380,7 +380,7 @@ fn the_host_that_a_trusted_proxy_names_is_the_one_that_is_decided_about() {
     }
     let twice = believing.get("/public/x").header(forwarded, "a.test");
     twice.header(forwarded, "a.test").send().expect(400);
-    // The gateway's own endpoints go by it too.
+    // The gateway's own endpoints use it too.
     let listen = format!("{ALL_TRUSTED}\nauth_hosts = [\"auth.example.com\"]");
     let gateway = trusting(&listen, "", &upstream);
     for (host, told, status) in [
@@ -393,7 +393,7 @@ fn the_host_that_a_trusted_proxy_names_is_the_one_that_is_decided_about() {
 }
 
 #[test]
-fn the_scheme_that_is_decided_about_is_the_one_that_the_upstream_is_told() {
+fn the_upstream_gets_the_scheme_that_was_decided_about() {
     let upstream = Upstream::start();
     let public = "public_url = \"https://app.example.com\"";
     let gateway = trusting(public, "", &upstream);
@@ -520,7 +520,7 @@ fn renamed_identity_headers_are_guarded_too() {
         assert_eq!(seen.header("x-shop-customer"), Some(anna.uid.as_str()));
         assert_eq!(seen.header("remote-groups"), Some("user"));
         assert_eq!(seen.header("x-auth-uid"), None);
-        // A name that one route uses is guarded on all of them: the same service may stand behind both.
+        // A name that one route uses is protected on all routes: the same service may be behind both.
         gateway
             .get("/public/x")
             .header(spelling, "forged")
@@ -582,7 +582,7 @@ fn credentials_stay_at_the_door_unless_the_route_says_so() {
         None,
         "nothing is left of it"
     );
-    // Another spelling of the key's header is no credential for us, and none for anybody else.
+    // Another spelling of the key's header is not a credential, neither for the gateway nor for an upstream.
     gateway
         .get("/passing/x")
         .by(&anna.caller())

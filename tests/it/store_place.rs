@@ -1,4 +1,4 @@
-//! Which store a command works on, whose files it makes there, and what it says of both.
+//! The store that a command works on, the owner of the files it creates there, and its messages about both.
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
@@ -15,7 +15,7 @@ use crate::harness::routes::routes;
 use crate::harness::tokens::Signer;
 use crate::harness::upstream::Upstream;
 
-/// A user and a group that no machine has.
+/// A user and group id that exists on no machine.
 const STRANGER: u32 = 42_424;
 
 const ADD: [&str; 9] = [
@@ -30,7 +30,7 @@ const ADD: [&str; 9] = [
     "--password-stdin",
 ];
 
-/// Everything that a command could read, and nothing that it writes.
+/// Every command that reads and writes nothing.
 const READS: [&[&str]; 7] = [
     &["account", "list"],
     &["account", "show", "root"],
@@ -41,7 +41,7 @@ const READS: [&[&str]; 7] = [
     &["store", "export"],
 ];
 
-/// A directory with a configuration in `conf/`, and another one to stand in.
+/// A directory with a configuration in `conf/`, and another one as working directory.
 struct Ground {
     dir: tempfile::TempDir,
 }
@@ -52,7 +52,7 @@ impl Ground {
         for name in ["conf", "elsewhere"] {
             std::fs::create_dir(dir.path().join(name)).unwrap();
         }
-        // Other users get through, as they do to /etc/doorward.
+        // Other users can enter, as they can enter /etc/doorward.
         let open = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(dir.path(), open).unwrap();
         let ground = Self { dir };
@@ -71,7 +71,7 @@ impl Ground {
         self.dir.path().join(path)
     }
 
-    /// A command in a directory, with the whole environment it has.
+    /// Returns a command in a directory, with this complete environment.
     fn command(&self, cwd: &str, env: &[(&str, &str)], task: &[&str]) -> Command {
         let mut command = Command::new(BINARY);
         command.env_clear().env("PATH", "/usr/bin:/bin");
@@ -85,8 +85,8 @@ impl Ground {
         ended(&mut self.command(cwd, env, &task), &password_of("root"))
     }
 
-    /// All files and directories below, by their path; but for the engine's snapshots, of which each takes the last one's
-    /// place.
+    /// Returns all files and directories below, by their paths; except the engine's snapshots, each of which replaces
+    /// the previous one.
     fn tree(&self) -> BTreeSet<PathBuf> {
         let mut found = BTreeSet::new();
         let mut dirs = vec![self.dir.path().to_owned()];
@@ -109,7 +109,7 @@ fn ended(command: &mut Command, stdin: &str) -> Ended {
     use std::io::Write;
     let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-    // A command that reads nothing may have ended already.
+    // A command that does not read its input may have ended already.
     let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
     let output = child.wait_with_output().unwrap();
     Ended {
@@ -123,7 +123,7 @@ fn mode_of(dir: &Path) -> u32 {
     std::fs::metadata(dir).unwrap().permissions().mode() & 0o7777
 }
 
-/// Makes a directory that all may look into.
+/// Creates a directory that every user can enter.
 fn open_directory(dir: &Path) {
     std::fs::create_dir(dir).unwrap();
     std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -181,7 +181,7 @@ fn one_store_wherever_the_command_runs() {
 #[test]
 fn every_relative_path_begins_at_the_file_or_at_the_state_directory() {
     let ground = Ground::new();
-    // The environment's paths, and systemd's directory.
+    // Paths from the environment, and systemd's directory.
     ground
         .run(
             ".",
@@ -266,7 +266,7 @@ fn commands_that_read_make_nothing() {
         .run(".", &[], config, &["explain", "GET", "/public/x"])
         .done();
     assert_eq!(ground.tree(), whole);
-    // A lost key is told, not drawn again.
+    // A lost key is reported, not replaced.
     std::fs::remove_file(ground.at("conf/data/doorward/keys/apikey.key")).unwrap();
     let ended = ground.run(".", &[], config, &["account", "list"]).with(1);
     assert!(ended.stderr.contains("apikey.key"), "{}", ended.stderr);
@@ -295,7 +295,7 @@ fn a_store_is_made_only_where_that_is_allowed() {
 }
 
 #[test]
-fn the_start_tells_which_store_it_has_opened() {
+fn the_start_logs_which_store_it_has_opened() {
     let upstream = Upstream::start();
     let routes = routes(&upstream);
     let gateway = Gateway::start_on("sled", &routes);
@@ -350,7 +350,7 @@ fn a_store_that_was_left_at_the_old_place_is_named_and_no_second_one_begun() {
         }
         assert_eq!(ground.tree(), before, "{task:?}");
     }
-    // Elsewhere nothing is known of it, and where both are the configuration counts.
+    // Elsewhere this command cannot know of it; if both places have a store, the configuration counts.
     std::fs::create_dir_all(ground.at("conf/data")).unwrap();
     std::fs::rename(ground.at("data/doorward"), ground.at("conf/data/doorward")).unwrap();
     ground
@@ -363,7 +363,7 @@ fn files_are_made_as_the_owner_of_the_directory_or_not_at_all() {
     let ground = Ground::new();
     let config = "conf/doorward.toml";
     if !is_root() {
-        // What is root's is not for us, and nothing is tried there.
+        // A directory of root is refused, and nothing is attempted there.
         let env = [("DOORWARD__STORE__PATH", "/usr")];
         for task in [&ADD[..], &["account", "list"]] {
             let ended = ground.run(".", &env, config, task).with(1);
@@ -393,7 +393,7 @@ fn files_are_made_as_the_owner_of_the_directory_or_not_at_all() {
         .run(".", &[], config, &["store", "export", "--to", &export])
         .done();
     owned_by(&data, STRANGER);
-    // Others are told whose it is.
+    // Other users get a message with the owner.
     let as_user = |uid: u32, task: &[&str]| {
         let task = [task, &["--config", config]].concat();
         let mut command = ground.command(".", &[], &task);
@@ -410,7 +410,7 @@ fn files_are_made_as_the_owner_of_the_directory_or_not_at_all() {
         assert!(ended.stderr.contains(&said), "{task:?}: {}", ended.stderr);
     }
     as_user(STRANGER, &["account", "list"]).done();
-    // A file that an older command left as root's is named with what mends it.
+    // A file that an older command left behind as root's is reported with the remedy.
     let key = ground.at("conf/data/doorward/keys/mail.key");
     chown(&key, Some(0), Some(0)).unwrap();
     for task in [&["account", "list"] as &[&str], &["serve"]] {
@@ -423,7 +423,7 @@ fn files_are_made_as_the_owner_of_the_directory_or_not_at_all() {
 }
 
 #[test]
-fn a_directory_of_other_files_is_neither_changed_nor_taken() {
+fn a_directory_of_other_files_is_neither_changed_nor_used() {
     let ground = Ground::new();
     let config = "conf/doorward.toml";
     let other = ground.at("elsewhere/etc");
@@ -452,7 +452,7 @@ fn a_directory_of_other_files_is_neither_changed_nor_taken() {
         ended.stderr
     );
     assert_eq!(mode_of(&other), 0o755);
-    // An empty one is as good as none, and so is one whose records were moved away.
+    // An empty directory counts as no store, and so does one whose records were moved away.
     let empty = ground.at("elsewhere/empty");
     open_directory(&empty);
     let path = empty.display().to_string();
@@ -463,7 +463,7 @@ fn a_directory_of_other_files_is_neither_changed_nor_taken() {
     std::fs::remove_file(empty.join("census")).unwrap();
     let again = ground.run(".", &env, config, &ADD).done();
     assert!(again.stderr.contains("made now"), "{}", again.stderr);
-    // What others put beside a store does not keep us from it.
+    // Files of others next to a store do not prevent its use.
     std::fs::write(empty.join("note"), "").unwrap();
     ground.run(".", &env, config, &["account", "list"]).done();
 }
@@ -493,7 +493,7 @@ fn root_follows_no_link_that_another_user_may_have_planted() {
     let before = ground.tree();
     for (path, named) in [
         (link.clone(), &link),
-        // With a slash at the end.
+        // With a trailing slash.
         (link.join(""), &link),
         (dangling.clone(), &dangling),
         (way.join("store"), &way),
@@ -504,7 +504,7 @@ fn root_follows_no_link_that_another_user_may_have_planted() {
         assert_eq!(ground.tree(), before, "{}", path.display());
         assert_eq!(mode_of(&target), 0o755, "{}", path.display());
     }
-    // Root's own link on the way is the machine's layout.
+    // A link of root's on the way is part of the machine's layout.
     run(&link.join("store")).done();
     assert!(target.join("store/db").is_dir());
 }
@@ -545,7 +545,7 @@ fn no_store_is_begun_while_something_has_the_gateways_first_address() {
     assert_eq!(ground.tree(), before);
     drop(listener);
     ground.run(".", &env, "conf/doorward.toml", &ADD).done();
-    // A store that is there is worked on whoever listens.
+    // An existing store is used whatever listens.
     let _listener = TcpListener::bind(&address).unwrap();
     ground
         .run(
@@ -570,7 +570,7 @@ fn owned_by(dir: &Path, uid: u32) {
 }
 
 #[test]
-fn who_has_the_store_is_told() {
+fn the_holder_of_the_store_is_named() {
     let upstream = Upstream::start();
     let gateway = Gateway::start_on("sled", &routes(&upstream));
     let made = gateway.cli(&ADD, &password_of("root")).done();
@@ -581,7 +581,7 @@ fn who_has_the_store_is_told() {
     assert!(made.stderr.contains(&said), "{}", made.stderr);
     let list = gateway.cli(&["account", "list"], "").done();
     assert_eq!(list.stderr, "", "a reading command has nothing to say");
-    // Another process on the same store, which finds no socket, learns who has it.
+    // Another process on the same store, which finds no socket, reports its holder.
     std::fs::rename(
         gateway.dir().join("store/admin.sock"),
         gateway.dir().join("hidden"),
@@ -602,7 +602,7 @@ fn who_has_the_store_is_told() {
 }
 
 #[test]
-fn a_configuration_that_is_not_there_is_told_by_where_it_was_looked_for() {
+fn a_missing_configuration_is_reported_with_its_path() {
     let ground = Ground::new();
     let looked = ground
         .at("elsewhere/config/doorward.toml")
@@ -613,7 +613,7 @@ fn a_configuration_that_is_not_there_is_told_by_where_it_was_looked_for() {
         assert!(ended.stderr.contains(&looked), "{}", ended.stderr);
         assert!(ended.stderr.contains("--config"), "{}", ended.stderr);
     }
-    // Where the environment says all, an empty file will do.
+    // If the environment contains everything, an empty file is enough.
     std::fs::write(ground.at("elsewhere/empty.toml"), "").unwrap();
     let env = [
         ("DOORWARD__STORE__ENGINE", "memory"),

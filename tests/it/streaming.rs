@@ -1,4 +1,4 @@
-//! Bodies pass as they come, in both directions, and what breaks off is never passed off as whole.
+//! Bodies pass as they arrive, in both directions, and a truncated body is never delivered as complete.
 
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -10,10 +10,10 @@ use crate::harness::routes::routes;
 use crate::harness::upstream::{Exchange, Upstream};
 use crate::harness::{now, wait_for};
 
-/// Far longer than what streams needs, far shorter than what waits for a whole body.
+/// Far longer than a streamed body needs, far shorter than waiting for a whole body.
 const SOON: Duration = Duration::from_secs(5);
 
-/// An upstream that sends `one`, waits for the test, sends `two`.
+/// An upstream that sends `one`, waits for the test, and sends `two`.
 fn in_two_pieces(length: bool) -> (Upstream, Sender<()>) {
     let (go, wait) = channel::<()>();
     let wait: Mutex<Receiver<()>> = Mutex::new(wait);
@@ -143,7 +143,7 @@ fn a_caller_who_expects_100_gets_the_answer_all_the_same() {
     assert_eq!(caller.answer().text(), "thanks");
     assert_eq!(upstream.last().body, b"body");
 
-    // The gateway's own endpoints too.
+    // Also on the gateway's own endpoints.
     let mut caller = gateway.connect();
     let body = r#"{"username": "nobody", "password": "nothing-at-all"}"#;
     let length = body.len();
@@ -221,7 +221,7 @@ fn websockets_pass_after_101_and_not_before_the_decision() {
 fn websockets_stay_open_however_soon_the_upstream_switches() {
     let upstream = switching();
     let gateway = Gateway::start(&routes(&upstream));
-    // With as many at once the machine is busy, and answers come before the gateway looks for them.
+    // With that many at once the machine is busy, and answers arrive before the gateway reads them.
     std::thread::scope(|scope| {
         for _ in 0..16 {
             scope.spawn(|| {
@@ -238,7 +238,7 @@ fn websockets_stay_open_however_soon_the_upstream_switches() {
 }
 
 #[test]
-fn a_caller_who_leaves_takes_nobody_along() {
+fn a_caller_who_leaves_affects_no_other() {
     let (tell, told) = channel();
     let tell = Mutex::new(tell);
     let upstream = Upstream::serving(move |exchange: &mut Exchange| {
@@ -287,7 +287,7 @@ fn no_other_upgrade_reaches_an_upstream() {
         let passed = seen.and_then(|seen| seen.header("upgrade").map(str::to_owned));
         assert_eq!(passed, None, "{protocol}");
     }
-    // An upstream that switches unasked is not followed.
+    // An upstream that switches protocols without a request for it is not followed.
     let upstream = Upstream::answering(
         "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
     );
@@ -338,7 +338,7 @@ fn a_caller_that_reads_nothing_of_its_answer_is_given_up() {
     assert!((9..20).contains(&took), "{took}");
 }
 
-/// An upstream that answers before it has read, and tells when its connection ends.
+/// An upstream that answers before it has read the body, and reports when its connection ends.
 fn answers_early() -> (Upstream, Receiver<()>) {
     let (end, ended) = channel::<()>();
     let end = Mutex::new(end);
@@ -352,7 +352,7 @@ fn answers_early() -> (Upstream, Receiver<()>) {
 }
 
 #[test]
-fn a_body_that_goes_on_after_its_answer_holds_no_upstream() {
+fn a_body_that_continues_after_its_answer_blocks_no_upstream() {
     let head = "POST /public/x HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n";
     let (upstream, ended) = answers_early();
     let gateway = Gateway::start(&routes(&upstream));
@@ -360,7 +360,7 @@ fn a_body_that_goes_on_after_its_answer_holds_no_upstream() {
     let mut caller = gateway.connect();
     caller.write(head);
     assert_eq!(caller.answer().expect(200).text(), "early");
-    // At a pace that would do before the answer.
+    // At a rate that would suffice before the answer.
     while ended.try_recv().is_err() {
         assert!(start.elapsed() < SOON * 5, "it is still read");
         caller.write([b'x'; 2000]);
@@ -371,7 +371,7 @@ fn a_body_that_goes_on_after_its_answer_holds_no_upstream() {
 #[test]
 fn a_caller_that_waits_to_be_asked_for_its_body_is_not_late() {
     let upstream = Upstream::serving(|exchange: &mut Exchange| {
-        // Longer than a body may be waited for.
+        // Longer than the gateway waits for a body.
         std::thread::sleep(Duration::from_secs(12));
         exchange.write("HTTP/1.1 100 Continue\r\n\r\n");
         let body = exchange.body();

@@ -1,4 +1,4 @@
-//! One record per request on every way out, and counters that agree with them.
+//! One record per request for every outcome, and counters that agree with the records.
 
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
@@ -46,7 +46,7 @@ fn each_way_out_writes_one_record() {
     let gateway = Gateway::start(&format!("{}{gone}{more}", routes(&upstream)));
     let anna = gateway.person("anna");
     let key = gateway.key(&anna, &[]);
-    // Everything that the requests so far wrote.
+    // All records of the requests so far.
     let earlier = wait_for("the records so far", || {
         Some(gateway.records().len()).filter(|count| 4 <= *count)
     });
@@ -121,7 +121,7 @@ fn each_way_out_writes_one_record() {
 }
 
 #[test]
-fn why_a_key_is_refused_is_told_to_the_operator_alone() {
+fn only_operators_see_why_a_key_is_refused() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&routes(&upstream));
     let anna = gateway.person("anna");
@@ -318,7 +318,7 @@ fn what_a_caller_sends_cannot_break_a_record() {
     gateway.send(odd);
     gateway.send("GET /\u{1b}[31mred HTTP/1.1\r\nHost: a\r\n\r\n");
     gateway.get("/public/last").send().expect(200);
-    // Reading them all parses each line.
+    // Reading all of them parses each line.
     wait_for("the last record", || {
         gateway
             .records()
@@ -340,7 +340,7 @@ fn the_access_log_can_be_turned_off() {
     assert_eq!(gateway.stdout(), "");
 }
 
-/// The value of one series.
+/// Returns the value of one series.
 fn value(metrics: &str, series: &str) -> f64 {
     let line = metrics
         .lines()
@@ -440,7 +440,7 @@ fn the_admin_listener_only_tells() {
     assert_eq!(gateway.admin_get("/nothing").status, 404);
     assert_eq!(gateway.admin_get("/auth/login").status, 404);
     for path in ["/healthz", "/readyz", "/metrics"] {
-        // The callers' listener knows nothing of it.
+        // The callers' listener does not serve it.
         gateway.get(path).send().refused(404, "no_route");
         let mut admin = crate::harness::http::Connection::open(gateway.admin);
         admin.write(format!(

@@ -1,4 +1,4 @@
-//! A terminal is an interpreter: what others have said is printed as text and nothing else, and never as a line of ours.
+//! A terminal interprets its input: foreign text is printed as text only, and never as a line of the gateway's own.
 
 use serde_json::{Value, json};
 
@@ -8,11 +8,12 @@ use crate::harness::routes::routes;
 use crate::harness::tokens::{Signer, b64};
 use crate::harness::upstream::Upstream;
 
-/// Orders of ANSI with one byte and with two, bidirectional overrides and isolates, what is invisible, what breaks lines.
+/// ANSI control sequences of one byte and of two, bidirectional overrides and isolates, invisible characters, line
+/// breaks.
 const ORDERS: &str =
     "\u{1b}[2J\u{9b}31m\u{7f}\u{8}\u{202e}\u{2066}\u{200b}\u{feff}\u{2028}\u{2029}\u{85}\u{e0041}";
 
-/// The characters of [`ORDERS`], and others that control, which reached the terminal as they are.
+/// Returns the characters of [`ORDERS`] and other control characters that reached the terminal unescaped.
 fn raw(text: &str) -> String {
     let is_order = |c: &char| !c.is_ascii_graphic() && ORDERS.contains(*c);
     let fits = |c: &char| *c == '\n' || !(c.is_control() || is_order(c));
@@ -30,7 +31,7 @@ fn nasty() -> Value {
 }
 
 #[test]
-fn nothing_in_a_token_is_obeyed_or_looks_like_a_line_of_ours() {
+fn nothing_in_a_token_controls_the_terminal_or_imitates_the_gateway() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&routes(&upstream));
     let header = json!({ "alg": "ES256", "kid": format!("k\nverified{ORDERS}") });
@@ -54,7 +55,7 @@ fn nothing_in_a_token_is_obeyed_or_looks_like_a_line_of_ours() {
         .find_map(|line| line.strip_prefix("  sub: "));
     let sub: String = serde_json::from_str(sub.unwrap()).unwrap();
     assert_eq!(sub, nasty()["sub"], "what is shown means what was there");
-    // One that verifies shows its claims in the same way.
+    // A token that verifies shows its claims in the same way.
     let signer = Signer::es256();
     let mut claims = nasty();
     claims["exp"] = json!(crate::harness::epoch_s() + 600);
@@ -104,7 +105,7 @@ fn names_of_people_stay_values_of_their_line() {
     assert!(list.stdout.contains("is_admin=false"), "{}", list.stdout);
     let shown = serde_json::from_str::<String>(&show.value("name")).unwrap();
     assert_eq!(shown, name);
-    // In the list it is one quoted value, so that nothing of it is taken for a field.
+    // In the list it is one quoted value, so no part of it is mistaken for a field.
     let line = list
         .stdout
         .lines()
@@ -125,7 +126,7 @@ fn names_of_people_stay_values_of_their_line() {
     );
 }
 
-/// A text member of that name, at whatever depth.
+/// Returns a string member of that name, at any depth.
 fn find<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
     let fields = value.as_object()?;
     let here = fields.get(name).and_then(Value::as_str);

@@ -1,7 +1,7 @@
-//! Whoever does not know a name learns nothing from how long an answer takes.
+//! The time of an answer reveals nothing about the existence of a name.
 //!
-//! The work that must not be left out is a password hash, some ten times as long as all the rest of a login: its absence
-//! shows on a busy machine too.
+//! The work that must not be skipped is a password hash, about ten times as long as the rest of a login: its absence is
+//! measurable even on a busy machine.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::harness::upstream::Upstream;
 
 const TRIES: usize = 15;
 
-/// The median time of each request, asked in turns.
+/// Returns the median time of each request; the requests alternate.
 fn medians(gateway: &Gateway, path: &str, status: u16, bodies: &[Value]) -> Vec<Duration> {
     let mut times = vec![Vec::new(); bodies.len()];
     for _ in 0..TRIES {
@@ -40,7 +40,7 @@ fn alike(medians: &[Duration]) {
 #[test]
 fn a_login_takes_as_long_whether_or_not_there_is_an_account() {
     let upstream = Upstream::start();
-    // More than are tried: what is limited is told, and takes no time.
+    // More than are tried: a limited request is refused openly and fast.
     let gateway = Gateway::start(&format!(
         "[account]\nlockout_attempts = 1000\n{}",
         routes(&upstream)
@@ -89,7 +89,7 @@ fn a_login_takes_as_long_whichever_hash_is_stored() {
         routes(&upstream)
     ));
     gateway.person("anna");
-    // Of no password that anybody knows; its rounds take some times as long as a hash of ours.
+    // The hash of an unknown password; its rounds take several times as long as one of the gateway's hashes.
     let old = "$5$rounds=300000$asaltof16chars..$gP3VQ/6X7UUEW3HkBn2w1/Ptq2jxPyzV/cZKmF/wJvD";
     let lines = [
         json!({"model": "Person", "id": "x-00000001", "name": "B.", "identity": address_of("bert")}),

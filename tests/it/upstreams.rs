@@ -1,4 +1,4 @@
-//! Addresses that fail, and connections that are kept: what it costs a caller, and what is sent twice.
+//! Addresses that fail, and kept connections: what they cost a caller, and what is sent twice.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +17,7 @@ fn pool(addresses: &[SocketAddr]) -> String {
     upstream + &route("/public/**", "\"public\"")
 }
 
-/// An address that takes no connection and refuses none: its queue is full.
+/// An address that neither accepts nor refuses connections: its queue is full.
 fn silent() -> (TcpListener, Vec<tokio::net::TcpStream>) {
     run(async {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
@@ -69,7 +69,7 @@ fn the_last_address_that_is_left_is_tried_again_and_again() {
                 .send()
                 .refused(502, "upstream_unreachable");
         }
-        // It comes back: nobody waits for a time to be over.
+        // The address is back: requests do not wait for a timeout.
         let listener = TcpListener::bind(addresses[0]).unwrap();
         let served = std::thread::spawn(move || {
             let mut peer = Connection::over(listener.accept().unwrap().0);
@@ -103,13 +103,13 @@ fn an_idle_connection_is_closed_before_the_service_does() {
 
 #[test]
 fn a_post_does_not_meet_a_connection_that_was_closed() {
-    // Closes after each answer, and does not say so.
+    // Closes after each answer without announcing it.
     let upstream = Upstream::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
     let gateway = Gateway::start(&pool(&[upstream.address]));
     for index in 0..20 {
         let answer = gateway.post("/public/x").body("hello").send();
         assert_eq!(answer.status, 200, "{index}");
-        // What is written before the close arrives may have been taken, and so does not go again.
+        // A request written before the close arrives may have been processed, and is therefore not sent again.
         wait_for("a closed connection", || {
             (upstream.closed() == index + 1).then_some(())
         });
@@ -121,7 +121,7 @@ fn a_post_does_not_meet_a_connection_that_was_closed() {
 #[test]
 fn what_was_sent_goes_again_only_where_it_does_no_harm() {
     static CUT_OFF: AtomicUsize = AtomicUsize::new(0);
-    // Takes the first request of each method in whole, and hangs up instead of answering.
+    // Reads the first request of each method completely, and closes without an answer.
     let upstream = Upstream::serving(|exchange: &mut Exchange| {
         let body = exchange.body();
         let bit = match exchange.seen.method.as_str() {

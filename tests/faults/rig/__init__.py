@@ -1,1 +1,3 @@
-"""What the scripts in tests/faults share: the gateway, its callers, the ledger, upstreams, mail servers and faulty disks."""
+"""Shared by the scripts in tests/faults: the gateway, its callers, the ledger, upstreams, mail servers and faulty
+disks.
+"""

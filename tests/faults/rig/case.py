@@ -1,7 +1,7 @@
 """The frame of a script: its arguments, a directory of its own, one line for each case, and the exit status.
 
-A line reads `F-01 FAULT | PROMISE | FIGURES | ok`, or ends in `NOT OK: why`. Exit status: 0 all held, 1 something did not,
-77 skipped (the last line says why).
+A line reads `F-01 FAULT | PROMISE | FIGURES | ok`, or ends in `NOT OK: why`. Exit status: 0 all promises kept, 1 at
+least one broken, 77 skipped (the last line says why).
 """
 
 import argparse
@@ -18,11 +18,11 @@ SKIPPED = 77
 
 
 class Skip(Exception):
-    """This machine cannot show the case; the text says what it lacks."""
+    """This machine cannot produce the case; the text says what is missing."""
 
 
 class Case:
-    """One fault, one promise, the figures that were measured, and what did not hold."""
+    """One fault, one promise, the measured figures, and the violations."""
 
     def __init__(self, fault, promise):
         self.fault, self.promise = fault, promise
@@ -33,14 +33,14 @@ class Case:
         self.figures.append(text)
 
     def expect(self, holds, otherwise):
-        """Notes what did not hold."""
+        """Records a violation."""
         if not holds:
             self.faults.append(str(otherwise))
         return holds
 
 
 class Run:
-    """What a script is given: the binary, a fresh directory, a seeded source of chance, and how long it may take."""
+    """The inputs of a script: the binary, a fresh directory, a seeded random generator, and its time limit."""
 
     def __init__(self, name, options, directory):
         self.name, self.binary, self.directory = name, options.binary, directory
@@ -49,15 +49,15 @@ class Run:
         self.began, self.has_failed = time.monotonic(), False
 
     def is_over(self):
-        """Whether the time for rounds is used up."""
+        """Whether the time for rounds is over."""
         return self.seconds < time.monotonic() - self.began
 
     def fresh(self, name):
-        """A directory that is not there yet."""
+        """Returns a directory that does not exist yet."""
         return self.directory / name
 
     def case(self, fault, promise):
-        """Begins a case; used in a `with` block, at whose end its line is printed."""
+        """Begins a case; used in a `with` block, at the end of which its line is printed."""
         return _Shown(self, Case(fault, promise))
 
 
@@ -85,7 +85,7 @@ class _Shown:
 
 
 def end_by_exit():
-    """Lets SIGTERM end the script as `sys.exit` does, so that it leaves no process behind."""
+    """Makes SIGTERM end the script like `sys.exit`, so that it leaves no process behind."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 

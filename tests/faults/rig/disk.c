@@ -1,7 +1,7 @@
 /* Makes file operations below one directory fail or wait, and moves the wall clock, in the process that preloads this.
  *
- * RIG_CONTROL names a file of at least 64 bytes that both sides map: see the fields below. RIG_PATH is a piece of the path
- * of the files that are meant. Nothing is done while `mode` and `clock_s` are 0. */
+ * RIG_CONTROL names a file of at least 64 bytes that both sides map: see the fields below. RIG_PATH is a part of the
+ * paths of the affected files. Nothing is changed while `mode` and `clock_s` are 0. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -20,8 +20,8 @@ enum { SYNC_EIO = 1, WRITE_EIO = 2, SYNC_SLOW = 4, WRITE_ENOSPC = 8, WRITE_SHORT
 struct control {
     int mode;      /* which of the above */
     int delay_ms;  /* of SYNC_SLOW */
-    int left;      /* how many operations fail before `mode` returns to 0; 0: no bound */
-    int hits;      /* how many have failed or waited */
+    int left;      /* number of operations that fail before `mode` returns to 0; 0: no limit */
+    int hits;      /* number of operations that failed or waited */
     long clock_s;  /* added to the wall clock */
 };
 
@@ -43,7 +43,7 @@ __attribute__((constructor)) static void begin(void)
         control = mapped;
 }
 
-/* Whether a descriptor is one of the files that are meant. */
+/* Whether a descriptor is one of the affected files. */
 static int meant(int fd)
 {
     char link[64], path[4096];
@@ -57,7 +57,7 @@ static int meant(int fd)
     return strstr(path, where) != 0;
 }
 
-/* Whether this operation is one that fails; counts it. */
+/* Whether this operation fails; counts it if so. */
 static int fails(int bit)
 {
     if (!(control->mode & bit))

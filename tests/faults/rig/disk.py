@@ -1,4 +1,4 @@
-"""A disk that fails and a clock that jumps, for one process: a library that it preloads (disk.c), and its switches."""
+"""A disk that fails and a clock that jumps, for one process: a preloaded library (disk.c) and its switches."""
 
 import mmap
 import pathlib
@@ -13,7 +13,7 @@ CONTROL_BYTES = 4096
 
 
 class Disk:
-    """Switches of the preloaded library; `environment` is what the gateway's process needs."""
+    """Switches of the preloaded library; `environment` is for the gateway's process."""
 
     def __init__(self, directory, path_piece):
         if not shutil.which("cc"):
@@ -28,15 +28,15 @@ class Disk:
         self.environment = {"LD_PRELOAD": str(library), "RIG_CONTROL": str(control), "RIG_PATH": path_piece}
 
     def fail(self, mode, *, delay_ms=0, count=0):
-        """Lets operations fail or wait from now on; `count` of them, or all."""
+        """Makes operations fail or wait from now on; `count` of them, or all."""
         self.control[4:16] = struct.pack("iii", delay_ms, count, 0)
         self.control[0:4] = struct.pack("i", mode)
 
     def heal(self):
-        """Lets everything go well again, and gives how many operations had failed or waited."""
+        """Ends the fault, and returns how many operations had failed or waited."""
         self.control[0:4] = struct.pack("i", 0)
         return struct.unpack("i", self.control[12:16])[0]
 
     def move_clock(self, seconds):
-        """Sets the wall clock that many seconds apart from the machine's."""
+        """Sets the process's wall clock this many seconds off the machine's."""
         self.control[16:24] = struct.pack("l", seconds)

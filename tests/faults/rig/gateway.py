@@ -1,4 +1,4 @@
-"""The gateway as a process: its configuration, its start and end, its commands, and what it takes of the machine."""
+"""The gateway as a process: its configuration, start and end, its commands, and its use of resources."""
 
 import atexit
 import contextlib
@@ -68,7 +68,7 @@ class NotStarted(Exception):
 
 
 def free_ports(count):
-    """So many ports of loopback that nothing listens on, no two of them the same."""
+    """Returns this many different unused loopback ports."""
     with contextlib.ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
         for it in sockets:
@@ -79,7 +79,7 @@ def free_ports(count):
 class Gateway:
     """One gateway with a directory of its own, which outlives its process.
 
-    `more` is put before the routes, `mail` in place of mails as files, `routes` in place of the usual ones. In all of
+    `more` is inserted before the routes, `mail` replaces mails as files, `routes` replaces the usual routes. In all of
     them `{directory}` and `{upstream}` are filled in. `environment` is added to that of the process and of commands;
     `before` runs in the child before the binary does.
     """
@@ -95,12 +95,12 @@ class Gateway:
         self.upstream = upstream
         self.configure()
         self.process, self.stdout = None, None
-        # Whatever a script stumbles over, it leaves no process behind.
+        # The process never outlives the script, whatever fails.
         atexit.register(self.kill)
         self.token, self.token_since = None, 0.0
 
     def configure(self, more=None, routes=None):
-        """Writes the configuration; it counts from the next start or reload."""
+        """Writes the configuration; it takes effect at the next start or reload."""
         base, mail, old_more, old_routes = self.texts
         parts = [base, mail, old_more if more is None else more, old_routes if routes is None else routes]
         text = "".join(parts).format(
@@ -108,7 +108,7 @@ class Gateway:
         self.write_config(text)
 
     def write_config(self, text):
-        """Puts another text in the place of the configuration, in one step."""
+        """Replaces the configuration with another text, atomically."""
         new = self.config.with_suffix(".new")
         new.write_text(text)
         new.chmod(0o600)
@@ -125,7 +125,7 @@ class Gateway:
         return self.directory / "mail"
 
     def launch(self):
-        """Starts the process and waits for nothing."""
+        """Starts the process without waiting."""
         out = self.stdout if self.stdout is not None else open(self.directory / "out", "ab")
         with open(self.directory / "log", "ab") as log:
             self.process = subprocess.Popen(
@@ -135,7 +135,7 @@ class Gateway:
             out.close()
 
     def start(self, wait_s=60):
-        """Starts the process and gives the seconds until it was ready. Raises `NotStarted`."""
+        """Starts the process and returns the seconds until it was ready. Raises `NotStarted`."""
         mark, begun = self.log_size(), time.monotonic()
         self.launch()
         while time.monotonic() - begun < wait_s:
@@ -147,11 +147,11 @@ class Gateway:
         raise NotStarted(None, self.log(mark)[-1500:])
 
     def readiness(self):
-        """The status of /readyz; none if there is no answer."""
+        """Returns the status of /readyz; `None` without an answer."""
         return self.admin_status("/readyz")
 
     def admin_status(self, path, timeout=3):
-        """The status of a path of the admin listener; none if there is no answer."""
+        """Returns the status of a path of the admin listener; `None` without an answer."""
         caller = Caller(self.admin_port)
         try:
             return caller.get(path, timeout=timeout).status
@@ -161,7 +161,7 @@ class Gateway:
             caller.close()
 
     def metrics(self):
-        """All metrics as a text; empty if there is no answer."""
+        """Returns all metrics as text; empty without an answer."""
         caller = Caller(self.admin_port)
         try:
             return caller.get("/metrics", timeout=5).body.decode()
@@ -171,11 +171,11 @@ class Gateway:
             caller.close()
 
     def is_running(self):
-        """Whether the process lives."""
+        """Whether the process is running."""
         return self.process is not None and self.process.poll() is None
 
     def kill(self):
-        """Ends the process by SIGKILL."""
+        """Kills the process with SIGKILL."""
         if self.process:
             self.process.kill()
             self.process.wait()
@@ -185,7 +185,7 @@ class Gateway:
         self.process.send_signal(number)
 
     def stop(self, wait_s=60):
-        """Ends the process by SIGTERM and gives its exit code; none if it had to be killed."""
+        """Ends the process with SIGTERM and returns its exit code; `None` if it had to be killed."""
         if not self.is_running():
             return self.process.returncode if self.process else None
         self.signal(signal.SIGTERM)
@@ -201,18 +201,18 @@ class Gateway:
                               text=True, cwd=self.directory, env=os.environ | self.environment, timeout=timeout)
 
     def caller(self, network=None):
-        """A caller with a connection of its own."""
+        """Returns a caller with a connection of its own."""
         return Caller(self.port, network)
 
     def add_administrator(self):
-        """Makes the administrator whose token `administrator` gives."""
+        """Creates the administrator whose token `administrator` returns."""
         done = self.command("account", "add", ADMINISTRATOR, "--identity", f"{ADMINISTRATOR}@example.org", "--name",
                             "Root", "--admin", "--password-stdin", stdin=ADMINISTRATOR_PASSWORD + "\n")
         if done.returncode:
             raise RuntimeError(f"no administrator: {done.stderr}")
 
     def administrator(self):
-        """An access token of the administrator that is good for some minutes. Raises `Unanswered`."""
+        """Returns an access token of the administrator that is usable for some minutes. Raises `Unanswered`."""
         if self.token is None or TOKEN_RENEWED_AFTER_S < time.monotonic() - self.token_since:
             caller = self.caller("10.255.0.1")
             try:
@@ -225,12 +225,12 @@ class Gateway:
         return self.token
 
     def log_size(self):
-        """How long the log is, in bytes: a mark for `log`."""
+        """Returns the length of the log in bytes: a mark for `log`."""
         path = self.directory / "log"
         return path.stat().st_size if path.exists() else 0
 
     def log(self, mark=0):
-        """What stands in the log (standard error) after a mark."""
+        """Returns the log (standard error) after a mark."""
         path = self.directory / "log"
         if not path.exists():
             return ""
@@ -239,21 +239,21 @@ class Gateway:
             return log.read().decode("utf-8", "replace")
 
     def panics(self):
-        """How many lines of the log tell of a panic."""
+        """Returns the number of log lines that report a panic."""
         return self.log().count(" panicked at ")
 
     def memory_kib(self):
-        """Resident memory of the process."""
+        """Returns the resident memory of the process."""
         for line in pathlib.Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
             if line.startswith("VmRSS:"):
                 return int(line.split()[1])
         return 0
 
     def descriptors(self):
-        """Open descriptors of the process."""
+        """Returns the number of open descriptors of the process."""
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
     def processor_s(self):
-        """Processor time of the process so far."""
+        """Returns the processor time of the process so far."""
         fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,4 +1,4 @@
-"""Callers of the gateway over HTTP/1.1, on connections that are kept."""
+"""Callers of the gateway over HTTP/1.1, on kept connections."""
 
 import http.client
 import json
@@ -6,18 +6,18 @@ from urllib.parse import urlencode
 
 
 class Unanswered(Exception):
-    """A request without a whole answer: whether it was carried out is not known."""
+    """A request without a complete answer: whether it was carried out is unknown."""
 
 
 class Answer:
-    """An answer that came whole."""
+    """A complete answer."""
 
     def __init__(self, status, headers, body):
         self.status, self.headers, self.body = status, headers, body
 
     @property
     def json(self):
-        """The body as JSON; an empty object if it is none."""
+        """The body as JSON; an empty object if it is not JSON."""
         try:
             return json.loads(self.body)
         except ValueError:
@@ -25,7 +25,7 @@ class Answer:
 
     @property
     def code(self):
-        """The code of a refusal, or the empty text."""
+        """The code of a refusal, or an empty string."""
         found = self.json
         return found.get("code", "") if isinstance(found, dict) else ""
 
@@ -34,7 +34,7 @@ class Answer:
 
 
 class Caller:
-    """A caller from one client network; the gateway has to trust 127.0.0.1 as a proxy for `network` to count."""
+    """A caller from one client network; `network` takes effect only if the gateway trusts 127.0.0.1 as a proxy."""
 
     def __init__(self, port, network=None):
         self.port, self.network, self.connection = port, network, None
@@ -43,7 +43,7 @@ class Caller:
     def send(self, method, path, body=None, *, form=None, bearer=None, key=None, headers=None, timeout=15):
         """Sends a request and reads its answer.
 
-        `body` is sent as JSON, or as it is if it is bytes; `form` as a form. Raises `Unanswered`.
+        `body` is sent as JSON, or unchanged if it is bytes; `form` as a form. Raises `Unanswered`.
         """
         fields = dict(headers or {})
         if self.network:
@@ -63,7 +63,7 @@ class Caller:
             return self._exchange(method, path, body, fields, timeout)
         except (OSError, http.client.HTTPException) as error:
             self.close()
-            # The gateway may close a kept connection at any time; what changes nothing is sent again, once.
+            # The gateway may close a kept connection at any time; requests that change nothing are retried once.
             if not (is_kept and method in ("GET", "HEAD")) or isinstance(error, TimeoutError):
                 raise Unanswered(f"{method} {path}: {type(error).__name__}") from error
         try:

@@ -1,7 +1,7 @@
-"""What the gateway has acknowledged, and whether it still says so.
+"""The facts that the gateway has acknowledged, compared with what it says now.
 
-Each fact is a `Cell`: the values that it may have. A write in flight adds a value, its acknowledgement leaves that one
-alone, its refusal takes it back, and a crash in between leaves both until one of them is seen.
+Each fact is a `Cell`: the set of values that it may have. A write in flight adds a value, its acknowledgement removes
+all others, its refusal removes it again, and a crash in between leaves both until one of them is seen.
 """
 
 import threading
@@ -10,7 +10,7 @@ from collections import Counter
 
 from rig.http import Unanswered
 
-# Within 10 s a refresh token that was spent gives the same successor, so a crash costs nobody the session.
+# Within 10 s a spent refresh token yields the same successor again, so a crash ends no session.
 GRACE_S = 8
 
 
@@ -19,13 +19,13 @@ class Cell:
 
     def __init__(self, value):
         self.may_be = {value}
-        # What was refused because something failed: it must not be in force.
+        # Values whose write was refused because of a failure: they must not be in force.
         self.failed = set()
-        # How many writes were begun.
+        # The number of writes begun.
         self.writes = 0
 
     def write(self, value, ask):
-        """Calls `ask` for the answer to a write of `value`, and keeps what it means. Raises `Unanswered`."""
+        """Calls `ask` for the answer to a write of `value`, and records the result. Raises `Unanswered`."""
         before = self.begin(value)
         answer = ask()
         if is_done(answer):
@@ -35,19 +35,19 @@ class Cell:
         return answer
 
     def begin(self, value):
-        """Keeps that a write of `value` is in flight, and gives what was so before."""
+        """Records that a write of `value` is in flight, and returns the previous values."""
         before, self.may_be = self.may_be, self.may_be | {value}
         self.writes += 1
         return before
 
     def take_back(self, value, before, answer):
-        """Keeps that a write of `value` was refused."""
+        """Records that a write of `value` was refused."""
         self.may_be = before
         if 500 <= answer.status:
             self.failed.add(value)
 
     def observe(self, value):
-        """Whether the fact may have this value; from now on it has."""
+        """Whether the fact may have this value; if so, it has it from now on."""
         fits, self.may_be = value in self.may_be, {value}
         return fits
 
@@ -66,12 +66,12 @@ def is_done(answer):
 
 
 def is_unknown(answer):
-    """Whether the answer says that the outcome is not known."""
+    """Whether the answer says that the outcome is unknown."""
     return answer.code == "write_unknown"
 
 
 class Session:
-    """A login: its present tokens and those that were spent, with the times of that."""
+    """A login: its current tokens, and the spent ones with the times of their use."""
 
     def __init__(self, bearer, refresh):
         self.bearer, self.refresh, self.alive = bearer, refresh, Cell(True)
@@ -79,14 +79,14 @@ class Session:
 
 
 class Key:
-    """An API key: the present secret, whether it opens anything, and the secrets before it."""
+    """An API key: the current secret, whether the key is accepted, and the previous secrets."""
 
     def __init__(self, identifier, secret):
         self.identifier, self.secret, self.live, self.before = identifier, secret, Cell(True), []
 
 
 class Person:
-    """An account and all that was acknowledged of it."""
+    """An account and everything acknowledged about it."""
 
     def __init__(self, name):
         self.name, self.address = name, f"{name}@example.org"
@@ -94,25 +94,24 @@ class Person:
         self.password, self.status = Cell(None), Cell("pending")
         self.sessions, self.keys, self.members, self.spent = [], [], {}, []
         self.token_in_doubt = None
-        # Mailed tokens that were not taken yet, and how many of those that come next may be void: a password that is set
-        # voids all.
+        # Mailed tokens that were not read yet, and how many of the next ones may be void: setting a password voids all.
         self.tokens_due, self.tokens_void = 0, 0
         self.is_touched = True
 
     def live_sessions(self):
-        """Sessions that are surely alive and whose tokens are known."""
+        """Sessions that are certainly alive and whose tokens are known."""
         return [it for it in self.sessions if it.alive.is_sure(True) and it.refreshing_since is None]
 
     def live_keys(self):
-        """API keys that surely work."""
+        """API keys that are certainly accepted."""
         return [it for it in self.keys if it.live.is_sure(True)]
 
 
 class Ledger:
-    """All people, what was acknowledged by kind, and what the gateway said otherwise.
+    """All users, the number of acknowledgements by kind, and the differences found.
 
-    `lost` has what was acknowledged and is not there, `wrong` what is let in though it was ended, spent or never given,
-    `undead` what is in force although its write was refused because something had failed.
+    `lost` contains what was acknowledged and is missing, `wrong` what is accepted though it was ended, spent or never
+    issued, `undead` what is in force although its write was refused because of a failure.
     """
 
     def __init__(self):
@@ -121,7 +120,7 @@ class Ledger:
         self.lost, self.wrong, self.undead, self.looks = [], [], [], 0
 
     def count(self, kind, answer):
-        """Notes an answer to a write of this kind."""
+        """Records an answer to a write of this kind."""
         with self.lock:
             if is_done(answer):
                 self.acknowledged[kind] += 1
@@ -129,11 +128,11 @@ class Ledger:
                 self.answers[f"{kind}: {answer}"] += 1
 
     def writes(self):
-        """How many writes were acknowledged."""
+        """Returns the number of acknowledged writes."""
         return self.acknowledged.total()
 
     def judge(self, person, what, cell, value, is_open):
-        """Compares a fact with the value that was seen; `is_open` says whether that value lets somebody in."""
+        """Compares a fact with the observed value; `is_open` says whether that value grants access."""
         expected = cell.may_be
         if cell.observe(value):
             return
@@ -147,27 +146,27 @@ class Ledger:
             self.missing(person, what, seen)
 
     def missing(self, person, what, seen):
-        """Notes that something acknowledged is not there."""
+        """Records that something acknowledged is missing."""
         with self.lock:
             self.lost.append(f"{what} ({person.name}: {seen})")
 
     def allowed(self, person, what, seen):
-        """Notes that something is in force that was ended, spent or refused."""
+        """Records that something is in force that was ended, spent or refused."""
         with self.lock:
             self.wrong.append(f"{what} ({person.name}: {seen})")
 
 
 class Checker:
-    """Looks whether the gateway says of a person what the ledger does."""
+    """Checks whether the gateway agrees with the ledger about a user."""
 
     def __init__(self, ledger, gateway, caller, chance):
         self.ledger, self.gateway, self.caller, self.chance = ledger, gateway, caller, chance
 
     def check(self, person, is_thorough=False):
-        """Looks at all of a person. Raises `Unanswered`; then what was not seen stays in doubt."""
+        """Checks everything about a user. Raises `Unanswered`; anything not checked by then stays in doubt."""
         self.ledger.looks += 1
         self.caller.network = network(self.chance)
-        # First what is good for some seconds only.
+        # First the facts that can be checked only for some seconds.
         for session in [it for it in person.sessions if it.refreshing_since is not None]:
             self._refresh_in_doubt(person, session)
         if person.token_in_doubt:
@@ -178,7 +177,7 @@ class Checker:
             self._session(person, session, is_thorough)
         for key in list(person.keys):
             self._key(person, key)
-        # Who is disabled has memberships still, and no roles.
+        # A disabled account keeps its memberships, but has no roles.
         if person.members and person.status.is_sure("active"):
             self._members(person)
         for token in person.spent[-2:] if is_thorough else []:
@@ -205,7 +204,9 @@ class Checker:
         session.refreshing_since = None
 
     def _token_in_doubt(self, person):
-        """A password was being set with a mailed token: it is used up and the password set, or it is still good."""
+        """A password was being set with a mailed token: either the token is used up and the password set, or the token
+        still works.
+        """
         token, wanted, was_good = person.token_in_doubt
         other = f"D0ubt-{self.chance.randrange(10**6):06}-x"
         answer = self.caller.put(
@@ -213,7 +214,7 @@ class Checker:
         if answer.status == 200:
             confirmed(person, answer, other)
         elif answer.code == "token_invalid" and not was_good:
-            # Used up, or void before: the passwords are tried.
+            # Used up now, or void before: the passwords are tried.
             pass
         elif answer.code == "token_invalid":
             person.password.may_be, person.status.may_be = {wanted}, {"active"}
@@ -260,7 +261,7 @@ class Checker:
             return
         old = [token for since, token in session.spent if GRACE_S + 4 < time.monotonic() - since]
         if old and self.chance.random() < 0.2:
-            # That it comes again ends the session.
+            # A repeated use ends the session.
             answer = self.caller.post("/auth/token", form={"grant_type": "refresh_token", "refresh_token": old[-1]})
             if answer.status == 200:
                 self.ledger.allowed(person, "a spent refresh token", answer)
@@ -293,7 +294,7 @@ class Checker:
 
 
 def confirmed(person, answer, password):
-    """Keeps what the answer to a password set by token means: the account is active and all its sessions have ended."""
+    """Records the answer to a password set by token: the account is active and all its sessions have ended."""
     person.password.may_be, person.status.may_be = {password}, {"active"}
     person.uid, person.account = answer.json["uid"], answer.json["account_id"]
     for session in person.sessions:
@@ -301,11 +302,11 @@ def confirmed(person, answer, password):
 
 
 def took_over(session, answer):
-    """Keeps the successor of a refresh token."""
+    """Records the successor of a refresh token."""
     session.spent.append((time.monotonic(), session.refresh))
     session.bearer, session.refresh = answer.json["access_token"], answer.json["refresh_token"]
 
 
 def network(chance):
-    """A client network of 10.0.0.0/8, so that no limit per network is met."""
+    """Returns a client network of 10.0.0.0/8, so that no limit per network is reached."""
     return f"10.{chance.randrange(1, 250)}.{chance.randrange(250)}.{chance.randrange(1, 250)}"

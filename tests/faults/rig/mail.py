@@ -1,4 +1,4 @@
-"""Where the mails of the gateway arrive: a directory of files, or a mail server of our own that can be away."""
+"""Destinations of the gateway's mails: a directory of files, or a mail server that can be down."""
 
 import asyncio
 import email
@@ -12,22 +12,22 @@ TOKEN = re.compile(r"token=([A-Za-z0-9_.~-]{16,})")
 
 
 class Tokens:
-    """One-time tokens by address, oldest first; each is handed out once."""
+    """One-time tokens by address, oldest first; each is returned once."""
 
     def __init__(self):
         self.changed = threading.Condition()
         self.waiting, self.seen, self.mails = {}, set(), 0
-        # To whom a token has come, handed out or not.
+        # Addresses that have received a token, returned or not.
         self.addresses = set()
 
     def add(self, raw):
-        """Takes a mail as it came."""
+        """Stores a received mail."""
         mail = email.message_from_bytes(raw, policy=email.policy.default)
         body = mail.get_body(("plain",)) or mail.get_body(("html",))
         found = TOKEN.search(body.get_content() if body else "")
         with self.changed:
             self.mails += 1
-            # A mail may come twice, after a crash between its delivery and the note of it.
+            # A mail may arrive twice, after a crash between its delivery and the record of it.
             if found and found[1] not in self.seen:
                 self.seen.add(found[1])
                 address = str(mail["To"]).strip().lower()
@@ -36,10 +36,10 @@ class Tokens:
             self.changed.notify_all()
 
     def look(self):
-        """Looks for mails that do not come by themselves."""
+        """Reads mails that are not pushed."""
 
     def take(self, address, wait_s=10, give_up=lambda: False):
-        """The oldest token for an address that was not handed out yet; none if none comes."""
+        """Returns the oldest token for an address that was not returned yet; `None` if none arrives."""
         end = time.monotonic() + wait_s
         while True:
             self.look()
@@ -53,14 +53,14 @@ class Tokens:
 
 
 class MailDirectory(Tokens):
-    """The directory into which the transport `file` writes; mails that were read are removed."""
+    """The directory into which the transport `file` writes; mails are removed once read."""
 
     def __init__(self, path):
         super().__init__()
         self.path, self.looking = path, threading.Lock()
 
     def look(self):
-        """Reads what has come."""
+        """Reads all new mails."""
         with self.looking:
             if not self.path.is_dir():
                 return
@@ -72,7 +72,7 @@ class MailDirectory(Tokens):
 class MailServer(Tokens):
     """A mail server without TLS on loopback, in a thread of its own.
 
-    While `is_away` nothing listens; while `is_hanging` connections are taken and nothing is said.
+    While `is_away` nothing listens; while `is_hanging` connections are accepted but never answered.
     """
 
     def __init__(self):
@@ -92,7 +92,7 @@ class MailServer(Tokens):
         asyncio.run_coroutine_threadsafe(close(), self.loop).result(5)
 
     def come_back(self):
-        """Listens, and takes what comes."""
+        """Listens, and receives mails."""
         async def listen():
             self.server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
         asyncio.run_coroutine_threadsafe(listen(), self.loop).result(5)

@@ -1,4 +1,4 @@
-"""Two callers that ask all the time: one that is allowed, one that must not be."""
+"""Two callers that send requests all the time: one that is allowed, one that must be refused."""
 
 import threading
 import time
@@ -8,10 +8,10 @@ from rig.http import Unanswered
 
 
 class Probes(threading.Thread):
-    """Every 50 ms a request with a token and one without any; used in a `with` block.
+    """Sends a request with a token and one without every 50 ms; used in a `with` block.
 
-    `allowed` counts the answers to the first by status, `refused` those to the second, `times` has the seconds that the
-    first took.
+    `allowed` counts the answers to the first by status, `refused` those to the second, `times` contains the durations
+    of the first in seconds.
     """
 
     def __init__(self, gateway, bearer, path="/protected/probe"):
@@ -43,6 +43,6 @@ class Probes(threading.Thread):
             return "none"
 
     def share_ms(self, share):
-        """The time below which that share of the allowed requests took, in milliseconds."""
+        """Returns the given quantile of the durations of the allowed requests, in milliseconds."""
         ordered = sorted(self.times)
         return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000 if ordered else 0.0

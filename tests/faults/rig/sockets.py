@@ -8,7 +8,7 @@ from rig.http import Unanswered
 
 
 class WebSocket:
-    """A WebSocket through the gateway, for short texts. Raises `Unanswered` where it does not open."""
+    """A WebSocket through the gateway, for short texts. Raises `Unanswered` if it does not open."""
 
     def __init__(self, port, path, bearer, headers=None, timeout=10):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout)
@@ -21,7 +21,7 @@ class WebSocket:
             self.socket.close()
 
     def echo(self, text):
-        """Whether a text comes back."""
+        """Whether a text is echoed."""
         data, mask = text.encode(), os.urandom(4)
         masked = bytes(byte ^ mask[place % 4] for place, byte in enumerate(data))
         try:
@@ -42,7 +42,7 @@ class WebSocket:
 
 
 def head_status(connection):
-    """Reads the head of an answer and gives its status. Raises `Unanswered`."""
+    """Reads the head of an answer and returns its status. Raises `Unanswered`."""
     head = b""
     try:
         while b"\r\n\r\n" not in head:

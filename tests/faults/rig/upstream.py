@@ -1,4 +1,6 @@
-"""Services behind the gateway: one that tells what reached it, with habits that can be changed, and a key set's server."""
+"""Services behind the gateway: one that returns the request it received, with switchable misbehaviour, and a server of
+a key set.
+"""
 
 import asyncio
 import base64
@@ -17,14 +19,14 @@ HABITS = ["reset", "hang", "garbage", "close", "truncate", "slow"]
 
 
 class Upstream:
-    """Answers with what reached it, unless its `habit` says otherwise: `good` or one of `HABITS`.
+    """Answers with the request it received, unless its `habit` says otherwise: `good` or one of `HABITS`.
 
     `/…/socket` is a WebSocket that echoes, `/…/events` an event stream, `/…/much` an answer of 64 MiB.
     """
 
     def __init__(self, name=""):
         self.name, self.habit, self.forbidden, self.requests = name, "good", 0, 0
-        # After how many seconds long answers were cut off.
+        # Seconds after which long answers were cut off.
         self.cut = []
         self.loop = asyncio.new_event_loop()
         threading.Thread(target=self.loop.run_forever, daemon=True).start()
@@ -38,7 +40,7 @@ class Upstream:
             while await self._exchange(reader, writer):
                 pass
         except (OSError, asyncio.IncompleteReadError, ValueError):
-            # Cut off by the gateway, in the middle of a chunk too.
+            # Cut off by the gateway, possibly in the middle of a chunk.
             pass
         finally:
             writer.close()
@@ -73,7 +75,7 @@ class Upstream:
         return True
 
     async def _misbehave(self, writer):
-        """Does what the habit says; gives whether the connection goes on."""
+        """Follows the habit; returns whether the connection stays open."""
         match self.habit:
             case "slow":
                 await asyncio.sleep(1.5)
@@ -123,7 +125,7 @@ async def say(writer, body, status="200 OK"):
 
 
 async def say_much(writer, mib=64):
-    """A long answer, as fast as it is taken."""
+    """Sends a long answer as fast as it is read."""
     writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {mib << 20}\r\n\r\n".encode())
     for _ in range(mib):
         writer.write(bytes(1 << 20))
@@ -131,7 +133,7 @@ async def say_much(writer, mib=64):
 
 
 async def read_body(reader, fields):
-    """The whole body of a request."""
+    """Reads the whole body of a request."""
     if fields.get("transfer-encoding", "").lower() != "chunked":
         return await reader.readexactly(int(fields.get("content-length", 0)))
     body = b""
@@ -143,7 +145,7 @@ async def read_body(reader, fields):
 
 
 async def stream_events(writer, count=5):
-    """An event stream of some events, 0.2 s apart."""
+    """Sends an event stream of some events, 0.2 s apart."""
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
     for number in range(count):
         event = b"data: %d\n\n" % number
@@ -155,7 +157,7 @@ async def stream_events(writer, count=5):
 
 
 async def echo_frames(reader, writer, key):
-    """Takes a WebSocket and sends each short frame back."""
+    """Accepts a WebSocket and echoes each short frame."""
     accept = base64.b64encode(hashlib.sha1(key.encode() + WEBSOCKET).digest())
     writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                  b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n")

@@ -1,4 +1,6 @@
-"""Callers that register, log in, refresh, make keys and set memberships at random, and note each answer in a ledger."""
+"""Callers that register, log in, refresh, create keys and set memberships at random, and record each answer in a
+ledger.
+"""
 
 import threading
 import time
@@ -8,7 +10,7 @@ from rig.ledger import Cell, Key, Person, Session, confirmed, is_done, is_unknow
 
 KINDS = ["register", "reset", "log_in", "log_in", "refresh", "refresh", "refresh", "create_key", "create_key", "rotate_key",
          "revoke_key", "set_member", "set_member", "end_member", "log_out", "disable", "change_password"]
-# What a login is needed for, and what an API key is needed for.
+# Writes that require a login, and writes that require an API key.
 BY_LOGIN = {"refresh", "create_key", "rotate_key", "revoke_key", "log_out", "change_password"}
 ON_KEYS = {"rotate_key", "revoke_key"}
 LISTS = 6
@@ -17,7 +19,7 @@ KEYS_MAX = 6
 
 
 class Writer:
-    """One caller with people of its own. Its acts raise `Unanswered`; what was in flight is in doubt then."""
+    """One caller with users of its own. Its methods raise `Unanswered`; the write in flight is then in doubt."""
 
     def __init__(self, gateway, ledger, tokens, chance, number, kinds=None):
         self.gateway, self.ledger, self.tokens, self.chance = gateway, ledger, tokens, chance
@@ -26,7 +28,7 @@ class Writer:
         self.caller = gateway.caller(network(chance))
 
     def act(self):
-        """One act, drawn at random; a registration while there are few people."""
+        """Performs one random write; a registration while there are few users."""
         ready = [it for it in self.people if it.status.is_sure("active") and not it.password.is_in_doubt()]
         if len(ready) < 2:
             return self.register(None)
@@ -42,7 +44,7 @@ class Writer:
         return answer
 
     def register(self, _person):
-        """Registers somebody and confirms the address with the mailed token."""
+        """Registers a user and confirms the address with the mailed token."""
         self.registered += 1
         person = Person(f"p{self.number}-{self.registered}")
         person.tokens_due = 1
@@ -56,7 +58,7 @@ class Writer:
         self._use_token(person, "confirm", f"F1rst-horse-{self.chance.randrange(10**6):06}")
 
     def reset(self, person):
-        """Asks for a mail and sets another password with its token."""
+        """Requests a mail and sets another password with its token."""
         person.tokens_due += 1
         if is_done(self._note("forgot", self.caller.post("/auth/forgot", {"username": person.name}))):
             self._use_token(person, "reset", f"Res3t-{self.chance.randrange(10**6):06}-x")
@@ -89,7 +91,7 @@ class Writer:
         person.token_in_doubt = None
 
     def change_password(self, person):
-        """Changes the password by a login, which ends the other sessions."""
+        """Changes the password with a login, which ends the other sessions."""
         if not (live := person.live_sessions()):
             return
         person.tokens_void = person.tokens_due
@@ -108,7 +110,7 @@ class Writer:
                 session.alive.may_be = alive
 
     def log_in(self, person):
-        """Logs in, or out where there are sessions enough."""
+        """Logs in, or logs out if there are enough sessions."""
         if SESSIONS_MAX <= len(person.live_sessions()):
             return self.log_out(person)
         [password], person.is_touched = person.password.may_be, True
@@ -118,7 +120,7 @@ class Writer:
             person.sessions.append(Session(answer.json["jwt_token"], answer.json["refresh_token"]))
 
     def refresh(self, person):
-        """Takes the next pair of tokens."""
+        """Refreshes to get the next pair of tokens."""
         if not (live := person.live_sessions()):
             return
         session, person.is_touched = self.chance.choice(live), True
@@ -139,7 +141,7 @@ class Writer:
                 False, lambda: self.caller.post("/auth/logout", bearer=live[0].bearer)))
 
     def create_key(self, person):
-        """Makes an API key, if there is room."""
+        """Creates an API key, if there is room."""
         if not (live := person.live_sessions()) or KEYS_MAX <= len(person.keys):
             return
         person.is_touched = True
@@ -148,7 +150,7 @@ class Writer:
             person.keys.append(Key(answer.json["id"], answer.json["apikey"]))
 
     def rotate_key(self, person):
-        """Gives an API key another secret; the old one ends at once."""
+        """Rotates an API key's secret; the old one ends at once."""
         if not (live := person.live_sessions()) or not (keys := person.live_keys()):
             return
         key, person.is_touched = self.chance.choice(keys), True
@@ -201,7 +203,7 @@ class Writer:
 
 
 def write_until_it_is_gone(writers, seconds, at_end):
-    """Lets the writers act at the same time for some seconds, then calls `at_end` while they do, and waits for them."""
+    """Runs the writers concurrently for some seconds, then calls `at_end` while they run, and waits for them."""
     errors = []
 
     def run(writer):
@@ -210,7 +212,7 @@ def write_until_it_is_gone(writers, seconds, at_end):
                 writer.act()
         except Unanswered:
             writer.caller.close()
-        except Exception as error:  # a fault of the script must not pass for the gateway's silence
+        except Exception as error:  # a fault of the script must not be mistaken for the gateway's silence
             errors.append(error)
 
     threads = []

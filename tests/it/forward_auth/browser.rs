@@ -1,4 +1,5 @@
-//! A real browser behind real proxies over TLS: where it is sent to log in, where it lands, who may act for its user.
+//! A real browser behind real proxies over TLS: the redirect to the login, the return URL, and the pages that may act
+//! for its user.
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
@@ -13,10 +14,10 @@ use crate::harness::people::{Person, password_of};
 use crate::harness::upstream::{Exchange, Upstream};
 use crate::harness::{free_port, tools, wait_for};
 
-/// Target of a page of the app that needs a login.
+/// The target of a page of the app that requires a login.
 const WANTED: &str = "/wanted/page?a=b%26c&rd=/x&d";
 
-/// Where the gateway stands.
+/// The place of the gateway's login page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     /// On the host of the app.
@@ -27,7 +28,7 @@ enum Place {
     WithoutDomain,
 }
 
-/// A browser before a proxy before an app, and the gateway that the proxy asks.
+/// A browser, a proxy, an app behind it, and the gateway that the proxy asks.
 struct Front {
     place: Place,
     upstream: Upstream,
@@ -43,7 +44,7 @@ impl Front {
         Self::start_with(kind, place, &|text| text)
     }
 
-    /// With a change of the proxy's example.
+    /// Starts all of them with a change of the proxy's example.
     fn start_with(kind: Kind, place: Place, change: &dyn Fn(String) -> String) -> Self {
         let upstream = Upstream::serving(app);
         let gateway = Gateway::prepare("memory", "");
@@ -96,7 +97,7 @@ impl Front {
         format!("{}/auth/login", self.origin(self.place.host()))
     }
 
-    /// The name of the cookie that the app's host is sent.
+    /// Returns the name of the cookie that the app's host receives.
     fn cookie_name(&self) -> &'static str {
         match self.place {
             Place::OfItsOwn => "__Secure-doorward",
@@ -113,7 +114,7 @@ impl Front {
         self.browser.click("button");
     }
 
-    /// Expects the login page with this way back.
+    /// Expects the login page with this return URL.
     #[track_caller]
     fn is_asked_to_log_in(&self, back: &str) {
         let back: String = url::form_urlencoded::byte_serialize(back.as_bytes()).collect();
@@ -121,7 +122,7 @@ impl Front {
         assert_eq!(self.browser.text("h1"), "Log in");
     }
 
-    /// Expects a page of the app, at exactly this URL, that knows anna.
+    /// Expects a page of the app, at exactly this URL, that shows anna as its caller.
     #[track_caller]
     fn is_at(&self, url: &str) {
         self.browser.arrives(url);
@@ -131,7 +132,7 @@ impl Front {
         assert_eq!(self.browser.text("#target"), target);
     }
 
-    /// Opens a page of the app as anna, logging in if that is asked for.
+    /// Opens a page of the app as anna, and logs in if required.
     fn enter(&self) {
         let wanted = format!("{}{WANTED}", self.app());
         self.browser.open(&wanted);
@@ -139,7 +140,7 @@ impl Front {
         self.log_in(&password_of("anna"));
     }
 
-    /// How many pages of the gateway itself were asked for.
+    /// Returns how many pages of the gateway itself were requested.
     fn login_pages(&self) -> usize {
         let records = self.gateway.records();
         let is_page =
@@ -147,7 +148,7 @@ impl Front {
         records.iter().filter(is_page).count()
     }
 
-    /// How many requests by which something could be changed have reached the app.
+    /// Returns how many requests that could change something have reached the app.
     fn changes(&self) -> usize {
         let seen = self.upstream.seen();
         seen.iter()
@@ -164,7 +165,7 @@ impl Place {
         }
     }
 
-    /// What docs/browsers.md says, on the hosts of the tests.
+    /// Returns the configuration of docs/browsers.md for the hosts of the tests.
     fn config(self, port: u16) -> String {
         let docs = include_str!("../../../docs/browsers.md");
         let mut blocks = docs.split("```toml\n").skip(1);
@@ -183,7 +184,7 @@ impl Place {
         if self == Self::OfTheApp {
             return text;
         }
-        // The harness makes accounts without going through the proxy.
+        // The harness creates accounts without going through the proxy.
         text = replaced(
             &text,
             "[\"auth.example.test\"]",
@@ -200,7 +201,7 @@ fn origin(host: &str, port: u16) -> String {
     format!("https://{host}:{port}")
 }
 
-/// Writes a certificate for these names beside the gateway's configuration; the digest of its authority's key.
+/// Writes a certificate for these names beside the gateway's configuration; returns the digest of its authority's key.
 pub(crate) fn write_certificate(gateway: &Gateway, names: &[&str]) -> String {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/harness/authority.py");
     let mut command = Command::new(tools::python("python"));
@@ -214,7 +215,7 @@ pub(crate) fn write_certificate(gateway: &Gateway, names: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// A proxy's example, over TLS.
+/// Returns a proxy's example, changed to use TLS.
 pub(crate) fn with_tls(kind: Kind, text: &str, port: u16, dir: &str) -> String {
     let (plain, secure) = match kind {
         Kind::Nginx => (
@@ -238,7 +239,7 @@ fn replaced(text: &str, from: &str, to: &str) -> String {
     text.replace(from, to)
 }
 
-/// The app: pages that tell who their caller is, and an API for a page of another origin.
+/// The app: pages that show their caller, and an API for a page of another origin.
 fn app(exchange: &mut Exchange) {
     exchange.body();
     let seen = &exchange.seen;
@@ -321,7 +322,7 @@ fn a_visit(kind: Kind, place: Place) {
     browser.arrives(&format!("{}?notice=logged_out", front.login()));
     browser.open(&wanted);
     front.is_asked_to_log_in(&wanted);
-    // What is left is the note, of a minute, that the login page was seen: it says nothing about anybody.
+    // Only the note remains, for a minute, that the login page was visited: it identifies no user.
     let left = browser.cookies();
     assert!(
         left.iter().all(|cookie| cookie["name"] == "doorward_way"),
@@ -329,7 +330,7 @@ fn a_visit(kind: Kind, place: Place) {
     );
 }
 
-/// What is no navigation is never sent to a page: it is told 401, and can read why.
+/// Requests other than navigations are never redirected to a page: they get a readable 401.
 fn scripts_are_told_a_status(front: &Front) {
     front.browser.open(&format!("{}/public/x", front.app()));
     assert_eq!(front.browser.text("#uid"), "nobody");
@@ -368,7 +369,7 @@ fn scripts_are_told_a_status(front: &Front) {
     assert!(wanted.is_none(), "{wanted:?}");
 }
 
-/// Scripts of the app act for who is logged in, and so does a page of an origin that is listed.
+/// Scripts of the app act for the logged-in user, and so does a page of a listed origin.
 fn own_scripts_act(front: &Front) {
     let before = front.changes();
     let own = front.browser.run(
@@ -388,13 +389,13 @@ fn own_scripts_act(front: &Front) {
             }} catch {{ return 'refused'; }}"
         ))
     };
-    // Its preflight passes where the route says so, and nowhere else.
+    // Its preflight passes where the route allows it, and nowhere else.
     assert_eq!(put("/api/x"), 200);
     assert_eq!(put("/wanted/x"), "refused");
     assert_eq!(front.changes() - before, 3);
 }
 
-/// Pages of a sibling and of a foreign site get nothing done, at the app or at the gateway.
+/// Pages of a sibling host and of a foreign site can change nothing, neither at the app nor at the gateway.
 fn other_pages_do_not(front: &Front) {
     let browser = &front.browser;
     let before = front.changes();
@@ -434,7 +435,8 @@ fn other_pages_do_not(front: &Front) {
                 form.submit();"
             ));
             browser.arrives(&action);
-            // nginx answers in JSON without a code, the gateway with a page; without a cookie there is no login.
+            // nginx answers in JSON without a code, the gateway with a page; without a cookie the caller is not logged
+            // in.
             let source = browser.source();
             let refusals = [
                 "\"status\":403",
@@ -452,7 +454,7 @@ fn other_pages_do_not(front: &Front) {
     front.is_at(&wanted);
 }
 
-/// An app of the domain is sent this cookie, and can do nothing at the gateway with it.
+/// An app of the domain receives this cookie, and cannot use it at the gateway.
 fn the_cookie_of_the_domain_opens_nothing_at_the_gateway(front: &Front, secret: &str) {
     let own = front.origin(front.place.host());
     let cases = [
@@ -486,7 +488,7 @@ fn thirty_tabs_each_return_to_their_own_page() {
         front.browser.turn_to(handle);
         front.is_asked_to_log_in(wanted);
     }
-    // In the reverse order, so that no tab profits from being the last that was sent away.
+    // In reverse order, so that no tab benefits from being the last one redirected.
     for (handle, wanted) in tabs.iter().rev() {
         front.browser.turn_to(handle);
         front.log_in(&password_of("anna"));
@@ -500,7 +502,7 @@ fn thirty_tabs_each_return_to_their_own_page() {
 }
 
 #[test]
-fn a_browser_whose_login_is_lost_on_the_way_comes_to_rest_and_is_told() {
+fn redirects_end_with_an_explanation_if_a_login_is_lost_on_the_way() {
     for (kind, from, to) in [
         (
             Kind::Nginx,
@@ -522,7 +524,7 @@ fn a_browser_whose_login_is_lost_on_the_way_comes_to_rest_and_is_told() {
 }
 
 #[test]
-fn a_browser_whose_login_does_not_reach_the_app_comes_to_rest_and_is_told() {
+fn redirects_end_with_an_explanation_if_a_login_does_not_reach_the_app() {
     let front = Front::start(Kind::Nginx, Place::WithoutDomain);
     comes_to_rest(
         &front,
@@ -530,7 +532,7 @@ fn a_browser_whose_login_does_not_reach_the_app_comes_to_rest_and_is_told() {
     );
 }
 
-/// Logs in, and goes on once more: each time it is back at once.
+/// Logs in, and opens the page once more: each time the browser is back immediately.
 #[track_caller]
 fn comes_to_rest(front: &Front, reason: &str) {
     front.enter();

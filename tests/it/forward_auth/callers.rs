@@ -1,5 +1,5 @@
-//! The right refusal for each kind of caller, on the gateway's own routes and through every family of proxies; and that a
-//! browser that is sent to log in again and again comes to rest.
+//! The right refusal for each kind of caller, on the gateway's own routes and behind every family of proxies; and an
+//! end to the redirects of a browser that is sent to log in again and again.
 
 use crate::forward_auth::questions::{WAYS, Way, about, log_in, started};
 use crate::harness::gateway::Gateway;
@@ -13,7 +13,7 @@ const NAVIGATE: (&str, &str) = ("Sec-Fetch-Mode", "navigate");
 const CORS: (&str, &str) = ("Sec-Fetch-Mode", "cors");
 const ORIGIN: (&str, &str) = ("Origin", "https://spa.example.com");
 
-/// How a caller is told that it lacks a login.
+/// The form in which a caller learns that it lacks a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Told {
     /// By the login page.
@@ -30,7 +30,7 @@ type Kind = (
     Told,
 );
 
-/// Every kind of caller that comes without a login that is good.
+/// Every kind of caller without a usable login.
 const KINDS: [Kind; 20] = [
     (
         "a navigation",
@@ -190,7 +190,7 @@ fn is_told(answer: &Response, told: Told, page: &str, redirect: u16, what: &str)
 }
 
 #[test]
-fn every_kind_of_caller_is_told_in_its_own_way() {
+fn every_kind_of_caller_gets_its_own_kind_of_refusal() {
     let (upstream, gateway) = started(RETURN);
     let own = format!("http://{}", gateway.address);
     let target = "/protected/x?a=b%26c&d";
@@ -203,7 +203,7 @@ fn every_kind_of_caller_is_told_in_its_own_way() {
         is_told(&answer, told, &page(&own), 302, what);
         for way in WAYS {
             let answer = with(about(&gateway, way, method, HOST, target), fields).send();
-            // nginx understands no redirect.
+            // nginx supports no redirect in the answer to a question.
             let redirect = match way {
                 Way::OriginalUri | Way::OriginalUrl => 401,
                 Way::Uri | Way::Appended => 302,
@@ -216,7 +216,7 @@ fn every_kind_of_caller_is_told_in_its_own_way() {
 }
 
 #[test]
-fn who_is_logged_in_and_may_not_is_never_sent_to_log_in() {
+fn a_logged_in_caller_without_rights_is_never_sent_to_log_in() {
     let (_upstream, gateway) = started(RETURN);
     gateway.person("anna");
     let cookie = cookie_of(&gateway);
@@ -257,7 +257,7 @@ fn a_login_page_that_needs_a_login_does_not_lead_to_itself() {
     }
 }
 
-/// Name and value of the cookie of a login by the form.
+/// Returns name and value of the cookie of a login by form.
 fn cookie_of(gateway: &Gateway) -> String {
     let own = format!("http://{}", gateway.address);
     let answer = log_in(gateway, &own, "anna");
@@ -273,7 +273,7 @@ fn failed_logins_leave_nothing_in_the_browser() {
     let mut sizes = Vec::new();
     for round in 0..100 {
         let target = format!("/protected/{round}");
-        // The second half comes with a cookie that is dead, which is taken away where a new one is to be had.
+        // The second half sends a dead cookie, which is cleared where the login page can set a new one.
         let dead = ("Cookie", "doorward_session=x");
         let cookies = if round < 50 { &[][..] } else { &[dead] };
         let sent = with(gateway.get(&target), &[HTML]);

@@ -1,5 +1,5 @@
-//! `doorward doctor forward-auth`: what it prints works as it stands, it finds nothing wrong with that, and it finds the
-//! known mistakes once they are made.
+//! `doorward doctor forward-auth`: the printed configuration works unchanged, the probe finds no fault in it, and it
+//! finds the known mistakes once they are made.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -23,12 +23,13 @@ struct Stage {
     proxy: SocketAddr,
 }
 
-/// A line of a right configuration, what stands there instead, and what is to be found then; nothing where it is as right.
+/// A line of a right configuration, its wrong replacement, and the expected findings; none if the replacement is as
+/// good.
 struct Mistake {
     line: &'static str,
     instead: &'static str,
     found: &'static [&'static str],
-    /// What the command line of the proxy says besides.
+    /// Additional options of the proxy's command line.
     options: &'static [&'static str],
 }
 
@@ -72,7 +73,7 @@ impl Stage {
         }
     }
 
-    /// What is printed for a proxy, file after file, filled in as it says.
+    /// Returns the configuration printed for a proxy, file by file, filled in as its notes say.
     fn printed(&self, kind: Kind) -> Vec<String> {
         let name = match kind {
             Kind::Nginx => "nginx",
@@ -95,7 +96,7 @@ impl Stage {
         }
     }
 
-    /// Fills the secret in with the very command that is told.
+    /// Inserts the secret with exactly the printed command.
     fn with_secret(&self, text: &str, notes: &str) -> String {
         let dir = self.gateway.dir();
         let write = |name: &str, text: &str| fs::write(dir.join(name), text).unwrap();
@@ -109,7 +110,7 @@ impl Stage {
         fs::read_to_string(dir.join("CONFIGURATION")).unwrap()
     }
 
-    /// Starts the proxy with what is printed, changed as a mistake has it.
+    /// Starts the proxy with the printed configuration, changed by a mistake.
     fn proxy(&self, kind: Kind, mistake: Option<&Mistake>) -> Proxy {
         let mut files = self.printed(kind);
         if let Some(mistake) = mistake {
@@ -146,7 +147,7 @@ impl Stage {
         text.replace("{echo}", &self.echo.to_string())
     }
 
-    /// Probes with an echo of the command's own.
+    /// Probes with the command's own echo.
     fn run(&self, more: &[&str], stdin: &str) -> Ended {
         let (through, echo) = (format!("http://{}", self.proxy), self.echo.to_string());
         let task = [
@@ -160,7 +161,7 @@ impl Stage {
         self.gateway.cli(&[&task[..], more].concat(), stdin)
     }
 
-    /// Probes with all that makes for a whole examination.
+    /// Probes with everything that a complete examination needs.
     fn examine(&self, more: &[&str]) -> Ended {
         let log = self.gateway.dir().join("access.log");
         let log_option = ["--access-log", log.to_str().unwrap(), "--apikey", "-"];
@@ -186,7 +187,7 @@ impl Stage {
     }
 }
 
-/// The codes of what was found.
+/// Returns the codes of the findings.
 fn found(ended: &Ended) -> Vec<&str> {
     let lines = ended.stdout.lines();
     lines
@@ -199,7 +200,7 @@ fn finds(kind: Kind, mistakes: &[Mistake], open_failures: &[Mistake]) {
     let proxy = stage.proxy(kind, None);
     let ended = stage.examine(&[]).with(0);
     assert!(ended.stdout.ends_with("nothing found\n"), "{}", ended.all());
-    // The routes have what each check needs, so that only one is left for another run.
+    // The routes have everything that the checks need, so only one check is left for another run.
     let skipped = ended
         .stdout
         .lines()
@@ -223,7 +224,7 @@ fn finds(kind: Kind, mistakes: &[Mistake], open_failures: &[Mistake]) {
     }
     assert!(stage.gateway.stop().success());
     let proxy = stage.proxy_without_gateway(kind, None);
-    // What stands in for the gateway speaks as the proxy expects it.
+    // The stand-in for the gateway answers in the protocol that the proxy expects.
     let while_down: &[&str] = match kind {
         Kind::EnvoyGrpc => &["--while-down", "--proxy", "envoy-grpc"],
         _ => &["--while-down"],
@@ -357,7 +358,7 @@ fn mistakes_of_nginx_are_found() {
 #[test]
 fn mistakes_of_traefik_are_found() {
     let mistakes = [
-        // At the entry point and here: each of the two alone is made good by the other.
+        // Both at the entry point and here: either one alone is compensated by the other.
         Mistake {
             line: "trustForwardHeader: false",
             instead: "trustForwardHeader: true",
@@ -388,7 +389,7 @@ fn mistakes_of_traefik_are_found() {
         mistake(
             "        trustForwardHeader: false\n",
             "        trustForwardHeader: false\n        authRequestHeaders: [X-Doorward-Secret, X-Api-Key, Authorization, Accept, Origin, Sec-Fetch-Mode, Sec-WebSocket-Key, Access-Control-Request-Method]\n",
-            // Names in a spelling that only the service reads as an identity are not shown to the gateway either.
+            // Names in a spelling that only the service reads as an identity are also hidden from the gateway.
             &["identity_forged", "cookie_lost"],
         ),
         mistake(" && !PathPrefix(`/auth/verify`)", "", &["verify_reachable"]),
@@ -544,7 +545,7 @@ fn mistakes_of_haproxy_are_found() {
             "",
             &["not_asked"],
         ),
-        // A prefix without its slash takes in others, and so does one compared without case.
+        // A prefix without its slash matches other paths too, and so does a comparison without case.
         mistake(
             "lua.doorward unless { path_beg /auth/ }",
             "lua.doorward unless { path_beg /auth }",
@@ -619,7 +620,7 @@ fn a_proxy_that_is_not_listed_and_a_gateway_that_lists_too_many_are_found() {
         "{}",
         ended.all()
     );
-    // The file is right by now, but the gateway has not read it.
+    // The file is right by now, but the gateway has not reloaded it.
     let all = right.replace(listed, "trusted_proxies = [\"127.0.0.0/8\"]");
     stage
         .gateway
@@ -631,7 +632,7 @@ fn a_proxy_that_is_not_listed_and_a_gateway_that_lists_too_many_are_found() {
 }
 
 #[test]
-fn what_cannot_be_probed_ends_with_1_and_says_why() {
+fn a_failed_probe_exits_with_1_and_a_reason() {
     let stage = Stage::new();
     let gateway = format!("http://{}", stage.gateway.address);
     let nobody = format!("http://{}", stage.proxy);
@@ -645,7 +646,7 @@ fn what_cannot_be_probed_ends_with_1_and_says_why() {
             &["--through", &format!("{gateway}/x")],
             "takes the URL of the proxy",
         ),
-        // Nothing stands where the service should.
+        // Nothing listens where the service should be.
         (&["--through", &gateway], "does not lead to `doorward echo`"),
         (
             &["--through", &gateway, "--open", "/x"],
@@ -687,7 +688,7 @@ fn what_cannot_be_probed_ends_with_1_and_says_why() {
 }
 
 #[test]
-fn nothing_is_told_by_a_proxy_that_limits_requests() {
+fn a_proxy_that_limits_requests_is_not_diagnosed() {
     let stage = Stage::new();
     let limited = mistake(
         "upstream doorward {",
@@ -706,7 +707,7 @@ fn nothing_is_told_by_a_proxy_that_limits_requests() {
 }
 
 #[test]
-fn a_proxy_is_probed_over_tls_once_it_has_proved_who_it_is() {
+fn a_proxy_is_probed_over_tls_only_with_a_verified_certificate() {
     let stage = Stage::new();
     let port = stage.proxy.port();
     let dir = stage.gateway.dir().to_str().unwrap();

@@ -1,5 +1,5 @@
-//! Envoy's questions over gRPC, as a client of our own asks them and as a real Envoy does that is set up carelessly. What
-//! holds behind an Envoy that is set up as the example shows stands in `promises`.
+//! Envoy's questions over gRPC, sent by a client of the tests and by a real Envoy with a careless configuration. The
+//! promises behind an Envoy that is configured as in the example are tested in `promises`.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -45,7 +45,7 @@ impl Scene {
         Self::with("", more)
     }
 
-    /// With more in `[listen]`.
+    /// Starts it with more lines in `[listen]`.
     fn listening(listen: &str) -> Self {
         Self::with(listen, "")
     }
@@ -73,7 +73,7 @@ impl Scene {
         format!("Bearer {}", self.anna.jwt)
     }
 
-    /// Asks as a proxy that may.
+    /// Asks as an allowed proxy.
     fn ask(&self, question: CheckRequest) -> Told {
         self.ask_as(LOOPBACK, &[SECRET], question)
     }
@@ -162,7 +162,7 @@ fn http_of(question: &mut CheckRequest) -> &mut HttpRequest {
     request.unwrap().http.as_mut().unwrap()
 }
 
-/// What Envoy would do.
+/// The decision as Envoy would carry it out.
 #[derive(Debug)]
 struct Told {
     passes: bool,
@@ -185,7 +185,7 @@ impl Told {
         };
         assert_eq!(passes, status == 200);
         let fields = options.into_iter().map(|option| {
-            // Envoy overwrites whatever there is, with nothing too.
+            // Envoy overwrites any value, also with an empty one.
             assert_eq!(option.append_action, 2, "{option:?}");
             assert!(option.keep_empty_value, "{option:?}");
             let field = option.header.unwrap();
@@ -321,10 +321,10 @@ fn only_trusted_proxies_that_show_the_secret_may_ask() {
     }
 }
 
-/// A change to a question that is sound.
+/// A change that makes a sound question unsound.
 type Change = fn(&mut HttpRequest);
 
-/// By which Envoy describes no request, or more than one.
+/// Changes after which Envoy describes no request, or more than one.
 const UNSOUND: [(&str, Change); 9] = [
     ("no path", |http| http.path.clear()),
     ("no method", |http| http.method.clear()),
@@ -341,7 +341,7 @@ const UNSOUND: [(&str, Change); 9] = [
     }),
 ];
 
-/// By which its caller does.
+/// Changes after which Envoy's caller describes no request, or more than one.
 const UNSOUND_BY_CALLER: [(&str, Change); 4] = [
     ("no host", |http| has_host(http, "")),
     ("a name that is none", |http| push(http, "a b", "c")),
@@ -350,7 +350,7 @@ const UNSOUND_BY_CALLER: [(&str, Change); 4] = [
 ];
 
 #[test]
-fn what_describes_no_one_request_is_refused() {
+fn a_question_must_describe_exactly_one_request() {
     let scene = Scene::start("");
     let bearer = scene.bearer();
     let sound = || question("GET", "/protected/x", &[("Authorization", &bearer)]);
@@ -390,7 +390,7 @@ fn what_describes_no_one_request_is_refused() {
         let asked = question("POST", "/public/x", &[(name, "DELETE")]);
         scene.ask(asked).is_refused(status, code);
     }
-    // Then it is that of the public URL.
+    // Then the host is that of the public URL.
     let mut asked = sound();
     http_of(&mut asked).scheme.clear();
     assert!(scene.ask(asked).passes);
@@ -424,7 +424,7 @@ fn push(http: &mut HttpRequest, name: &str, value: &str) {
     http.header_map.as_mut().unwrap().headers.push(field);
 }
 
-/// The same in both places.
+/// Sets the host in both places.
 fn has_host(http: &mut HttpRequest, host: &str) {
     host.clone_into(&mut http.host);
     let fields = &mut http.header_map.as_mut().unwrap().headers;
@@ -433,7 +433,7 @@ fn has_host(http: &mut HttpRequest, host: &str) {
 }
 
 #[test]
-fn what_no_caller_may_send_is_taken_out() {
+fn fields_that_no_caller_may_send_are_removed() {
     let scene = Scene::start(
         "[[route]]\npath = \"/as-they-came/**\"\nupstream = \"main\"\nrequire = \"public\"\npass_credentials = true\n",
     );
@@ -479,14 +479,14 @@ fn what_no_caller_may_send_is_taken_out() {
             "x_forwarded_groups",
         ]
     );
-    // Where it is wanted the caller's credential stays, and in no other spelling.
+    // Where the route passes it on, the caller's credential stays, but in no other spelling.
     let told = scene.ask(question("GET", "/as-they-came/x", &forged));
     assert!(
         !told.removed.contains(&"authorization".to_owned()),
         "{told:?}"
     );
     assert!(told.removed.contains(&"x-api_key".to_owned()), "{told:?}");
-    // Nothing is left of a field that held our cookie alone, and others are left alone.
+    // A field that contained only the gateway's cookie is removed entirely, and others stay unchanged.
     let told = scene.ask(question(
         "GET",
         "/public/x",
@@ -504,7 +504,7 @@ fn what_no_caller_may_send_is_taken_out() {
 }
 
 #[test]
-fn the_caller_is_who_has_connected_to_envoy_unless_that_is_a_trusted_proxy() {
+fn the_client_is_the_peer_of_envoy_unless_that_is_a_trusted_proxy() {
     let default = Scene::start("");
     let listed = Scene::listening(
         "trusted_headers = [\"X-Forwarded-For\", \"X-Forwarded-Proto\", \"X-Forwarded-Host\"]\n",
@@ -514,7 +514,7 @@ fn the_caller_is_who_has_connected_to_envoy_unless_that_is_a_trusted_proxy() {
         (&listed, Some("192.0.2.7"), "192.0.2.7", false),
         (&listed, Some("::ffff:192.0.2.7"), "192.0.2.7", false),
         (&listed, Some("10.0.0.9"), "203.0.113.9", true),
-        // A local socket: what Envoy has written counts.
+        // A local socket: the address that Envoy has written counts.
         (&listed, None, "203.0.113.9", true),
         (&default, Some("10.0.0.9"), "203.0.113.9", false),
     ] {
@@ -537,7 +537,7 @@ fn the_caller_is_who_has_connected_to_envoy_unless_that_is_a_trusted_proxy() {
     }
 }
 
-/// Sends a call of gRPC by hand: `frames` and no more.
+/// Sends a gRPC call by hand: exactly these frames.
 async fn call(grpc: SocketAddr, path: &str, frames: &[u8], ends: bool) -> (Bytes, String) {
     let socket = tokio::net::TcpStream::connect(grpc).await.unwrap();
     let (sender, connection) = h2::client::handshake(socket).await.unwrap();
@@ -566,7 +566,7 @@ async fn call(grpc: SocketAddr, path: &str, frames: &[u8], ends: bool) -> (Bytes
 }
 
 #[test]
-fn calls_have_limits_and_health_is_told() {
+fn calls_have_limits_and_health_is_reported() {
     let scene = Scene::start("[limits]\nhead_timeout_ms = 300\n");
     let check = "/envoy.service.auth.v3.Authorization/Check";
     run(async {
@@ -577,7 +577,7 @@ fn calls_have_limits_and_health_is_told() {
         );
         let (_, status) = call(scene.grpc, "/grpc.health.v1.Health/Watch", &[0; 5], true).await;
         assert_eq!(status, "12", "unimplemented");
-        // A question that never comes, and one that never ends.
+        // A question that never arrives, and one that never ends.
         for frames in [&[][..], &[0, 0, 0, 0, 9, 1]] {
             let (_, status) = call(scene.grpc, check, frames, false).await;
             assert_eq!(status, "4", "deadline exceeded");
@@ -595,7 +595,7 @@ fn calls_have_limits_and_health_is_told() {
     let metrics = scene.gateway.admin_get("/metrics").text().to_owned();
     let counted = "doorward_requests_total{outcome=\"aborted\",status=\"none\"} 5";
     assert!(metrics.contains(counted), "{metrics}");
-    // Whoever says nothing, or not in HTTP/2, is not kept.
+    // A connection that sends nothing, or something other than HTTP/2, is closed.
     for said in ["", "GET /public/x HTTP/1.1\r\nHost: a.test\r\n\r\n"] {
         let mut socket = std::net::TcpStream::connect(scene.grpc).unwrap();
         socket.set_read_timeout(Some(SOON)).unwrap();
@@ -622,7 +622,7 @@ fn a_question_in_flight_ends_and_no_connection_holds_the_drain_up() {
     ));
     let bearer = scene.bearer();
     let asked = question("GET", "/events/7/x", &[("Authorization", &bearer)]);
-    // Its connections are open until the end of the test, and served.
+    // Its connections stay open until the end of the test, and are served.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -655,7 +655,7 @@ fn a_question_in_flight_ends_and_no_connection_holds_the_drain_up() {
     drop(idle);
 }
 
-/// What operators forget, all at once.
+/// Mistakes that operators make, all at once.
 const CARELESS: [(&str, &str); 4] = [
     (
         "headers_with_underscores_action: REJECT_REQUEST",
@@ -697,7 +697,7 @@ fn an_envoy_that_is_set_up_carelessly_lets_no_more_through() {
         assert_eq!(send(request).0.status, 200, "{field}");
         assert!(!behind.upstream.last().text().contains("forged"), "{field}");
     }
-    // Whom the caller claims to be in front of counts for nobody that is not trusted.
+    // A forwarded address from a proxy that is not trusted does not count.
     let forged = behind
         .get("/x")
         .by(&Caller::Anonymous)
@@ -707,7 +707,7 @@ fn an_envoy_that_is_set_up_carelessly_lets_no_more_through() {
         .gateway
         .record(answer.header("x-request-id").unwrap());
     assert_eq!(record["client"], STRANGER.to_string(), "{record}");
-    // It cannot be decided, and that is an answer: no failure that could be allowed.
+    // The decision fails, and that is an answer too, not a failure that Envoy could be configured to allow.
     let (answer, reached) = send(behind.get("/events/1/x").by(&anna));
     assert_eq!((answer.status, reached), (503, false), "{answer:?}");
     assert!(answer.header("retry-after").is_some());

@@ -1,4 +1,4 @@
-//! Forward-auth: other proxies ask, and let through what the gateway itself would.
+//! Forward-auth: other proxies ask, and pass exactly the requests that the gateway itself would pass.
 
 mod browser;
 mod callers;

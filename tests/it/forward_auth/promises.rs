@@ -1,4 +1,4 @@
-//! One table of promises, kept behind each of the five proxies.
+//! One table of promises, tested behind each of the five proxies.
 
 use std::net::SocketAddr;
 
@@ -85,7 +85,7 @@ fn haproxy_keeps_the_promises() {
     keeps_the_promises(Kind::Haproxy);
 }
 
-/// Sends, and gives what arrived at the service.
+/// Sends a request, and returns the request that the service received.
 #[track_caller]
 fn arrived(behind: &Behind, request: Request<'_>) -> Seen {
     let before = behind.upstream.count();
@@ -96,7 +96,7 @@ fn arrived(behind: &Behind, request: Request<'_>) -> Seen {
     behind.upstream.last()
 }
 
-/// Sends, and expects that it is refused and reaches nobody.
+/// Sends a request, and expects that it is refused and does not reach the service.
 #[track_caller]
 fn stopped(behind: &Behind, request: Request<'_>) -> Response {
     let before = behind.upstream.count();
@@ -112,7 +112,7 @@ fn stopped(behind: &Behind, request: Request<'_>) -> Response {
     answer
 }
 
-/// The value of a field that holds something.
+/// Returns the value of a field that is not empty.
 fn told<'s>(seen: &'s Seen, name: &str) -> Option<&'s str> {
     seen.header(name).filter(|value| !value.is_empty())
 }
@@ -191,7 +191,7 @@ fn refused(behind: &Behind) {
         );
         let json = answer.json();
         assert_eq!(json["status"], status, "{json}");
-        // nginx sees nothing of the gateway's body, and has its own.
+        // nginx does not see the gateway's body, and sends its own.
         let kind = match behind.kind {
             Kind::Nginx => "about:blank",
             _ => "urn:doorward:problem:",
@@ -234,23 +234,23 @@ fn navigation(behind: &Behind) {
         .send()
         .expect(200);
     assert!(shown.text().contains("<form"), "{}", shown.text());
-    // Another host gets no way back.
+    // Another host gets no return URL.
     let foreign = stopped(behind, html("/x").host("evil.test"));
     assert_eq!(
         (foreign.status, foreign.header("location")),
         (302, Some(page.as_str()))
     );
-    // A script's request is told.
+    // A script's request gets a status.
     let script = stopped(behind, html("/x").header("Sec-Fetch-Mode", "cors"));
     assert_eq!((script.status, script.header("location")), (401, None));
     arrived(behind, html("/x").header("Cookie", behind.cookie()));
-    // A long way back makes a long head.
+    // A long return URL makes a long head.
     let long = stopped(behind, html(&format!("/x?{}", "=".repeat(1_900))));
     let back = long.header("location").unwrap_or_default();
     assert_eq!((long.status, 5_700 < back.len()), (302, true), "{long:?}");
 }
 
-/// A person in many groups, each named by a UUID as directories do.
+/// A user in many groups, each named by a UUID as in directories.
 fn many_roles(behind: &Behind) {
     let roles: Vec<_> = (0..200).map(|number| format!("{number:036}")).collect();
     let ina = behind.gateway.person("ina");
@@ -267,7 +267,7 @@ fn many_roles(behind: &Behind) {
     assert_eq!(missing.count(), 0, "{told}");
 }
 
-/// Every way to write a name that somebody may read as the same.
+/// Every spelling of a name that some server may read as the same name.
 fn spellings(name: &str) -> [String; 10] {
     let mixed = name.replacen('-', "_", 1);
     [
@@ -329,7 +329,7 @@ fn forged_request(behind: &Behind) {
         ("X-Forwarded-Path", "/public/x".to_owned()),
     ];
     for (name, value) in &to_public {
-        // Who may be there all the same is not harmed by it.
+        // A caller with access is not affected by it.
         let anna = behind.get("/x").by(&behind.anna.caller());
         let seen = arrived(behind, anna.header(name, value));
         let request_id = seen.header("x-request-id").unwrap();
@@ -376,7 +376,7 @@ fn forged_request(behind: &Behind) {
             }
         }
     }
-    // A cookie counts for pages of the target's own origin, and its scheme is not the caller's to name.
+    // A cookie is accepted for pages of the target's own origin, and the caller cannot choose that origin's scheme.
     for spelling in spellings("X-Forwarded-Proto") {
         let post = behind
             .request("POST", "/x")
@@ -503,7 +503,7 @@ fn websocket(behind: &Behind) {
     }
 }
 
-/// Sends what a proxy may refuse by itself; what arrived at the service if it did not.
+/// Sends a request that a proxy may refuse by itself; returns the request that the service received, if any.
 #[track_caller]
 fn arrived_or_refused(behind: &Behind, request: Request<'_>) -> Option<Seen> {
     let before = behind.upstream.count();
@@ -516,7 +516,7 @@ fn arrived_or_refused(behind: &Behind, request: Request<'_>) -> Option<Seen> {
     None
 }
 
-/// Nobody would judge the requests in it, nor clear their headers.
+/// The requests inside would be neither decided about nor cleared of identity headers.
 fn h2c(behind: &Behind) {
     let cases = [
         ("h2c", "Upgrade, HTTP2-Settings"),
@@ -535,13 +535,13 @@ fn h2c(behind: &Behind) {
         let Some(seen) = arrived_or_refused(behind, request) else {
             continue;
         };
-        // Whoever lists several may be left the one that is harmless.
+        // A proxy may leave the harmless one of several protocols.
         let upgrade = told(&seen, "upgrade").filter(|left| *left != "websocket");
         assert_eq!(upgrade, None, "{protocol}: {}", seen.text());
     }
 }
 
-/// What `Connection` names is for one hop only, so whoever takes a name out of it takes the field away too.
+/// `Connection` names fields for one hop only, so a proxy that removes a name from it removes the field as well.
 fn named_in_connection(behind: &Behind) {
     let names = format!("{}, X-Request-Id", IDENTITY.join(", "));
     for connection in [
@@ -571,7 +571,7 @@ fn big_cookies(behind: &Behind) {
     is_anna(&seen, &behind.anna, "session");
     let left = seen.header("cookie").unwrap();
     assert!(left.contains(&big) && left.contains("c=d"));
-    // These two have no way to take one cookie out.
+    // These two have no way to remove a single cookie.
     if !matches!(behind.kind, Kind::Traefik | Kind::Envoy) {
         assert!(!left.contains("doorward"), "{left}");
     }
@@ -588,7 +588,7 @@ fn big_cookies(behind: &Behind) {
     );
 }
 
-/// What leads from a public path, or from the gateway's own, to one that is not, to whoever reads it loosely enough.
+/// Paths below a public one, or below the gateway's own, that a lenient server reads as a protected one.
 const TRICKS: [&str; 29] = [
     "/public/../x",
     "/public/./../x",
@@ -621,7 +621,8 @@ const TRICKS: [&str; 29] = [
     "http://elsewhere.example.com/elsewhere/../x",
 ];
 
-/// Sends, and expects that it reaches nobody, or else with the very path that was judged.
+/// Sends a request, and expects that it does not reach the service, or only with exactly the path that was decided
+/// about.
 #[track_caller]
 fn arrives_as_judged(behind: &Behind, request: Request<'_>) {
     let before = behind.upstream.count();
@@ -634,8 +635,8 @@ fn arrives_as_judged(behind: &Behind, request: Request<'_>) {
     let seen = behind.upstream.last();
     let record = behind.gateway.record(seen.header("x-request-id").unwrap());
     let path = seen.target.split('?').next().unwrap();
-    // Escapes of unreserved characters mean these, and the case of hex digits means nothing (RFC 3986 section 6.2.2): the
-    // gateway judges the one form, and a proxy may pass on the other.
+    // Escapes of unreserved characters are equal to the characters, and the case of hex digits is irrelevant (RFC 3986
+    // section 6.2.2): the gateway decides about the one form, and a proxy may pass on the other.
     let escapes = [("%7E", "~"), ("%61", "a"), ("%78", "x"), ("%2f", "%2F")];
     let path = escapes
         .iter()
@@ -671,7 +672,7 @@ fn path_tricks(behind: &Behind) {
         arrives_as_judged(behind, behind.get(target));
         arrives_as_judged(behind, behind.get(target).by(&anna));
     }
-    // A request line and a Host that disagree are judged by what the service sees.
+    // If the request line and Host disagree, the decision is about what the service sees.
     for (line, host) in [
         ("elsewhere.example.com", "a.test"),
         ("a.test", "elsewhere.example.com"),
@@ -716,7 +717,7 @@ fn outsiders(behind: &Behind) {
         asked, None,
         "the question of an outsider came to the gateway"
     );
-    // The rest of the gateway is open.
+    // The other endpoints of the gateway are open.
     assert_eq!(
         behind.get("/auth/methods").send().expect(200).json()["count"].as_u64(),
         Some(1)
@@ -728,7 +729,7 @@ fn outsiders(behind: &Behind) {
         .expect(200);
 }
 
-/// A connection from another address than the proxy's own.
+/// Connects from another address than the proxy's own.
 pub(crate) fn from_elsewhere(to: SocketAddr) -> Connection {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
@@ -763,14 +764,14 @@ fn client_address(behind: &Behind) {
 
 fn fail_closed(behind: &Behind) {
     let anna = behind.anna.caller();
-    // It cannot decide.
+    // The gateway cannot decide.
     let answer = stopped(behind, behind.get("/events/1/x").by(&anna));
     assert!((500..600).contains(&answer.status), "{answer:?}");
-    // It is not there.
+    // The gateway is down.
     let status = behind.gateway.stop();
     assert!(status.success());
     let paths = ["/public/x", "/optional/x", "/x"];
-    // All at once: HAProxy tries to reach it for three seconds.
+    // All at once: HAProxy tries to reach the gateway for three seconds.
     at_once(paths.len() * 2, |index| {
         let mut request = behind.get(paths[index / 2]);
         if index % 2 == 1 {
@@ -779,7 +780,7 @@ fn fail_closed(behind: &Behind) {
         let answer = stopped(behind, request);
         assert!((500..600).contains(&answer.status), "{answer:?}");
     });
-    // It is back.
+    // The gateway is up again.
     Gateway::run(&behind.gateway);
     wait_for("a proxy that asks again", || {
         (behind.get("/public/x").send().status == 200).then_some(())

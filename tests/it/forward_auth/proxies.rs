@@ -1,4 +1,4 @@
-//! The five proxies, each started for real with the configuration that `config/examples` shows.
+//! The five proxies, each started for real with the configuration in `config/examples`.
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
@@ -14,10 +14,10 @@ use crate::harness::tools::python;
 use crate::harness::upstream::{Exchange, Upstream};
 use crate::harness::{free_port, now, wait_for};
 
-/// How long a proxy may take to end.
+/// Maximum time for a proxy to end.
 const END_S: u64 = 10;
 
-/// Which proxy stands in front.
+/// The kind of the proxy in front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Nginx,
@@ -39,14 +39,14 @@ pub(crate) struct Behind {
     process: Proxy,
 }
 
-/// A running proxy. It is ended when this goes, and tells its last words if the test fails.
+/// A running proxy. Dropping it ends the proxy, and prints the end of its log if the test fails.
 pub(crate) struct Proxy {
     kind: Kind,
     process: Child,
     dir: tempfile::TempDir,
 }
 
-/// What the tests need beside the example's routes: one for each kind of requirement.
+/// Returns routes for the tests besides the example's: one for each kind of requirement.
 fn more_routes() -> String {
     let role = "{ any_role = [\"list-{id}-member\"] }";
     let event = "{ any_role = [\"event-{id}-member\"] }";
@@ -78,7 +78,7 @@ impl Behind {
         Self::start_with(kind, &|text| text)
     }
 
-    /// The same with a change to the proxy's example.
+    /// Starts all of them with a change to the proxy's example.
     pub(crate) fn start_with(kind: Kind, change: &dyn Fn(String) -> String) -> Self {
         let upstream = Upstream::serving(serve);
         let gateway = Gateway::prepare("memory", "");
@@ -125,12 +125,12 @@ impl Behind {
         self.request("GET", target)
     }
 
-    /// The origin under which callers reach all of this.
+    /// Returns the origin that callers use.
     pub(crate) fn origin(&self) -> String {
         format!("http://{}", self.proxy)
     }
 
-    /// Name and value of the cookie that anna has from the form, through the proxy.
+    /// Returns name and value of the cookie that anna gets from the form, through the proxy.
     pub(crate) fn cookie(&self) -> String {
         self.cookie.get_or_init(|| self.log_in()).clone()
     }
@@ -161,7 +161,7 @@ impl Proxy {
         Self::start_with(kind, ports, change, &[])
     }
 
-    /// The same, with options for its command line.
+    /// Starts it with additional options on its command line.
     pub(crate) fn start_with(
         kind: Kind,
         ports: &[(&str, u16)],
@@ -176,14 +176,14 @@ impl Proxy {
         Self { kind, process, dir }
     }
 
-    /// Fails if it has ended.
+    /// Fails if the proxy has ended.
     pub(crate) fn lives(&mut self) {
         if let Some(status) = self.process.try_wait().unwrap() {
             panic!("{:?} ended with {status}: {}", self.kind, self.log());
         }
     }
 
-    /// What the proxy has written.
+    /// Returns everything that the proxy has written.
     fn log(&self) -> String {
         let names = ["out.log", "error.log"];
         let texts = names.map(|name| fs::read_to_string(self.dir.path().join(name)));
@@ -213,7 +213,7 @@ impl Drop for Proxy {
     }
 }
 
-/// The service: it says hello, and echoes what comes after a WebSocket handshake.
+/// The service: it answers hello, and echoes bytes after a WebSocket handshake.
 fn serve(exchange: &mut Exchange) {
     exchange.body();
     if exchange.seen.header("upgrade").is_none() {
@@ -225,7 +225,7 @@ fn serve(exchange: &mut Exchange) {
     exchange.close = true;
 }
 
-/// Lays the example over the base of all tests. What the example says of addresses is the same.
+/// Merges the example into the base of all tests. Addresses in the example are the same.
 pub(crate) fn merged(base: &str, example: &str) -> String {
     let mut config: toml::Table = base.parse().unwrap();
     let example: toml::Table = example
@@ -242,7 +242,7 @@ pub(crate) fn merged(base: &str, example: &str) -> String {
     config.to_string()
 }
 
-/// An example with other ports than it shows.
+/// Returns an example with other ports.
 pub(crate) fn filled(name: &str, ports: &[(&str, u16)]) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let path = root.join("config/examples").join(name);
@@ -256,7 +256,7 @@ pub(crate) fn filled(name: &str, ports: &[(&str, u16)]) -> String {
     text
 }
 
-/// The command that starts a proxy with its example.
+/// Returns the command that starts a proxy with its example.
 fn command(
     kind: Kind,
     dir: &Path,
@@ -324,7 +324,8 @@ fn envoy(example: &Path) -> Command {
     command
 }
 
-/// nginx with the example included where it belongs, in one process, and with all that it writes in one folder.
+/// Returns the command for nginx with the example included in the right place, in one process, and with all of its
+/// files in one folder.
 fn nginx(dir: &Path, example: &Path) -> Command {
     let at = dir.display();
     let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -345,7 +346,7 @@ fn nginx(dir: &Path, example: &Path) -> Command {
     command
 }
 
-/// A program of the distribution.
+/// Returns the path of a program of the distribution.
 fn installed(name: &str) -> PathBuf {
     let mut places = ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"]
         .into_iter()

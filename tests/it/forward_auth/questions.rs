@@ -13,7 +13,7 @@ use crate::harness::upstream::Upstream;
 
 const TRUSTED: &str = "[listen]\ntrusted_proxies = [\"127.0.0.1\"]\n";
 
-/// Every identity header there is under [`ROUTES`].
+/// Every identity header under [`ROUTES`].
 const IDENTITY: [&str; 10] = [
     "x-auth-assertion",
     "x-auth-key-id",
@@ -60,7 +60,7 @@ pub(super) fn started(more: &str) -> (Upstream, Gateway) {
     (upstream, gateway)
 }
 
-/// A question without anything that describes a request.
+/// Returns a question without anything that describes a request.
 fn bare<'g>(gateway: &'g Gateway, path: &str) -> Request<'g> {
     gateway.get(&format!("/auth/verify{path}"))
 }
@@ -76,7 +76,7 @@ pub(super) enum Way {
 
 pub(super) const WAYS: [Way; 4] = [Way::Uri, Way::OriginalUri, Way::OriginalUrl, Way::Appended];
 
-/// Asks about a request to `host`.
+/// Returns a question about a request to `host`.
 pub(super) fn about<'g>(
     gateway: &'g Gateway,
     way: Way,
@@ -105,7 +105,7 @@ pub(super) fn about<'g>(
     }
 }
 
-/// The identity headers of an answer, all of which must be there once.
+/// Returns the identity headers of an answer, each of which must be present once.
 #[track_caller]
 fn identity(answer: &Response) -> Value {
     let fields = IDENTITY.map(|name| {
@@ -202,7 +202,7 @@ fn uid(person: Option<&Person>) -> Option<&str> {
 }
 
 #[test]
-fn all_identity_headers_are_in_every_allow_and_what_is_not_known_is_empty() {
+fn every_allow_has_all_identity_headers_and_unknown_ones_are_empty() {
     let (_upstream, gateway) = started("");
     let anna = gateway.person("anna");
     let key = gateway.key(&anna, &["reports:read"]);
@@ -233,7 +233,7 @@ fn all_identity_headers_are_in_every_allow_and_what_is_not_known_is_empty() {
     );
 }
 
-/// Fields beside the endpoint's own path.
+/// Fields besides the endpoint's own path.
 type Fields<'a> = &'a [(&'a str, &'a str)];
 
 const HOST: (&str, &str) = ("X-Forwarded-Host", "app.example.com");
@@ -397,7 +397,7 @@ fn a_question_that_describes_no_one_request_is_refused() {
 }
 
 #[test]
-fn a_mistake_of_the_caller_is_told_so_that_every_proxy_understands_it() {
+fn a_mistake_of_the_caller_is_refused_as_every_proxy_understands_it() {
     let (_upstream, gateway) = started("");
     let hidden = ("X-Original-URL", "https://a.test#/public/x");
     let user = ("X-Original-URL", "https://u@a.test/public/x");
@@ -477,7 +477,7 @@ fn an_absolute_url_of_the_callers_chooses_no_host() {
     let told = ("X-Forwarded-Host", "api.example.com");
     let uri = ("X-Original-URI", "/hosts/x");
     let forwarded = ("X-Forwarded-Uri", "/hosts/x");
-    // What the proxy says, with what its caller adds behind the first.
+    // The proxy's own fields, with values of its caller after the first.
     let cases: [(&str, Fields<'_>); 6] = [
         ("", &[uri, url]),
         ("", &[uri, url, told]),
@@ -507,7 +507,7 @@ fn where_the_target_is_comes_from_the_best_source() {
             .header("X-Original-Method", "GET")
             .host("a.test")
     };
-    // The absolute URL goes before the other fields.
+    // The absolute URL has precedence over the other fields.
     ask()
         .header("X-Original-URL", format!("https://{api}/hosts/x"))
         .header("X-Forwarded-Host", "b.test")
@@ -518,8 +518,8 @@ fn where_the_target_is_comes_from_the_best_source() {
         .header("X-Forwarded-Host", api)
         .send()
         .expect(403);
-    // A path names no host. What stands beside it may be the caller's, unless `trusted_headers` has it: then nothing may
-    // hang on it.
+    // A path names no host. A host beside it may be the caller's, unless it is listed in `trusted_headers`: nothing may
+    // depend on it.
     let both = |path: &str| {
         ask()
             .header("X-Original-URI", path)
@@ -528,7 +528,7 @@ fn where_the_target_is_comes_from_the_best_source() {
     };
     both("/hosts/x").refused(400, "forward_malformed");
     both("/public/x").expect(200);
-    // A caller that adds the fields of another family vouches for nothing.
+    // A caller that adds the fields of another family gains no trust.
     ask()
         .header("X-Original-URI", "/hosts/x")
         .header("X-Forwarded-Uri", "/hosts/x")
@@ -632,7 +632,7 @@ fn the_scheme_is_read_as_on_the_way_through() {
         let fields = [("X-Forwarded-Uri", "/protected/x"), METHOD, HOST];
         let answer = with(question, &fields).header("Accept", "text/html").send();
         let location = answer.expect(302).header("location").unwrap().to_owned();
-        // Only https is a place to come back to.
+        // The login returns only to https.
         assert_eq!(location.contains("rd=https"), scheme == "https", "{told}");
     }
 }
@@ -699,7 +699,7 @@ fn the_endpoint_answers_under_every_host() {
 }
 
 #[test]
-fn a_browser_is_sent_to_the_login_page_in_words_that_its_proxy_understands() {
+fn a_browser_is_sent_to_the_login_page_as_its_proxy_understands_it() {
     let (_upstream, gateway) = started("[session]\nreturn_to = [\"https://app.example.com\"]\n");
     let page = format!("http://{}/auth/login", gateway.address);
     for way in WAYS {
@@ -721,10 +721,10 @@ fn a_browser_is_sent_to_the_login_page_in_words_that_its_proxy_understands() {
         if status == 401 {
             answer.refused(401, "credential_missing");
         }
-        // A foreign host gets the page, and no way back.
+        // A foreign host gets the page, and no return URL.
         let foreign = ask("evil.test").send();
         assert_eq!(foreign.header("location"), Some(page.as_str()), "{way:?}");
-        // Whoever is no browser gets a status.
+        // Callers other than browsers get a status.
         for (name, value) in [
             ("Sec-Fetch-Mode", "cors"),
             ("Authorization", "Bearer a.b.c"),
@@ -750,7 +750,7 @@ fn a_login_page_of_another_place_and_none_at_all() {
     let answer = ask(&gateway, "app.example.com").expect(302);
     let wanted = "https://login.example.com/?x=1&rd=https%3A%2F%2Fapp.example.com%2Fprotected%2Fx";
     assert_eq!(answer.header("location"), Some(wanted));
-    // On the gateway's own routes its own page counts.
+    // On the gateway's own routes its own page is accepted.
     let own = gateway
         .get("/protected/x")
         .header("Accept", "text/html")
@@ -798,7 +798,7 @@ fn a_cookie_authenticates_what_pages_of_the_target_may_send() {
             );
         }
     }
-    // Some proxies pass the handshake on whole, and have schemes of their own for it.
+    // Some proxies pass the handshake on unchanged, and have schemes of their own for it.
     let whole = bare(&gateway, "")
         .header("X-Forwarded-Method", "GET")
         .header("X-Forwarded-Proto", "wss")

@@ -1,4 +1,4 @@
-"""A certificate authority of the tests: writes a certificate for the names given, with its authority's, and its key.
+"""A certificate authority of the tests: writes a certificate for the given names, the authority's own, and the key.
 
 Prints the digest of the authority's public key, which makes Chromium trust it.
 """

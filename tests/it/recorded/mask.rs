@@ -1,4 +1,4 @@
-//! Placeholders for what is new in each run: numbered, so that the same value has the same number.
+//! Placeholders for values that change with each run: numbered, so that equal values have the same number.
 
 use std::collections::HashMap;
 
@@ -7,31 +7,31 @@ use crate::harness::tokens::part;
 /// As in `Mon, 30 Nov 2026 06:50:36 GMT`.
 const HTTP_DATE_CHARS: usize = 29;
 
-/// What has been seen so far.
+/// The values seen so far.
 #[derive(Default)]
 pub(super) struct Mask {
-    /// Texts that are known beforehand, such as addresses, in the order in which they are replaced.
+    /// Texts that are known in advance, such as addresses, in the order of their replacement.
     fixed: Vec<(String, String)>,
     known: HashMap<String, String>,
     counts: HashMap<&'static str, usize>,
-    /// Tokens that are new since they were taken.
+    /// Tokens seen since they were last taken.
     tokens: Vec<String>,
 }
 
 impl Mask {
-    /// Has a text replaced wherever it stands.
+    /// Replaces a text wherever it occurs.
     pub(super) fn fix(&mut self, text: &str, placeholder: &str) {
         self.fixed.push((text.to_owned(), placeholder.to_owned()));
     }
 
-    /// A text with all that is new in each run replaced.
+    /// Returns a text with everything replaced that changes with each run.
     pub(super) fn text(&mut self, text: &str) -> String {
         let mut text = text.to_owned();
         for (value, placeholder) in &self.fixed {
             text = text.replace(value, placeholder);
         }
         for word in text.split(|c| !is_word(c)) {
-            // The id of a key is known by nothing but the key.
+            // The id of a key occurs only inside of the key.
             if let Some(id) = word.strip_prefix("dwk_").and_then(|key| key.get(..8))
                 && word.len() == 45
             {
@@ -67,7 +67,7 @@ impl Mask {
         out
     }
 
-    /// What the tokens hold that have come since this was asked last: a line for each.
+    /// Returns the contents of the tokens seen since the last call, one line each.
     pub(super) fn tokens(&mut self) -> Vec<String> {
         let tokens = std::mem::take(&mut self.tokens);
         let tell = |token: String| {
@@ -150,7 +150,7 @@ fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')
 }
 
-/// How long the time of RFC 3339 is with which a text begins. Years from 2900 on are those that tests send.
+/// Returns the length of the RFC 3339 time at the start of a text. Years from 2900 on are those that tests send.
 fn time_len(text: &str) -> Option<usize> {
     let shape = "dddd-dd-ddTdd:dd:dd";
     let fits = |(c, shape): (char, char)| {

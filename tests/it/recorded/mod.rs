@@ -1,17 +1,19 @@
-//! Whole answers, byte by byte, as they were recorded: nothing changes unnoticed that is seen from outside.
+//! Whole answers, compared byte by byte with recorded ones: nothing that is visible from outside changes unnoticed.
 //!
-//! A file tells one group: first the configuration that is laid over `doorward.toml`, then exchanges. Each begins with
-//! `## ` and its name. What is done stands in lines that begin with
+//! A file contains one group: first the configuration that is merged into `doorward.toml`, then exchanges. Each begins
+//! with `## ` and its name. Its steps are lines that begin with
 //!
-//! - `> `: a request. Without a version in its first line, Host, Connection and Content-Length are added; with one it is
-//!   sent as it stands, `\0`, `\t`, `\r`, `\n` in it meant as in Rust, and `{a*9000}` as so many of these. `@admin` before
-//!   it: to the admin listener.
+//! - `> `: a request. Without a version in its first line, Host, Connection and Content-Length are added; with one it
+//!   is sent as written, with `\0`, `\t`, `\r`, `\n` as in Rust, and `{a*9000}` as that many of these. `@admin` before
+//!   it: sent to the admin listener.
 //! - `! `: a command, with lines of standard input after `. `.
-//! - `* `: an address and a subject; the mail of these.
-//! - `= `: a name and a text: what stands behind that text in the outcome is `{name}` from there on.
+//! - `* `: an address and a subject; the mail with these.
+//! - `= `: a name and a text: the value that follows that text in the outcome is replaced by `{name}` from
+//!   there on.
 //!
-//! What came of it is written by the test, where `RECORD=1` is set: `< ` the outcome, `<+` the rest of a line that is long,
-//! `| ` what reached the upstream, `^ ` what stands in a token. `records/` has what the gateway wrote of it all.
+//! The test writes the outcome if `RECORD=1` is set: `< ` the outcome, `<+` the rest of a long line, `| ` the request
+//! that reached the upstream, `^ ` the contents of a token. `records/` contains everything that the gateway wrote
+//! meanwhile.
 
 mod mask;
 
@@ -31,14 +33,14 @@ use crate::harness::upstream::Upstream;
 use crate::harness::wait_for;
 use mask::Mask;
 
-/// A line of JSON that is longer is broken where one of its parts ends.
+/// Maximum length of a line of JSON; a longer one is broken at the end of one of its parts.
 const LINE_CHARS_MAX: usize = 400;
-/// How many differing exchanges are shown.
+/// Maximum number of differing exchanges to show.
 const SHOWN_MAX: usize = 3;
-/// How many lines of each are shown.
+/// Maximum number of lines to show of each.
 const LINES_MAX: usize = 12;
 
-/// What the upstream answers to everything: also what only the gateway may say.
+/// The upstream's answer to everything, including fields that only the gateway may set.
 const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nServer: upstream\r\nX-Auth-Uid: u-forged\r\n\
     Set-Cookie: doorward_session=forged\r\nSet-Cookie: app=1\r\nContent-Length: 5\r\n\r\n";
 
@@ -50,7 +52,7 @@ fn file(name: &str) -> PathBuf {
     root().join("tests/it/recorded").join(name)
 }
 
-/// One group while it goes on.
+/// A group in progress.
 struct Group<'g> {
     gateway: &'g Gateway,
     upstream: &'g Upstream,
@@ -93,7 +95,7 @@ impl<'g> Group<'g> {
         }
     }
 
-    /// Does what the lines of one exchange say, and gives them with what came of it.
+    /// Executes the lines of one exchange, and returns them with the outcome.
     fn exchange(&mut self, name: &str, lines: &[&str]) -> String {
         let all = |mark: &str| -> Vec<String> {
             let of_mark = lines.iter().filter_map(|line| line.strip_prefix(mark));
@@ -139,7 +141,7 @@ impl<'g> Group<'g> {
         text
     }
 
-    /// A line with the values in place of their names.
+    /// Returns a line with names replaced by their values.
     fn fill(&self, line: &str) -> String {
         let mut line = line.to_owned();
         for (name, value) in &self.values {
@@ -197,7 +199,7 @@ impl<'g> Group<'g> {
         let mut connection = Connection::open(address);
         connection.write(repeated(&whole));
         let mut answer = Vec::new();
-        // A refused head may be answered by a reset behind the answer.
+        // A refused head may be answered by a reset after the answer.
         let _ = connection.stream.read_to_end(&mut answer);
         let answer = readable(&answer);
         let id = answer.lines().find_map(|line| {
@@ -224,7 +226,7 @@ impl<'g> Group<'g> {
         )
     }
 
-    /// The oldest mail of that address and subject: they are delivered side by side.
+    /// Returns the oldest mail with that address and subject: mails are delivered concurrently.
     fn mail(&self, wanted: &str) -> Mail {
         let (address, subject) = wanted.split_once(' ').unwrap();
         wait_for(wanted, || {
@@ -250,7 +252,7 @@ impl<'g> Group<'g> {
         };
         let mut lines: Vec<_> = stdout.lines().collect();
         if line == "account list" {
-            // By random ids, which come first; the name comes last.
+            // The lines begin with random ids, so they are sorted by the name at the end.
             lines.sort_by_key(|line| line.rsplit(' ').next());
         }
         let mut outcome = format!("exit {}\n{}", code.unwrap(), lines.join("\n"));
@@ -286,7 +288,7 @@ impl<'g> Group<'g> {
         }
     }
 
-    /// What the gateway wrote, each request's lines together and in the order of the requests.
+    /// Returns everything that the gateway wrote, grouped by request and in the order of the requests.
     fn records(&mut self) -> String {
         let stdout = self.gateway.stdout();
         let place = |line: &&str| {
@@ -302,7 +304,8 @@ impl<'g> Group<'g> {
     }
 }
 
-/// Bytes as a text: the lines of the head, and the body as it is. A line of the head that ends otherwise shows it.
+/// Formats bytes as text: the lines of the head, and the body unchanged. A line of the head with another line end shows
+/// it.
 fn readable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let Some((head, body)) = text.split_once("\r\n\r\n") else {
@@ -315,7 +318,7 @@ fn readable(bytes: &[u8]) -> String {
     format!("{}\n\n{body}", head.join("\n"))
 }
 
-/// `{a*3}` as `aaa`.
+/// Expands `{a*3}` to `aaa`.
 fn repeated(text: &str) -> String {
     let Some((before, (count, after))) = text
         .split_once("{a*")
@@ -327,7 +330,7 @@ fn repeated(text: &str) -> String {
     repeated(&format!("{before}{many}{after}"))
 }
 
-/// Runs a group, and compares or records what came of it.
+/// Runs a group, and compares or records the outcome.
 fn run(name: &str) {
     let recorded = fs::read_to_string(file(&format!("{name}.txt"))).unwrap();
     let mut parts = recorded.split("\n## ");
@@ -376,7 +379,7 @@ fn is_to_be_recorded() -> bool {
     std::env::var("RECORD").is_ok_and(|value| value == "1")
 }
 
-/// Writes a file, or tells what differs from it: the first exchanges or records, `-` as recorded, `+` as it is now.
+/// Writes a file, or returns what differs from it: the first exchanges or records, `-` as recorded, `+` as it is now.
 fn settle(name: &str, now: &str) -> String {
     let now = now.trim_end();
     if is_to_be_recorded() {
@@ -458,6 +461,6 @@ fn the_admin_listener_answers_as_recorded() {
 }
 
 #[test]
-fn commands_say_what_was_recorded() {
+fn commands_print_the_recorded_output() {
     run("commands");
 }

@@ -1,4 +1,4 @@
-//! Accounts: how they come to be, are found, and change.
+//! Accounts: creation, lookup, change.
 
 use std::sync::Arc;
 
@@ -158,7 +158,7 @@ pub(crate) async fn disabling_ends_sessions_and_tokens_and_keeps_the_rest(store:
     assert!(session_ids(&*store, 1).await.is_empty());
     assert_eq!(store.one_time_token(&digest(1)).await.unwrap(), None);
     assert_eq!(store.api_keys_of(&uid(1)).await.unwrap().len(), 1);
-    // Nothing begins while it is disabled.
+    // Nothing can begin while the account is disabled.
     let session = store.create_session(session(2, 1), 1, None).await.unwrap();
     assert_eq!(session, Guarded::Stale);
     let key = store.create_api_key(api_key(2, 1), 1).await.unwrap();

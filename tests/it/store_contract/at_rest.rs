@@ -1,4 +1,4 @@
-//! sled: what is there after the store was closed, and who may open it.
+//! sled: the files of a closed store, and the permissions on them.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -15,12 +15,12 @@ use crate::store_contract::fixture::{
     digest, membership, name, put_active, put_key, put_session, resource_id, session_id, token, uid,
 };
 
-/// Opens the store of a directory with generations of its own.
+/// Opens the store of a directory, with generations of its own.
 pub(crate) fn open(dir: &Path) -> Result<SledStore, StoreError> {
     SledStore::open(dir, Arc::default())
 }
 
-/// Everything there is, as lines of text.
+/// Returns all records as lines of text.
 pub(crate) async fn everything(store: &dyn Store) -> Result<Vec<String>, StoreError> {
     let mut lines = Vec::new();
     for account in store.accounts(None, usize::MAX).await? {

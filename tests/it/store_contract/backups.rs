@@ -1,5 +1,5 @@
-//! Backups as files: exactly one moment, whatever is written meanwhile; refused in every damaged form; brought back in
-//! steps, none of which a start takes for anything that it is not.
+//! Backups as files: a snapshot of exactly one moment despite concurrent writes; refused in every damaged form;
+//! restored in steps, none of which a start mistakes for a complete store.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -43,7 +43,7 @@ async fn a_backup_is_one_moment_whatever_is_written_meanwhile() {
     fill(&store, 3000).await;
     let is_over = Arc::new(AtomicBool::new(false));
     let revoked = Arc::new(AtomicU32::new(0));
-    // Keys go in an order that crosses the walk's, and come behind it and ahead of it.
+    // The keys are ordered against the walk, and are written both behind it and ahead of it.
     let writer = {
         let (store, is_over, revoked) = (Arc::clone(&store), is_over.clone(), revoked.clone());
         tokio::spawn(async move {
@@ -79,7 +79,7 @@ async fn a_backup_is_one_moment_whatever_is_written_meanwhile() {
     let restored = backup::restore(other.path(), &made.path, at(9)).unwrap();
     assert_eq!(restored.accounts, 3000);
     let store = open(other.path()).unwrap();
-    // Each step is two writes: the backup lies between two of them, and all before it are in it.
+    // Each step is two writes: the backup lies between two of them, and contains all writes before it.
     let mut seen = Vec::new();
     for step in 1..=after {
         seen.push(
@@ -127,7 +127,7 @@ async fn only_the_newest_are_kept_and_nothing_else_is_touched() {
     assert_eq!(backups.newest(at(9)), Some(at(4)));
     let permissions = fs::metadata(&made[4].path).unwrap().permissions();
     assert_eq!(permissions.mode() & 0o777, 0o600);
-    // Nothing is written over.
+    // Existing files are not overwritten.
     let again = backups.make_at(&made[4].path, NOW);
     assert!(
         matches!(again, Err(BackupError::Exists { .. })),
@@ -159,7 +159,7 @@ async fn names_later_than_now_neither_count_nor_go() {
         assert_eq!(backups.newest(at(n)), Some(at(n)));
     }
     assert!(late.iter().all(|made| made.path.exists()));
-    // Their time has come.
+    // The time in their names has been reached.
     let made = backup(1_000_015);
     assert_eq!((made.later, made.removed.len()), (1, 3));
     let made = backup(1_000_100);
@@ -168,7 +168,7 @@ async fn names_later_than_now_neither_count_nor_go() {
     assert_eq!(count, 3);
 }
 
-/// A store with one of everything, closed; its backup.
+/// Creates a store with one record of each kind, closes it, and returns its backup.
 async fn saved(dir: &Path) -> PathBuf {
     let (store, backups) = opened(dir);
     put_active(&*store, 1).await;
@@ -215,7 +215,7 @@ async fn every_damage_of_a_backup_is_refused() {
             "{outcome:?}"
         );
     }
-    // Another version with a sum that fits was written so by a newer gateway.
+    // Another version with a right checksum was written by a newer gateway.
     let mut newer = whole.clone();
     newer[16] = 2;
     assert!(matches!(looked(&newer), Err(BackupError::Damaged { .. })));
@@ -234,7 +234,7 @@ async fn every_damage_of_a_backup_is_refused() {
         ),
         "{outcome:?}"
     );
-    // None of them touches anything.
+    // None of them changes anything.
     let target = tempfile::tempdir().unwrap();
     let damaged = dir.path().join("damaged");
     assert!(backup::restore(target.path(), &damaged, NOW).is_err());
@@ -251,7 +251,7 @@ async fn a_restore_revives_nothing_that_was_revoked() {
         .await
         .unwrap()
         .unwrap();
-    // Since then: another key file, another account.
+    // Since the backup: another key file, another account.
     put_active(&open(dir.path()).unwrap(), 2).await;
     fs::write(dir.path().join("keys/some.key"), [8; 32]).unwrap();
     let restored = backup::restore(dir.path(), &path, at(60)).unwrap();
@@ -281,7 +281,7 @@ async fn a_restore_revives_nothing_that_was_revoked() {
     assert_eq!(store.one_time_token(&digest(1)).await.unwrap(), None);
     assert!(store.api_key(&key_id(1)).await.unwrap().unwrap().suspended);
     drop(store);
-    // What was there is kept, and is a store.
+    // The replaced store is kept, and can be opened.
     let kept = restored.kept.unwrap();
     assert_eq!(fs::read(kept.join("keys/some.key")).unwrap(), [8; 32]);
     let store = open(&kept).unwrap();
@@ -301,7 +301,7 @@ fn copy_tree(from: &Path, to: &Path) {
     }
 }
 
-/// Puts a store into a state between two steps of a restore, of which the second directory shows the end.
+/// Puts a store into a state between two steps of a restore; the second directory contains the result.
 type Step = fn(&Path, &Path);
 
 #[tokio::test]
@@ -314,7 +314,7 @@ async fn a_restore_that_is_cut_short_is_done_again() {
     let done = outer.path().join("done");
     copy_tree(dir.path(), &done);
     backup::restore(&done, &backup_file, at(60)).unwrap();
-    // Each state between two steps, made of the one before and the one after.
+    // Each state between two steps, built from the states before and after.
     let steps: [(&str, Step); 3] = [
         ("the census is the new one", |state, done| {
             fs::create_dir(state.join("restore.new")).unwrap();
@@ -383,7 +383,7 @@ async fn a_store_that_is_open_is_neither_checked_nor_restored_from_outside() {
 }
 
 #[tokio::test]
-async fn a_check_tells_what_is_damaged_and_changes_nothing() {
+async fn a_check_reports_the_damage_and_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     saved(dir.path()).await;
     let findings = sled::check(dir.path()).unwrap();

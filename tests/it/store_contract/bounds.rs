@@ -1,4 +1,4 @@
-//! What is bounded is counted inside the transaction that adds to it.
+//! Bounded numbers are counted inside the transaction that adds to them.
 
 use std::sync::Arc;
 
@@ -55,7 +55,7 @@ pub(crate) async fn one_login_too_many_ends_the_session_that_was_not_used(store:
         let written = store.create_session(session, 0, None).await;
         assert_eq!(written.unwrap(), Guarded::Done(()), "{number}");
     };
-    // What has expired goes first, then what nobody has used, never what somebody has.
+    // Expired ones are removed first, then unused ones, never used ones.
     for number in 1..=5 {
         begin(last + number).await;
     }
@@ -71,7 +71,7 @@ pub(crate) async fn one_login_too_many_ends_the_session_that_was_not_used(store:
         0,
         "no other login is refused for it"
     );
-    // Other people's sessions are theirs.
+    // Sessions of other accounts do not count.
     put_active(&*store, 2).await;
     put_session(&*store, 9000, 2).await;
     assert_eq!(
@@ -105,9 +105,9 @@ pub(crate) async fn pending_accounts_of_strangers_are_so_many(store: Arc<dyn Sto
     }
     assert_eq!(store.account(&uid(4)).await.unwrap(), None);
     assert_eq!(store.one_time_token(&digest(4)).await.unwrap(), None);
-    // Whom an administrator invites is let in, and counted.
+    // Invited accounts are never refused, and count.
     assert!(register(5, None).await);
-    // One is confirmed, one removed, one forgotten: of four, two are left once two of them have gone.
+    // One is confirmed, one removed, one expires: of four, two are left once two of them are gone.
     let set = store
         .set_password_by_token(&digest(1), password("hash"), at(0))
         .await;
@@ -141,7 +141,7 @@ pub(crate) async fn memberships_are_looked_up_and_paged(store: Arc<dyn Store>) {
     };
     assert_eq!(page(None, 2).await, [uid(1), uid(2)]);
     assert_eq!(page(Some(2), 2).await, [uid(3), uid(4)]);
-    // One that has gone since leads on all the same.
+    // The next page works even if the account at the cursor was removed meanwhile.
     assert!(store.remove_account(&uid(4)).await.unwrap().is_some());
     assert_eq!(page(Some(4), 2).await, [uid(5)]);
     assert!(page(Some(5), 2).await.is_empty());

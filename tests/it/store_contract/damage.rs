@@ -1,4 +1,4 @@
-//! sled: whatever is done to the files, nothing that was acknowledged is missing without a word.
+//! sled: whatever happens to the files, acknowledged records are never silently missing.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -13,10 +13,10 @@ use crate::store_contract::fixture::{put_active, put_session};
 
 const ACCOUNTS: u32 = 200;
 
-/// Does something to the files of a store.
+/// Damages the files of a store.
 type Damage = fn(&Path);
 
-/// A closed store of some accounts, and what is in it.
+/// Returns a closed store with some accounts, and its contents.
 async fn sample() -> (TempDir, Vec<String>) {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).unwrap();
@@ -67,7 +67,7 @@ fn truncate(dir: &Path, length: u64) {
     file.unwrap().set_len(length).unwrap();
 }
 
-/// Opens a damaged store: either that is refused, or everything is there.
+/// Opens a damaged store: either it is refused, or everything is present. Returns whether it was opened.
 async fn assert_found(dir: &Path, all: &[String], what: &str) -> bool {
     match open(dir) {
         Err(error) => {
@@ -100,7 +100,7 @@ async fn bytes_that_changed_are_found() {
             .read(true)
             .open(copy.path().join("db/db"))
             .unwrap();
-        // Spread over the file, at no round numbers.
+        // Spread over the file, at uneven offsets.
         let offset = (length / 16 * place + 4_321 * place) % (length - 8);
         let mut bytes = [0; 8];
         file.read_exact_at(&mut bytes, offset).unwrap();
@@ -134,7 +134,7 @@ async fn a_snapshot_that_a_kill_left_unfinished_is_in_nobodys_way() {
     let (dir, all) = sample().await;
     for length in [0, 5, 13, 4096] {
         let copy = copy(dir.path());
-        // sled writes it under this name, and renames it when it is whole.
+        // sled writes a snapshot under this name, and renames it when it is complete.
         let unfinished = copy.path().join("db/snap.7FFFFFFFFFFFFFFF.generating");
         fs::write(&unfinished, vec![7; length]).unwrap();
         let store = open(copy.path()).unwrap();
@@ -175,7 +175,7 @@ async fn a_missing_part_is_found_and_the_remedy_named() {
         let copy = copy(dir.path());
         damage(copy.path());
         for _ in 0..2 {
-            // The first refusal has not mended anything.
+            // The first refusal has repaired nothing.
             let error = open(copy.path()).unwrap_err();
             assert!(
                 matches!(error, StoreError::Refused { .. }),
@@ -205,7 +205,7 @@ async fn a_database_that_has_gone_back_is_found() {
     fs::write(old.path().join("census"), census).unwrap();
     let error = open(old.path()).unwrap_err();
     assert!(error.to_string().contains("gone back"), "{error}");
-    // The other way round, as after a crash before the copy: a store ahead of its copy, or without one, is whole.
+    // The reverse, as after a crash before the copy: a store that is ahead of its copy, or without one, is whole.
     fs::remove_file(old.path().join("census")).unwrap();
     assert!(!assert_found(old.path(), &all, "without a copy").await);
     let census = fs::read(old.path().join("census")).unwrap();
@@ -216,7 +216,7 @@ async fn a_database_that_has_gone_back_is_found() {
 }
 
 #[tokio::test]
-async fn what_a_newer_gateway_wrote_is_refused() {
+async fn records_of_a_newer_gateway_are_refused() {
     let (dir, _) = sample().await;
     let db = sled::open(dir.path().join("db")).unwrap();
     let (key, value) = db.iter().nth(5).unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! Records for the tests of the store: numbered, so that a number tells all.
+//! Records for the tests of the store: everything in a record follows from its number.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +16,9 @@ use doorward::store::{
     Creation, Guarded, ImportStep, ImportedPerson, NewPassword, RefreshRotation, Store,
 };
 
-/// When everything was made.
+/// The time at which everything is created.
 pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_000_000);
-/// How long a spent refresh token may come again.
+/// How long a spent refresh token may be repeated.
 pub(crate) const GRACE: Duration = Duration::from_secs(10);
 
 pub(crate) fn at(secs: u64) -> Timestamp {
@@ -96,7 +96,7 @@ pub(crate) fn account(number: u32, status: AccountStatus) -> Account {
     }
 }
 
-/// An account with the name and address of another.
+/// Returns an account with the name and address of another.
 pub(crate) fn rival(number: u32, of: &Account) -> Account {
     Account {
         username: of.username.clone(),
@@ -147,7 +147,7 @@ pub(crate) fn token(number: u32, of: u32, purpose: Purpose) -> OneTimeToken {
     }
 }
 
-/// A rotation of `session_id(1)`.
+/// Returns a rotation of `session_id(1)`.
 pub(crate) fn rotation(presented: u32, successor: u32, secs: u64) -> RefreshRotation {
     RefreshRotation {
         session: session_id(1),
@@ -167,7 +167,7 @@ pub(crate) async fn put_active(store: &dyn Store, number: u32) {
     assert_eq!(created.unwrap(), Creation::Created);
 }
 
-/// Writes a session under the account's present standing.
+/// Writes a session under the current state of the account.
 pub(crate) async fn put_session(store: &dyn Store, number: u32, of: u32) {
     let standing = standing(store, of).await;
     let created = store
@@ -176,37 +176,37 @@ pub(crate) async fn put_session(store: &dyn Store, number: u32, of: u32) {
     assert_eq!(created.unwrap(), Guarded::Done(()));
 }
 
-/// Writes an API key under the account's present standing.
+/// Writes an API key under the current state of the account.
 pub(crate) async fn put_key(store: &dyn Store, number: u32, of: u32) {
     let standing = standing(store, of).await;
     let created = store.create_api_key(api_key(number, of), standing).await;
     assert_eq!(created.unwrap(), Guarded::Done(true));
 }
 
-/// What a slow check of the account would carry now.
+/// Returns the `standing` that a slow check of the account would have read now.
 pub(crate) async fn standing(store: &dyn Store, of: u32) -> u64 {
     store.account(&uid(of)).await.unwrap().unwrap().standing()
 }
 
-/// Imports people whom nothing stands in the way of.
+/// Imports people who conflict with nothing.
 pub(crate) async fn import(store: &dyn Store, people: Vec<ImportedPerson>) {
     assert_eq!(store.stage_import(people).await.unwrap(), []);
     store.commit_import().await.unwrap();
     while store.step_import().await.unwrap() != ImportStep::Over {}
 }
 
-/// The account's present generation.
+/// Returns the account's current generation.
 pub(crate) async fn generation(store: &dyn Store, of: u32) -> u64 {
     store.account(&uid(of)).await.unwrap().unwrap().generation
 }
 
-/// The numbers of the sessions of an account.
+/// Returns the numbers of the sessions of an account.
 pub(crate) async fn session_ids(store: &dyn Store, of: u32) -> Vec<SessionId> {
     let sessions = store.sessions_of(&uid(of)).await.unwrap();
     sessions.into_iter().map(|session| session.id).collect()
 }
 
-/// Runs 50 of a kind at once, and gives what each brought.
+/// Runs 50 futures of a kind concurrently, and returns all results.
 pub(crate) async fn fifty<T, F>(
     store: &Arc<dyn Store>,
     act: impl Fn(Arc<dyn Store>, u32) -> F,

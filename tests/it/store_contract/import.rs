@@ -1,4 +1,4 @@
-//! An import is staged, counts with one record, and is written or taken back step by step.
+//! An import is staged, takes effect with one record, and is written or reverted step by step.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::store_contract::fixture::{
     NOW, account, api_key, at, key_id, membership, name, put_active, resource_id, uid,
 };
 
-/// More than one step writes or takes back.
+/// More than one step writes or reverts.
 const PEOPLE: u32 = 150;
 
 fn person(number: u32) -> ImportedPerson {
@@ -29,7 +29,7 @@ fn people() -> Vec<ImportedPerson> {
     (1..=PEOPLE).map(person).collect()
 }
 
-/// How many are there, and how many of those with all that is their own.
+/// Returns how many accounts exist, and how many of them with all of their records.
 async fn there(store: &dyn Store) -> (u32, u32) {
     let (mut some, mut whole) = (0, 0);
     for number in 1..=PEOPLE {
@@ -66,7 +66,7 @@ pub(crate) async fn people_are_nobody_until_all_of_them_count(store: Arc<dyn Sto
     let (list, id) = (name("list"), resource_id("42"));
     let members = store.members_of(&list, &id, None, 9).await.unwrap();
     assert_eq!(members, []);
-    // What is theirs is nobody else's.
+    // The records of one account belong to no other.
     let mut other = account(1000, AccountStatus::Active);
     other.username = one.username.clone();
     let created = store.create_account(other.clone()).await.unwrap();
@@ -97,7 +97,7 @@ pub(crate) async fn people_are_nobody_until_all_of_them_count(store: Arc<dyn Sto
     assert!(!store.generations().is_current(stamp));
     let made = store.create_api_key(api_key(2000, 1), 0).await.unwrap();
     assert_eq!(made, Guarded::Done(true));
-    // The next import counts for itself.
+    // The next import is independent.
     assert_eq!(store.stage_import(vec![person(500)]).await.unwrap(), []);
     let step = store.step_import().await.unwrap();
     assert_eq!(step, ImportStep::TakenBack(1));
@@ -155,7 +155,7 @@ pub(crate) async fn what_stands_in_the_way_of_an_import_is_told(store: Arc<dyn S
         like(22, 20, "name"),
         like(23, 20, "address"),
         like(24, 20, "key"),
-        // Of an account that was removed the address is free.
+        // The address of a removed account is free.
         like(25, 2, "address"),
     ];
     let conflicts = [
@@ -203,7 +203,7 @@ pub(crate) async fn people_with_very_many_memberships_come_whole(store: Arc<dyn 
         if step == ImportStep::Over {
             break;
         }
-        // Nobody is there without all that is their own.
+        // No account exists without all of its records.
         let is_there = store.account(&uid(1)).await.unwrap().is_some();
         let memberships = store.memberships_of(&uid(1)).await.unwrap();
         let is_whole = memberships.len() == count as usize;
@@ -225,7 +225,7 @@ async fn an_import_that_is_cut_short_anywhere_is_all_there_or_not_at_all() {
         put_active(&store, 1000).await;
         let before = everything(&store).await.unwrap();
         let mut left = cut;
-        // One operation after another, until the store is closed as a crash between two of them leaves it.
+        // One operation after another, until the store is closed as if by a crash between two of them.
         let mut may = || {
             left -= 1;
             0 <= left
@@ -294,7 +294,7 @@ async fn a_backup_of_an_import_under_way_restores_to_all_of_it_or_nothing() {
         let restored = open(other.path()).unwrap();
         while restored.step_import().await.unwrap() != ImportStep::Over {}
         assert_eq!(there(&restored).await, (expected, expected));
-        // What was given out since the backup is void, whichever side of it somebody came.
+        // Everything issued since the backup is void, whether the account came before or after it.
         for number in [1, PEOPLE] {
             let found = restored.account(&uid(number)).await.unwrap();
             assert!(found.is_none_or(|account| account.generation == 1));

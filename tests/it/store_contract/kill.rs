@@ -1,4 +1,4 @@
-//! sled: killed at any moment, the store opens again and holds all that was acknowledged.
+//! sled: killed at any moment, the store opens again and contains everything that was acknowledged.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -15,7 +15,7 @@ use doorward::store::Store;
 use crate::store_contract::at_rest::open;
 use crate::store_contract::fixture::{put_active, put_session, session_id, uid};
 
-/// Tells a child its directory and the first number it may use.
+/// Passes a child its directory and the first number it may use.
 const DIR_VARIABLE: &str = "DOORWARD_TEST_KILL_DIR";
 const FIRST_VARIABLE: &str = "DOORWARD_TEST_KILL_FIRST";
 
@@ -23,7 +23,7 @@ const FIRST_VARIABLE: &str = "DOORWARD_TEST_KILL_FIRST";
 const NUMBERS: u32 = 1_000_000;
 const TASKS: u32 = 8;
 
-/// Not a test by itself: what the children of the next one run.
+/// Not a test by itself: the children of the next test run it.
 #[test]
 #[expect(
     clippy::disallowed_methods,
@@ -52,7 +52,7 @@ fn child() {
 
 async fn write_for_ever(store: Arc<dyn Store>, first: u32) {
     let tell = |what: &str, number: u32| {
-        // The end tells a line cut short from a whole one.
+        // The line end distinguishes a truncated line from a whole one.
         writeln!(io::stdout().lock(), "\n{what} {number} acknowledged").unwrap();
     };
     for number in (first..).step_by(TASKS as usize) {
@@ -68,12 +68,12 @@ async fn write_for_ever(store: Arc<dyn Store>, first: u32) {
     }
 }
 
-/// Whether the session of this number is ended after it was made.
+/// Whether the session of this number is ended after its creation.
 fn ends(number: u32) -> bool {
     (number / TASKS).is_multiple_of(2)
 }
 
-/// Lets a child write into `dir` for a while, kills it, and gives what it heard acknowledged.
+/// Lets a child write into `dir` for a while, kills it, and returns the writes it acknowledged.
 fn write_and_kill(dir: &Path, first: u32, span: Duration) -> BTreeSet<(String, u32)> {
     let mut child = Command::new(env::current_exe().unwrap())
         .args(["--exact", "store_contract::kill::child", "--nocapture"])
@@ -125,7 +125,7 @@ async fn a_kill_at_any_moment_loses_nothing_and_never_refuses_the_next_start() {
         let store = open(dir.path()).unwrap();
         assert_all_there(&store, &heard, &format!("first start, {life:?}")).await;
     }
-    // Later ones: one after another in the same.
+    // Later moments: one after another in the same directory.
     let dir = tempfile::tempdir().unwrap();
     let mut heard = BTreeSet::new();
     for round in 0..12_u32 {

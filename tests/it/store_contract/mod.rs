@@ -1,4 +1,4 @@
-//! What every engine promises for each intent, run on each of them; and what sled keeps at rest.
+//! The contract of each intent, tested on every engine; and the files of sled at rest.
 
 mod accounts;
 mod at_rest;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use doorward::store::memory::MemoryStore;
 use doorward::store::sled::SledStore;
 
-/// Each promise, `group: promise …`, is a test of each engine.
+/// Makes each promise, `group: promise …`, a test of each engine.
 macro_rules! promises {
     ($($group:ident: $($promise:ident)*;)*) => {
         mod memory {

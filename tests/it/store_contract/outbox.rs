@@ -1,4 +1,4 @@
-//! The outbox: mails wait in the order of time, and are there exactly if what they tell of is.
+//! The outbox: mails are ordered by time, and exist exactly if the change that they report exists.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ fn mail_id(number: u32) -> MailId {
     MailId::parse(&format!("mail-{number:08}")).unwrap()
 }
 
-/// A mail that is due after so many seconds.
+/// Returns a mail that is due after this number of seconds.
 pub(crate) fn mail(number: u32, secs: u64) -> QueuedMail {
     QueuedMail {
         id: mail_id(number),
@@ -27,7 +27,8 @@ pub(crate) fn mail(number: u32, secs: u64) -> QueuedMail {
     }
 }
 
-/// Ids of what is due after so many seconds, at most `limit`, and in how many the next is.
+/// Returns the ids of mails due after this number of seconds, at most `limit`, and the seconds until the next one is
+/// due.
 async fn due(store: &dyn Store, secs: u64, limit: usize) -> (Vec<MailId>, Option<u64>) {
     let due = store.due_mails(at(secs), limit).await.unwrap();
     let ids = due.mails.into_iter().map(|mail| mail.id).collect();
@@ -95,7 +96,7 @@ pub(crate) async fn a_mail_is_there_exactly_if_its_token_is(store: Arc<dyn Store
     let confirm = token(1, 1, Purpose::Confirm);
     let registered = store.register(pending.clone(), confirm.clone(), Some(mail(1, 0)), None);
     assert!(registered.await.unwrap());
-    // The same account once more: nothing of it is written.
+    // The same account once more: nothing is written for it.
     let again = store
         .register(pending, confirm, Some(mail(2, 0)), None)
         .await;

@@ -41,7 +41,7 @@ pub(crate) async fn pending_accounts_reserve_nothing_and_the_first_password_wins
         let account = store.account(&uid(loser)).await.unwrap().unwrap();
         assert_eq!(account.status, AccountStatus::Pending);
     }
-    // A different name at the same address, and the other way round.
+    // A different name with the same address, and the reverse.
     let mut other_name = rival(4, &first);
     other_name.username = Username::parse("other").unwrap();
     let mut other_address = rival(5, &first);
@@ -80,7 +80,7 @@ pub(crate) async fn an_address_changes_once_by_a_token_of_its_own(store: Arc<dyn
         ..token(number, 1, purpose)
     };
     let put = async |token| assert!(store.put_token(token, None).await.unwrap());
-    // A reset token is none, and one of a taken address is void.
+    // A reset token does not confirm, and a token for a taken address is void.
     put(to(1, Purpose::Reset, "new@example.org")).await;
     assert_eq!(change(1).await, IdentityChange::Invalid);
     put(to(2, Purpose::ChangeIdentity, "Name2+x@example.org")).await;
@@ -101,7 +101,7 @@ pub(crate) async fn an_address_changes_once_by_a_token_of_its_own(store: Arc<dyn
     assert_eq!(found.uid, uid(1));
     let before = account(1, AccountStatus::Active).identity;
     assert!(!store.identity_taken(&before).await.unwrap());
-    // What lay in the old mailbox is void.
+    // Tokens in the old mailbox are void.
     assert_eq!(store.one_time_token(&digest(1)).await.unwrap(), None);
 }
 

@@ -25,7 +25,7 @@ pub(crate) async fn api_keys_are_guarded_listed_and_revoked(store: Arc<dyn Store
     assert_eq!(generation(&*store, 1).await, 0);
     let found = store.api_key(&key_id(3)).await.unwrap();
     assert_eq!(found, Some(api_key(3, 1)));
-    // Another generation, an id in use, nobody's.
+    // An outdated generation, an id in use, an unknown account.
     for (number, of, generation) in [(4, 1, 1), (3, 2, 0), (4, 9, 0)] {
         let created = store.create_api_key(api_key(number, of), generation).await;
         assert_eq!(created.unwrap(), Guarded::Stale, "{number} {of}");
@@ -136,7 +136,7 @@ pub(crate) async fn uses_of_keys_are_noted_beside_their_records(store: Arc<dyn S
     };
     note(&[(1, 10), (9, 10), (2, 20)]).await;
     assert_eq!(used().await, [Some(at(10)), Some(at(20)), None]);
-    // Once a minute, and never backwards.
+    // At most once per minute, and never backwards.
     note(&[(1, 69), (2, 5)]).await;
     assert_eq!(used().await, [Some(at(10)), Some(at(20)), None]);
     note(&[(1, 70), (1, 71)]).await;
@@ -147,7 +147,7 @@ pub(crate) async fn uses_of_keys_are_noted_beside_their_records(store: Arc<dyn S
         store.api_key(&key_id(1)).await.unwrap(),
         Some(api_key(1, 1))
     );
-    // A key takes its time along, and a late note brings nothing back.
+    // Revoking a key removes its time of use, and a late note does not restore it.
     assert!(store.revoke_api_key(&uid(1), &key_id(1)).await.unwrap());
     note(&[(1, 500)]).await;
     assert_eq!(used().await, [None, Some(at(20)), None]);
@@ -193,7 +193,7 @@ pub(crate) async fn a_membership_changes_from_the_level_that_was_seen(store: Arc
     assert_eq!(changed, MembershipChange::Done);
     assert_eq!(end(1, "42", "member").await, conflict(Some("manager")));
     assert_eq!(end(1, "4", "manager").await, conflict(None));
-    // What a disabled account would have again can be ended, not raised.
+    // A right that a disabled account would get back can be removed, but not raised.
     let change = AccountChange {
         status: Some(AccountStatus::Disabled),
         ..AccountChange::default()
@@ -291,7 +291,7 @@ pub(crate) async fn a_level_that_others_set_hinders_no_slow_write(store: Arc<dyn
         .change_password(&uid(1), read, password("new"), None)
         .await;
     assert!(matches!(changed.unwrap(), Guarded::Done(_)));
-    // All else still does.
+    // Everything else still works.
     let late = store.create_session(session(2, 1), read, None).await;
     assert_eq!(late.unwrap(), Guarded::Stale);
 }

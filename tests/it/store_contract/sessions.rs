@@ -70,7 +70,7 @@ pub(crate) async fn a_refresh_token_that_comes_again_after_the_grace_ends_the_se
 ) {
     put_active(&*store, 1).await;
     let grace = GRACE.as_secs();
-    // Which token comes again, after rotations of 1 to 2 and 2 to 3 at second 5; whether that ends the session.
+    // The repeated token, after rotations of 1 to 2 and 2 to 3 at second 5; whether that ends the session.
     let cases = [
         (2, 5 + grace - 1, false),
         (2, 5 + grace, true),
@@ -116,7 +116,7 @@ pub(crate) async fn a_refresh_of_anything_not_live_is_unknown(store: Arc<dyn Sto
         let outcome = store.rotate_refresh(rotation).await.unwrap();
         assert_eq!(outcome, Rotation::Unknown, "{case}");
     }
-    // Used again and again it lives until its absolute end; of its spent tokens it knows eight.
+    // In constant use it lives until its absolute end; it remembers eight of its spent tokens.
     for number in 1..=20 {
         let rotated = rotation(number, number + 1, u64::from(number) * 49);
         let outcome = store.rotate_refresh(rotated).await.unwrap();
@@ -151,7 +151,7 @@ pub(crate) async fn sessions_end_one_by_one_and_together(store: Arc<dyn Store>) 
         let ended = store.end_session(&uid(of), &session_id(number)).await;
         ended.unwrap()
     };
-    // Somebody else's is not there.
+    // Sessions of another account are not found.
     for (of, number, done, moved) in [(1, 4, false, 0), (1, 1, true, 1), (1, 1, false, 1)] {
         assert_eq!(end(of, number).await, done, "{of} {number}");
         assert_eq!(generation(&*store, 1).await, moved, "{of} {number}");
@@ -201,7 +201,7 @@ pub(crate) async fn uses_of_cookies_move_the_end_and_void_nothing(store: Arc<dyn
         ends
     };
     let untouched = (at(0), at(100));
-    // The second has no cookie, the third had ended by then, the last is not there.
+    // The second has no cookie, the third had already ended, the last does not exist.
     assert_eq!(ends().await, [(at(60), at(160)), untouched, untouched]);
     store.note_session_uses(vec![use_of(1, 30)]).await.unwrap();
     assert_eq!(ends().await, [(at(60), at(160)), untouched, untouched]);
@@ -226,7 +226,7 @@ pub(crate) async fn networks_are_remembered_with_the_mail_that_tells_of_them(
     assert!(store.networks_of(&uid(1)).await.unwrap().is_empty());
     assert!(remember(1, 0, None).await);
     assert!(remember(1, 1, Some(1)).await);
-    // Known already, or nobody's: neither it nor the mail is written.
+    // A known network, or an unknown account: neither the network nor the mail is written.
     assert!(!remember(1, 1, Some(2)).await);
     assert!(!remember(9, 1, Some(3)).await);
     assert_eq!(store.mail_count().await.unwrap(), 1);

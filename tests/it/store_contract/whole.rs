@@ -1,4 +1,4 @@
-//! What concerns all records: the purge, readiness, and what is cached of them.
+//! Operations on all records: the purge, readiness, and the caching of records.
 
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ pub(crate) async fn a_purge_takes_what_has_expired_and_no_more(store: Arc<dyn St
         put_active(&*store, number).await;
     }
     put_key(&*store, 1, 1).await;
-    // More than one slice of a purge.
+    // More than one batch of a purge.
     for number in 1..=450 {
         put_session(&*store, number, [1, 5, 6][number as usize % 3]).await;
     }
@@ -79,7 +79,7 @@ pub(crate) async fn a_purge_takes_what_has_expired_and_no_more(store: Arc<dyn St
     assert!(store.account(&uid(3)).await.unwrap().is_some());
     assert_eq!(store.one_time_token(&digest(3)).await.unwrap(), None);
     assert_eq!(store.purge(at(100)).await.unwrap(), 0);
-    // A session, a token, an account; the active account and its key stay for ever.
+    // A session, a token, an account; the active account and its key stay forever.
     assert_eq!(store.purge(at(10_000)).await.unwrap(), 3);
     assert_eq!(store.accounts(None, 9).await.unwrap().len(), 3);
     assert!(store.api_key(&key_id(1)).await.unwrap().is_some());
@@ -133,7 +133,7 @@ pub(crate) async fn what_was_made_while_the_clock_was_ahead_counts_for_nothing(
     assert_eq!(used, [Some(NOW)]);
 }
 
-/// What is cached of account 1, and the stamp under which.
+/// The cached records of account 1, and the stamp under which they were read.
 struct Cached {
     store: Arc<dyn Store>,
     subjects: Subjects,
@@ -151,7 +151,7 @@ impl Cached {
         }
     }
 
-    /// Tells that a change has just voided it, and that what is cached instead is what is there.
+    /// Expects that a change has just invalidated the cache, and that reading again yields the current records.
     async fn assert_follows(&mut self, what: &str) {
         let is_current = self.store.generations().is_current(self.stamp);
         assert!(!is_current, "{what}");
@@ -185,7 +185,7 @@ pub(crate) async fn every_change_of_rights_voids_what_was_cached(store: Arc<dyn 
     assert!(changed.is_some());
     cached.assert_follows("account changed").await;
 
-    // What found nothing to do leaves the cache alone.
+    // A change that found nothing to do does not invalidate the cache.
     let conflict = MembershipChange::Conflict { found: None };
     assert_eq!(end().await.unwrap(), conflict);
     assert!(!revoke().await.unwrap());
@@ -229,7 +229,7 @@ pub(crate) async fn every_end_of_logins_voids_what_was_cached(store: Arc<dyn Sto
     assert!(matches!(changed, Ok(Guarded::Done(_))));
     cached.assert_follows("password changed").await;
 
-    // What found nothing to do leaves the cache alone.
+    // A change that found nothing to do does not invalidate the cache.
     assert!(!end().await.unwrap());
     assert_eq!(end_all().await.unwrap(), 0);
     assert_eq!(reset().await.unwrap(), None);
