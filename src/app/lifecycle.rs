@@ -146,7 +146,7 @@ fn watch_memory(
     config: &Config,
     tasks: &mut JoinSet<()>,
 ) -> Arc<Pressure> {
-    let (pressure, open) = door.under_pressure();
+    let (pressure, open) = (Arc::clone(&door.pressure), Arc::clone(&door.open));
     if let Some(memory) = MemoryLimit::of(config) {
         let metrics = Arc::clone(&services.metrics);
         tasks.spawn(memory.watch(Arc::clone(&pressure), open, in_flight, metrics));

@@ -1,11 +1,10 @@
 //! The admin listener: liveness, readiness and metrics. Read only.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{ALLOW, AUTHORIZATION, HeaderName, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::json;
@@ -13,7 +12,7 @@ use tokio::net::TcpListener;
 
 use crate::config::SharedSecret;
 use crate::crypto::digest::{digest, digests_match};
-use crate::edge::plain::{self, SideListenerBounds};
+use crate::edge::plain;
 use crate::model::account::Digest;
 use crate::telemetry::metrics::Metrics;
 
@@ -33,29 +32,12 @@ pub struct Component {
 /// Returns the names of further degraded components. Called at each probe; must not block.
 pub type Degraded = Box<dyn Fn() -> Vec<String> + Send + Sync>;
 
-impl fmt::Debug for Component {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Component")
-            .field("name", &self.name)
-            .field("is_vital", &self.is_vital)
-            .finish_non_exhaustive()
-    }
-}
-
 /// The admin endpoints and the state they report.
 pub struct Admin {
     metrics: Arc<Metrics>,
     components: Vec<Component>,
     degraded: Degraded,
     token: Option<Digest>,
-}
-
-impl fmt::Debug for Admin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Admin")
-            .field("components", &self.components)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Admin {
@@ -78,45 +60,33 @@ impl Admin {
 
     /// Serves the listener until the task is dropped, with at most `connections_max` connections at a time.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, connections_max: usize) {
-        let bounds = SideListenerBounds {
-            connections_max,
-            head_timeout: HEAD_TIMEOUT,
-        };
-        plain::serve(listener, bounds, move |request: Request<_>| {
+        let answer = move |request: Request<_>| {
             let answer = self.answer(request.method(), request.uri().path(), request.headers());
             std::future::ready(answer)
-        })
-        .await;
+        };
+        plain::serve(listener, connections_max, HEAD_TIMEOUT, answer).await;
     }
 
     fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
-        let mut response = self.admitted(method, path, headers);
-        let no_store = HeaderValue::from_static("no-store");
-        response.headers_mut().insert(CACHE_CONTROL, no_store);
-        response
-    }
-
-    fn admitted(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
         if !self.is_known(headers) {
-            let mut refused = text(StatusCode::UNAUTHORIZED, "a token is needed\n");
-            let challenge = HeaderValue::from_static("Bearer realm=\"doorward-admin\"");
-            refused.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-            return refused;
+            let challenge = Some((WWW_AUTHENTICATE, "Bearer realm=\"doorward-admin\""));
+            return text(StatusCode::UNAUTHORIZED, challenge, "a token is needed\n");
         }
         if method != Method::GET && method != Method::HEAD {
-            let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "this only tells\n");
-            let allow = HeaderValue::from_static("GET, HEAD");
-            refused.headers_mut().insert(ALLOW, allow);
-            return refused;
+            let (status, allow) = (StatusCode::METHOD_NOT_ALLOWED, (ALLOW, "GET, HEAD"));
+            return text(status, Some(allow), "this only tells\n");
         }
         match path {
-            "/healthz" => text(StatusCode::OK, "ok\n"),
+            "/healthz" => text(StatusCode::OK, None, "ok\n"),
             "/readyz" => self.readiness(),
-            "/metrics" => with_type(StatusCode::OK, Metrics::CONTENT_TYPE, self.metrics.render()),
-            _ => text(
-                StatusCode::NOT_FOUND,
-                "nothing here: /healthz, /readyz, /metrics\n",
-            ),
+            "/metrics" => {
+                let metrics = self.metrics.render();
+                plain::response(StatusCode::OK, Metrics::CONTENT_TYPE, None, metrics)
+            }
+            _ => {
+                let hint = "nothing here: /healthz, /readyz, /metrics\n";
+                text(StatusCode::NOT_FOUND, None, hint)
+            }
         }
     }
 
@@ -124,24 +94,19 @@ impl Admin {
         let Some(wanted) = &self.token else {
             return true;
         };
-        let sent = headers
-            .get(AUTHORIZATION)
-            .and_then(|value| value.to_str().ok());
-        let token = sent.and_then(|sent| sent.split_once(' '));
-        token
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .is_some_and(|(_, token)| digests_match(&digest(token.trim()), wanted))
+        let sent = headers.get(AUTHORIZATION).map(HeaderValue::to_str);
+        let token = sent.and_then(|sent| sent.ok()?.split_once(' '));
+        token.is_some_and(|(scheme, token)| {
+            scheme.eq_ignore_ascii_case("bearer") && digests_match(&digest(token.trim()), wanted)
+        })
     }
 
     /// Returns 200 if all vital components are ready; the body names those that are not.
     fn readiness(&self) -> Response<Full<Bytes>> {
         let lacking = |is_vital| -> Vec<_> {
             let lacks = |it: &&Component| it.is_vital == is_vital && !(it.is_ready)();
-            self.components
-                .iter()
-                .filter(lacks)
-                .map(|it| it.name.to_owned())
-                .collect()
+            let lacking = self.components.iter().filter(lacks);
+            lacking.map(|it| it.name.to_owned()).collect()
         };
         let (missing, mut degraded) = (lacking(true), lacking(false));
         degraded.extend((self.degraded)());
@@ -151,21 +116,17 @@ impl Admin {
         } else {
             StatusCode::SERVICE_UNAVAILABLE
         };
-        let told = json!({ "ready": is_ready, "missing": missing, "degraded": degraded });
-        with_type(status, "application/json", format!("{told}\n"))
+        let report = json!({ "ready": is_ready, "missing": missing, "degraded": degraded });
+        plain::response(status, "application/json", None, format!("{report}\n"))
     }
 }
 
-fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
-    with_type(status, "text/plain; charset=utf-8", body.to_owned())
-}
-
-fn with_type(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(body));
-    *response.status_mut() = status;
-    let kind = HeaderValue::from_static(kind);
-    response.headers_mut().insert(CONTENT_TYPE, kind);
-    response
+fn text(
+    status: StatusCode,
+    field: Option<(HeaderName, &'static str)>,
+    body: &str,
+) -> Response<Full<Bytes>> {
+    plain::response(status, "text/plain; charset=utf-8", field, body.to_owned())
 }
 
 #[cfg(test)]

@@ -85,7 +85,7 @@ impl Budget {
         let (requests, network_requests) = match limits.requests_max {
             // Without a configured maximum, one network gets at most half, so that the rest stays free for others.
             0 => (requests, requests.div_ceil(2)),
-            asked => (requests.min(asked), requests.min(asked)),
+            max => (requests.min(max), requests.min(max)),
         };
         let upstreams = (limits.requests_max + limits.upstream_idle_max) * each;
         Self {
@@ -116,12 +116,10 @@ fn descriptors() -> usize {
         current: limit.maximum,
         ..limit
     };
-    let limit = if setrlimit(Resource::Nofile, raised).is_ok() {
-        getrlimit(Resource::Nofile)
-    } else {
-        limit
-    };
-    // `None` means there is no limit.
+    // If the system refuses, the present limit counts.
+    let _ = setrlimit(Resource::Nofile, raised);
+    // `None` in it means there is no limit.
+    let limit = getrlimit(Resource::Nofile);
     let count = limit.current.and_then(|count| usize::try_from(count).ok());
     count.unwrap_or(usize::MAX / 2)
 }

@@ -85,12 +85,12 @@ impl Connections {
         is_trusted: bool,
         permit: OwnedSemaphorePermit,
     ) -> Option<ConnectionPermit> {
-        let address = (!is_trusted).then(|| client_network(connection.peer()));
+        let address = (!is_trusted).then(|| client_network(connection.peer));
         let mut open = self.lock();
         if let Some(address) = address {
             let network = open.networks.entry(address).or_default();
             if self.per_client_max != 0 && self.per_client_max <= network.connections {
-                self.metrics.edge().connections_refused.inc();
+                self.metrics.edge.connections_refused.inc();
                 return None;
             }
             network.connections += 1;
@@ -117,7 +117,7 @@ impl Connections {
         if open.all.len() + room < self.max {
             return;
         }
-        let closing = open.all.values().filter(|it| it.is_closing()).count();
+        let closing = open.all.values().filter(|it| it.closing.is_set()).count();
         if open.all.len() - closing + room < self.max {
             return;
         }
@@ -134,7 +134,7 @@ impl Connections {
         let mut idle: Vec<_> = open
             .all
             .values()
-            .filter(|it| !it.is_closing())
+            .filter(|it| !it.closing.is_set())
             .filter_map(|it| it.idle_since().map(|since| (since, it)))
             .collect();
         let count = count.min(idle.len());
@@ -142,7 +142,7 @@ impl Connections {
             idle.select_nth_unstable_by_key(last, |(since, _)| *since);
         }
         for (_, connection) in idle.iter().take(count) {
-            self.metrics.edge().connections_evicted.inc();
+            self.metrics.edge.connections_evicted.inc();
             connection.close_when_idle();
         }
     }
@@ -155,7 +155,7 @@ impl Connections {
         for connection in open.all.values() {
             connection.go_away();
         }
-        open.all.values().filter(|it| it.is_upgraded()).count()
+        open.all.values().filter(|it| it.upgraded.is_set()).count()
     }
 
     /// Closes connections without a request since `idle_since`. HTTP/2 connections are included only if
@@ -166,7 +166,7 @@ impl Connections {
             since.is_some_and(|since| u128::from(since) <= idle_since.as_millis())
         };
         for connection in self.lock().all.values().filter(is_idle) {
-            if with_multiplexed || !connection.is_multiplexed() {
+            if with_multiplexed || !connection.multiplexed.is_set() {
                 connection.close_when_idle();
             }
         }
@@ -176,7 +176,7 @@ impl Connections {
     pub(crate) fn cut_streams(&self, now: Duration) -> usize {
         let open = self.lock();
         let streams = open.all.values().filter(|it| it.is_streaming(now));
-        let cut = streams.filter(|it| !it.is_cut()).map(|it| it.cut());
+        let cut = streams.filter(|it| !it.cut_off.is_set()).map(|it| it.cut());
         cut.count()
     }
 
@@ -196,9 +196,9 @@ impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut open = self.connections.lock();
         if let Some(connection) = open.all.remove(&self.id)
-            && connection.is_flooding()
+            && connection.flooding.is_set()
         {
-            self.connections.metrics.edge().connections_flooding.inc();
+            self.connections.metrics.edge.connections_flooding.inc();
         }
         if let Some(network) = self.network
             && let Some(counted) = open.networks.get_mut(&network)
@@ -262,7 +262,7 @@ mod tests {
             kept.push(enter(&all, "192.0.2.1", since).await.unwrap());
         }
         let closing = |kept: &[(ConnectionPermit, Arc<Connection>)]| -> Vec<_> {
-            kept.iter().map(|(_, it)| it.is_closing()).collect()
+            kept.iter().map(|(_, it)| it.closing.is_set()).collect()
         };
         assert_eq!(closing(&kept), [false, true, false]);
         kept.remove(1);

@@ -33,15 +33,14 @@ impl DrainLimits {
     pub(crate) fn of(limits: &Limits) -> Self {
         let all = limits.drain_timeout;
         // A stream that is cut needs a moment to end.
-        let streams = limits
-            .drain_stream_timeout
-            .min(all.saturating_sub(LAST_MOMENT));
+        let before_end = all.saturating_sub(LAST_MOMENT);
+        let streams = limits.drain_stream_timeout.min(before_end);
         Self { all, streams }
     }
 }
 
-/// Announces the drain on all connections and keeps ending them until it is dropped. `end_streams` is called once the
-/// time for streams is over.
+/// Announces the drain on all connections and keeps ending them until it is dropped. `end_streams` is called at every
+/// check after the time for streams.
 pub(crate) async fn end_connections(
     open: &Connections,
     clock: &dyn Clock,
@@ -53,16 +52,12 @@ pub(crate) async fn end_connections(
     if 0 < websockets {
         tracing::info!(websockets, "closing WebSockets");
     }
-    let mut is_streams_end = false;
     loop {
         let took = begun.elapsed();
         let now = clock.elapsed();
         open.close_idle(now.saturating_sub(IDLE), GOODBYE_TIME <= took);
         if streams <= took {
-            if !is_streams_end {
-                is_streams_end = true;
-                end_streams();
-            }
+            end_streams();
             let cut = open.cut_streams(now);
             if 0 < cut {
                 tracing::info!(

@@ -4,25 +4,21 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, COOKIE, HeaderName, PROXY_AUTHORIZATION,
-};
+use http::header::{AUTHORIZATION, COOKIE, HeaderName, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 
-use crate::edge::plain::{self, SideListenerBounds};
+use crate::edge::plain;
 use crate::model::printable::printable;
 use crate::process::ProcessError;
 
-/// As many connections as a gateway may open. The gateway closes its idle connections after a minute, before this
-/// timeout.
-const BOUNDS: SideListenerBounds = SideListenerBounds {
-    connections_max: 16_384,
-    head_timeout: Duration::from_mins(2),
-};
+/// As many connections as a gateway may open.
+const CONNECTIONS_MAX: usize = 16_384;
+/// The gateway closes its idle connections after a minute, before this timeout.
+const HEAD_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Placeholder for a value that must not be shown.
 const REDACTED: &str = "(redacted)";
@@ -32,10 +28,8 @@ const REDACTED: &str = "(redacted)";
 ///
 /// Runs until the task is dropped. `api_key_header`: the header field that carries API keys.
 pub(crate) async fn serve(listener: TcpListener, api_key_header: HeaderName) {
-    plain::serve(listener, BOUNDS, move |request| {
-        answer(request, api_key_header.clone())
-    })
-    .await;
+    let answer = move |request| answer(request, api_key_header.clone());
+    plain::serve(listener, CONNECTIONS_MAX, HEAD_TIMEOUT, answer).await;
 }
 
 /// Returns the address of a listener, with the port the system chose if 0 was requested.
@@ -55,25 +49,21 @@ async fn answer(request: Request<Incoming>, api_key_header: HeaderName) -> Respo
         *refused.status_mut() = StatusCode::BAD_REQUEST;
         return refused;
     };
-    let told = json!({
+    let answer = json!({
         "method": head.method.as_str(),
         "path": head.uri.path(),
         "query": head.uri.query(),
         "headers": response_headers(&head.headers, &api_key_header),
         "body_bytes": body_bytes,
     });
-    let pretty = serde_json::to_string_pretty(&told).unwrap_or_default();
+    let pretty = serde_json::to_string_pretty(&answer).unwrap_or_default();
     // The output is read in terminals, so it must be printable.
     let mut text = String::with_capacity(pretty.len() + 1);
     for line in pretty.lines() {
         text.push_str(&printable(line));
         text.push('\n');
     }
-    let mut response = Response::new(Full::from(text));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+    plain::response(StatusCode::OK, "application/json", None, text)
 }
 
 /// Reads a body to its end and returns its length, or `None` if it breaks off.
@@ -88,17 +78,15 @@ async fn count(mut body: impl Body<Data = Bytes> + Unpin) -> Option<u64> {
 
 /// Returns the header fields by name; repeated fields become a list.
 fn response_headers(headers: &HeaderMap, api_key_header: &HeaderName) -> Map<String, Value> {
-    let is_secret = |name: &HeaderName| {
-        [
-            &AUTHORIZATION,
-            &PROXY_AUTHORIZATION,
-            &COOKIE,
-            api_key_header,
-        ]
-        .contains(&name)
-            || name.as_str() == "x-auth-assertion"
-    };
-    let mut told = Map::new();
+    let secrets = [
+        &AUTHORIZATION,
+        &PROXY_AUTHORIZATION,
+        &COOKIE,
+        api_key_header,
+    ];
+    let is_secret =
+        |name: &HeaderName| secrets.contains(&name) || name.as_str() == "x-auth-assertion";
+    let mut fields = Map::new();
     for name in headers.keys() {
         let show = |value: &HeaderValue| {
             // An empty value has nothing to hide.
@@ -109,16 +97,13 @@ fn response_headers(headers: &HeaderMap, api_key_header: &HeaderName) -> Map<Str
             }
         };
         let mut values: Vec<_> = headers.get_all(name).iter().map(show).collect();
-        let value = match (values.pop(), values.is_empty()) {
-            (Some(only), true) => only,
-            (last, _) => {
-                values.extend(last);
-                Value::from(values)
-            }
+        let value = match values.as_mut_slice() {
+            [only] => only.take(),
+            _ => Value::from(values),
         };
-        told.insert(name.as_str().to_owned(), value);
+        fields.insert(name.as_str().to_owned(), value);
     }
-    told
+    fields
 }
 
 #[cfg(test)]

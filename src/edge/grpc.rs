@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hyper::server::conn::http2;
@@ -37,22 +36,6 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// read the GOAWAY.
 const GOODBYE_TIME: Duration = Duration::from_secs(1);
 
-/// A request in flight, counted until it is dropped.
-struct InFlightQuestion(Arc<AtomicUsize>);
-
-impl InFlightQuestion {
-    fn new(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::AcqRel);
-        Self(Arc::clone(count))
-    }
-}
-
-impl Drop for InFlightQuestion {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
 /// The acceptor for forward-auth requests over gRPC.
 #[derive(Debug)]
 pub(crate) struct GrpcAcceptor {
@@ -60,7 +43,8 @@ pub(crate) struct GrpcAcceptor {
     questions: ExtAuthz,
     proxies: Arc<Semaphore>,
     strangers: Arc<Semaphore>,
-    in_flight: Arc<AtomicUsize>,
+    /// Counts requests by its tokens.
+    in_flight: TaskTracker,
     connections: TaskTracker,
     closing: watch::Sender<bool>,
 }
@@ -73,7 +57,7 @@ impl GrpcAcceptor {
             current,
             proxies: Arc::new(Semaphore::new(budget.grpc_connections)),
             strangers: Arc::new(Semaphore::new(budget.grpc_strangers)),
-            in_flight: Arc::default(),
+            in_flight: TaskTracker::new(),
             connections: TaskTracker::new(),
             closing: watch::Sender::new(false),
         }
@@ -105,9 +89,6 @@ impl GrpcAcceptor {
         let Ok(permit) = Arc::clone(room).try_acquire_owned() else {
             return debug!(client = %peer, "no room for another connection of gRPC");
         };
-        // Without this, an answer's last packet would wait for the acknowledgement of the previous one (Nagle's
-        // algorithm).
-        let _ = socket.set_nodelay(true);
         let life = (!is_proxy).then_some(STRANGER_LIFE);
         let served = self.connection(socket, peer, permit);
         self.connections.spawn(async move {
@@ -128,12 +109,11 @@ impl GrpcAcceptor {
         let questions = self.questions.clone();
         let mut closing = self.closing.subscribe();
         let patience = self.current.load().config.limits.head_timeout;
-        let in_all = Arc::clone(&self.in_flight);
-        let in_flight = Arc::new(AtomicUsize::new(0));
-        let here = Arc::clone(&in_flight);
+        let (in_all, in_flight) = (self.in_flight.clone(), TaskTracker::new());
+        let here = in_flight.clone();
         let service = service_fn(move |request| {
             let questions = questions.clone();
-            let counted = [InFlightQuestion::new(&in_all), InFlightQuestion::new(&here)];
+            let counted = [in_all.token(), here.token()];
             async move {
                 let answer = questions.answer(peer, request).await;
                 drop(counted);
@@ -145,7 +125,7 @@ impl GrpcAcceptor {
             let mut first = [0];
             let is_asked = tokio::select! {
                 biased;
-                asked = timeout(patience, socket.peek(&mut first)) => matches!(asked, Ok(Ok(1))),
+                peeked = timeout(patience, socket.peek(&mut first)) => matches!(peeked, Ok(Ok(1))),
                 _ = closing.wait_for(|is_closing| *is_closing) => false,
             };
             if !is_asked {
@@ -189,16 +169,14 @@ impl GrpcAcceptor {
 
     /// Returns the number of requests in flight.
     pub(crate) fn busy(&self) -> usize {
-        self.in_flight.load(Ordering::Acquire)
+        self.in_flight.len()
     }
 }
 
 /// Returns once no request is in flight, checked every [`GOODBYE_TIME`].
-async fn silence(in_flight: &AtomicUsize) {
-    loop {
+async fn silence(in_flight: &TaskTracker) {
+    sleep(GOODBYE_TIME).await;
+    while !in_flight.is_empty() {
         sleep(GOODBYE_TIME).await;
-        if in_flight.load(Ordering::Acquire) == 0 {
-            return;
-        }
     }
 }

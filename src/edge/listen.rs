@@ -15,7 +15,7 @@ use pingora::server::configuration::ServerConf;
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
@@ -87,7 +87,12 @@ pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     let mut is_short = false;
     loop {
         match listener.accept().await {
-            Ok(accepted) => return accepted,
+            Ok((socket, peer)) => {
+                // Without this, an answer's last packet would wait for the acknowledgement of the previous one (Nagle's
+                // algorithm).
+                let _ = socket.set_nodelay(true);
+                return (socket, peer);
+            }
             Err(error) if is_shortage(&error) => {
                 if !is_short {
                     is_short = true;
@@ -112,8 +117,10 @@ pub struct Acceptor {
     watched: Arc<WatchedProxy>,
     current: Arc<Current>,
     limits: StreamLimits,
-    open: Arc<Connections>,
-    pressure: Arc<Pressure>,
+    /// The open connections.
+    pub(crate) open: Arc<Connections>,
+    /// How short of memory the process is.
+    pub(crate) pressure: Arc<Pressure>,
     tasks: TaskTracker,
     closing: watch::Sender<bool>,
     streams_end: watch::Sender<bool>,
@@ -179,50 +186,41 @@ impl Acceptor {
         }
     }
 
-    /// Serves a listener until a drain begins. While no permit is free, further connections wait in the kernel's queue.
+    /// Serves a listener until [`BACKLOG_TIME`] after a drain has begun. While no permit is free, further connections wait
+    /// in the kernel's queue.
     pub async fn serve(&self, listener: TcpListener) {
         // A drain waits for this loop too.
         let _accepting = self.tasks.token();
         let mut closing = self.closing.subscribe();
-        let is_closing = closing.wait_for(|is_closing| *is_closing);
-        tokio::pin!(is_closing);
+        let end = async {
+            // Fails only without a sender, which means the end too.
+            let _ = closing.wait_for(|is_closing| *is_closing).await;
+            sleep(BACKLOG_TIME).await;
+        };
+        tokio::pin!(end);
         loop {
+            let next = async {
+                let permit = self.open.room().await?;
+                Some((permit, accept(&listener).await))
+            };
             let accepted = tokio::select! {
                 biased;
-                _ = &mut is_closing => break,
-                accepted = self.accept_one(&listener) => accepted,
+                () = &mut end => None,
+                accepted = next => accepted,
             };
-            let Some((socket, peer, permit)) = accepted else {
+            let Some((permit, (socket, peer))) = accepted else {
                 return;
             };
             self.enter(socket, peer, permit);
         }
-        let end = Instant::now() + BACKLOG_TIME;
-        while let Ok(Some((socket, peer, permit))) =
-            timeout_at(end, self.accept_one(&listener)).await
-        {
-            self.enter(socket, peer, permit);
-        }
-    }
-
-    async fn accept_one(
-        &self,
-        listener: &TcpListener,
-    ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-        let permit = self.open.room().await?;
-        let (socket, peer) = accept(listener).await;
-        Some((socket, peer, permit))
     }
 
     fn enter(&self, socket: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
         if !self.pressure.takes_connections() {
             let services = &self.current.load().services;
-            services.metrics.edge().connections_refused_for_memory.inc();
+            services.metrics.edge.connections_refused_for_memory.inc();
             return;
         }
-        // Without this, an answer's last packet would wait for the acknowledgement of the previous one (Nagle's
-        // algorithm).
-        let _ = socket.set_nodelay(true);
         let fd = socket.as_raw_fd();
         let stream = match CallerStream::new(socket, fd, peer, self.limits) {
             Ok(stream) => Box::new(stream),
@@ -231,7 +229,7 @@ impl Acceptor {
         let snapshot = self.current.load();
         let connection = stream.connection();
         let trusted = &snapshot.config.listen.trusted_proxies;
-        let is_trusted = is_trusted(connection.peer(), trusted);
+        let is_trusted = is_trusted(connection.peer, trusted);
         connection.end_request(snapshot.services.clock.elapsed());
         let Some(place) = self.open.enter(connection, is_trusted, permit) else {
             return debug!(client = %peer, "this network has as many connections as it may");
@@ -266,11 +264,6 @@ impl Acceptor {
         }
     }
 
-    /// Returns what the memory watch acts on.
-    pub(crate) fn under_pressure(&self) -> (Arc<Pressure>, Arc<Connections>) {
-        (Arc::clone(&self.pressure), Arc::clone(&self.open))
-    }
-
     /// Returns the number of connections with a request in flight that is not a stream.
     pub(crate) fn busy(&self) -> usize {
         let now = self.current.load().services.clock.elapsed();
@@ -301,14 +294,6 @@ async fn serve_http1(
             // Unreachable: the session was created from this stream type.
             Err(_) => return,
         }
-    }
-}
-
-impl std::fmt::Debug for Acceptor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Door")
-            .field("connections", &self.tasks.len())
-            .finish_non_exhaustive()
     }
 }
 

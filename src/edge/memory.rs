@@ -21,6 +21,15 @@ const MEASURE_EVERY: Duration = Duration::from_millis(100);
 const CONNECTIONS_SHARE: u64 = 80;
 const REQUESTS_SHARE: u64 = 90;
 const SLACK: u64 = 5;
+/// The files of a control group with its limit and its usage, and the line of `memory.stat` with the file pages that
+/// can be dropped.
+const GROUP_FILES: [&str; 3] = ["memory.max", "memory.current", "inactive_file"];
+/// The same in version 1 of cgroups.
+const GROUP_FILES_V1: [&str; 3] = [
+    "memory.limit_in_bytes",
+    "memory.usage_in_bytes",
+    "total_inactive_file",
+];
 /// In version 1 of cgroups, a limit above this means none.
 const NO_LIMIT: u64 = 1 << 60;
 
@@ -94,11 +103,14 @@ impl MemoryLimit {
             reserve: hashes.min(bytes_max / 2),
             meter,
         };
-        let used = memory.used()?;
+        let used = memory.meter.read()?;
         info!(
             limit_mib = mib(bytes_max),
             used_mib = mib(used),
-            counted = memory.meter.name(),
+            counted = match memory.meter {
+                MemoryMeter::Resident => "the process's own memory",
+                MemoryMeter::Group { .. } => "the control group",
+            },
             "memory is limited"
         );
         if memory.level(used, CALM) != CALM {
@@ -109,10 +121,6 @@ impl MemoryLimit {
             );
         }
         Some(memory)
-    }
-
-    fn used(&self) -> Option<u64> {
-        self.meter.read()
     }
 
     /// Returns the level for `used` bytes, given the level of the previous measurement.
@@ -139,19 +147,19 @@ impl MemoryLimit {
         in_flight: Arc<InFlight>,
         metrics: Arc<Metrics>,
     ) {
-        let gauges = metrics.edge();
+        let gauges = &metrics.edge;
         gauges.memory_limit_bytes.set(signed(self.bytes_max));
         let mut level = CALM;
         loop {
             // A failed measurement changes nothing.
-            if let Some(used) = self.used() {
+            if let Some(used) = self.meter.read() {
                 let before = level;
                 level = self.level(used, before);
                 gauges.memory_used_bytes.set(signed(used));
                 gauges.memory_level.set(level.into());
                 pressure.0.store(level, Ordering::Release);
                 in_flight.refuse_new(level == FULL);
-                self.tell(before, level, used);
+                self.log_change(before, level, used);
             }
             if level != CALM {
                 open.close_oldest_idle();
@@ -160,7 +168,7 @@ impl MemoryLimit {
         }
     }
 
-    fn tell(&self, before: u8, level: u8, used: u64) {
+    fn log_change(&self, before: u8, level: u8, used: u64) {
         let (used_mib, limit_mib) = (mib(used), mib(self.bytes_max));
         match (before, level) {
             (CALM | TIGHT, FULL) => {
@@ -182,13 +190,6 @@ impl MemoryLimit {
 }
 
 impl MemoryMeter {
-    const fn name(&self) -> &'static str {
-        match self {
-            Self::Resident => "the process's own memory",
-            Self::Group { .. } => "the control group",
-        }
-    }
-
     fn read(&self) -> Option<u64> {
         match self {
             Self::Resident => {
@@ -224,22 +225,11 @@ fn group_limit(groups: &str, root: &Path) -> Option<(u64, MemoryMeter)> {
     for line in groups.lines() {
         let mut parts = line.splitn(3, ':').skip(1);
         let (controllers, path) = (parts.next()?, parts.next()?);
-        let (root, names) = match controllers {
-            "" => (
-                root.to_owned(),
-                ("memory.max", "memory.current", "inactive_file"),
-            ),
-            it if it.split(',').any(|it| it == "memory") => (
-                root.join("memory"),
-                (
-                    "memory.limit_in_bytes",
-                    "memory.usage_in_bytes",
-                    "total_inactive_file",
-                ),
-            ),
+        let (root, [limit, used, droppable]) = match controllers {
+            "" => (root.to_owned(), GROUP_FILES),
+            it if it.split(',').any(|it| it == "memory") => (root.join("memory"), GROUP_FILES_V1),
             _ => continue,
         };
-        let (limit, used, droppable) = names;
         // A container sees its own group as the root, whatever path it has outside.
         let inner = root.join(path.trim_start_matches('/'));
         for group in inner.ancestors().take_while(|it| it.starts_with(&root)) {

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -23,18 +24,33 @@ use crate::edge::listen::accept;
 /// Maximum number of bytes read ahead on a connection; also limits the length of a head.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
 
-/// The limits of a side listener.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct SideListenerBounds {
-    /// Maximum number of connections. A further one replaces the oldest without a request, or waits.
-    pub connections_max: usize,
-    /// Time from the moment a head may begin to its last byte; an idle connection is closed after this.
-    pub head_timeout: Duration,
+/// Creates a response that is not cached; `field`: one more header field.
+pub(crate) fn response(
+    status: StatusCode,
+    kind: &'static str,
+    field: Option<(HeaderName, &'static str)>,
+    body: String,
+) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    let (kind, not_stored) = ((CONTENT_TYPE, kind), (CACHE_CONTROL, "no-store"));
+    for (name, value) in [Some(kind), field, Some(not_stored)].into_iter().flatten() {
+        let value = HeaderValue::from_static(value);
+        response.headers_mut().insert(name, value);
+    }
+    response
 }
 
 /// Serves HTTP/1 with keep-alive on a listener until the task is dropped; `handler` answers each request.
-pub(crate) async fn serve<H, F>(listener: TcpListener, bounds: SideListenerBounds, handler: H)
-where
+///
+/// Above `connections_max`, a new connection replaces the oldest without a request, or waits. `head_timeout`: time from
+/// the moment a head may begin to its last byte; an idle connection is closed after this.
+pub(crate) async fn serve<H, F>(
+    listener: TcpListener,
+    connections_max: usize,
+    head_timeout: Duration,
+    handler: H,
+) where
     H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
     F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
 {
@@ -42,10 +58,7 @@ where
     let mut open = VecDeque::new();
     loop {
         let (socket, _) = accept(&listener).await;
-        make_room(&mut connections, &mut open, bounds.connections_max).await;
-        // Without this, an answer's last packet would wait for the acknowledgement of the previous one (Nagle's
-        // algorithm).
-        let _ = socket.set_nodelay(true);
+        make_room(&mut connections, &mut open, connections_max).await;
         let handler = handler.clone();
         let is_busy = Arc::new(AtomicBool::new(false));
         let busy = Arc::clone(&is_busy);
@@ -62,7 +75,7 @@ where
             });
             let served = http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(bounds.head_timeout)
+                .header_read_timeout(head_timeout)
                 .max_buf_size(BUFFER_BYTES_MAX)
                 .serve_connection(TokioIo::new(socket), service)
                 .await;

@@ -1,6 +1,7 @@
 //! From an endpoint to a connection with a verified server.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
@@ -23,11 +24,6 @@ pub(in crate::fetch) async fn loopback(addresses: &[SocketAddr]) -> Result<TcpSt
     first(addresses).await
 }
 
-/// Connects to an endpoint over plain HTTP, on loopback only.
-pub(in crate::fetch) async fn plain(endpoint: &Endpoint) -> Result<TcpStream, FetchError> {
-    loopback(&endpoint.addresses().ok_or(FetchError::NotLoopback)?).await
-}
-
 /// Connects to an endpoint over TLS with a verified certificate.
 pub(in crate::fetch) async fn secured(
     endpoint: &Endpoint,
@@ -42,7 +38,7 @@ pub(in crate::fetch) async fn secured(
             .map_err(FetchError::Resolve)?
             .collect(),
     };
-    if addresses.iter().any(|address| is_nobody(address.ip())) {
+    if addresses.iter().any(|address| is_forbidden(address.ip())) {
         return Err(FetchError::Forbidden);
     }
     handshake(name, first(&addresses).await?, trust).await
@@ -69,15 +65,13 @@ async fn handshake(
     stream: TcpStream,
     trust: &Trust,
 ) -> Result<TlsStream<TcpStream>, FetchError> {
-    let connector = TlsConnector::from(trust.config());
-    connector
-        .connect(name, stream)
-        .await
-        .map_err(FetchError::Tls)
+    let connector = TlsConnector::from(Arc::clone(&trust.config));
+    let secured = connector.connect(name, stream).await;
+    secured.map_err(FetchError::Tls)
 }
 
 /// Whether no server can have this address, or a name must not lead to it, such as a cloud's metadata service.
-fn is_nobody(address: IpAddr) -> bool {
+fn is_forbidden(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => {
             v4.is_unspecified() || v4.is_link_local() || v4.is_multicast() || v4.is_broadcast()
@@ -114,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_lead_to_no_address_that_belongs_to_nobody() {
+    fn names_lead_to_no_forbidden_address() {
         for bad in [
             "0.0.0.0",
             "169.254.169.254",
@@ -125,10 +119,10 @@ mod tests {
             "ff02::1",
             "::ffff:169.254.169.254",
         ] {
-            assert!(is_nobody(bad.parse().unwrap()), "{bad}");
+            assert!(is_forbidden(bad.parse().unwrap()), "{bad}");
         }
         for good in ["127.0.0.1", "10.0.0.1", "192.0.2.1", "::1", "2001:db8::1"] {
-            assert!(!is_nobody(good.parse().unwrap()), "{good}");
+            assert!(!is_forbidden(good.parse().unwrap()), "{good}");
         }
     }
 }

@@ -25,6 +25,8 @@ use crate::model::endpoint::Endpoint;
 /// Maximum size of a response head.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
+const USER_AGENT: &str = concat!("doorward/", env!("CARGO_PKG_VERSION"));
+
 /// A request without a usable response. The response itself is not included.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
@@ -111,12 +113,12 @@ impl Fetcher {
         authority: &str,
         target: &str,
     ) -> Result<Bytes, FetchError> {
-        let asked = self.in_time(async {
-            let request = question(Method::GET, authority, target, Bytes::new())?;
-            self.exchange(connect::loopback(addresses).await?, request)
-                .await
+        let request = request(Method::GET, authority, target, Bytes::new())?;
+        let replied = self.in_time(async {
+            let stream = connect::loopback(addresses).await?;
+            self.exchange(stream, request).await
         });
-        Ok(answer(asked.await?)?.body)
+        Ok(answer(replied.await?)?.body)
     }
 
     /// Sends a GET to an endpoint. `trust`: the authorities for an endpoint with TLS.
@@ -129,7 +131,7 @@ impl Fetcher {
         trust: &Trust,
     ) -> Result<FetchResponse, FetchError> {
         let (authority, target) = (endpoint.authority(), endpoint.target());
-        let request = question(Method::GET, authority, target, Bytes::new())?;
+        let request = request(Method::GET, authority, target, Bytes::new())?;
         answer(self.in_time(self.ask(endpoint, trust, request)).await?)
     }
 
@@ -145,7 +147,7 @@ impl Fetcher {
         form: String,
     ) -> Result<Replied, FetchError> {
         let (authority, target) = (endpoint.authority(), endpoint.target());
-        let mut request = question(Method::POST, authority, target, form.into())?;
+        let mut request = request(Method::POST, authority, target, form.into())?;
         let headers = request.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,
@@ -175,8 +177,9 @@ impl Fetcher {
             let stream = connect::secured(endpoint, trust).await?;
             self.exchange(stream, request).await
         } else {
-            self.exchange(connect::plain(endpoint).await?, request)
-                .await
+            let addresses = endpoint.addresses().ok_or(FetchError::NotLoopback)?;
+            let stream = connect::loopback(&addresses).await?;
+            self.exchange(stream, request).await
         }
     }
 
@@ -238,7 +241,7 @@ fn answer(replied: Replied) -> Result<FetchResponse, FetchError> {
     }
 }
 
-fn question(
+fn request(
     method: Method,
     authority: &str,
     target: &str,
@@ -250,10 +253,7 @@ fn question(
         .header(header::HOST, authority)
         .header(header::ACCEPT, "application/json")
         .header(header::CONNECTION, "close")
-        .header(
-            header::USER_AGENT,
-            concat!("doorward/", env!("CARGO_PKG_VERSION")),
-        )
+        .header(header::USER_AGENT, USER_AGENT)
         .body(Full::new(body))
         .map_err(FetchError::Target)
 }

@@ -1,6 +1,5 @@
 //! The certificate authorities that are trusted.
 
-use std::fmt;
 use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs;
@@ -23,18 +22,10 @@ pub enum TrustError {
 }
 
 /// The trusted certificate authorities. Clones share one configuration.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Trust {
-    config: Arc<ClientConfig>,
+    pub(super) config: Arc<ClientConfig>,
     authorities: usize,
-}
-
-impl fmt::Debug for Trust {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Trust")
-            .field("authorities", &self.authorities)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Trust {
@@ -83,10 +74,6 @@ impl Trust {
     #[must_use]
     pub const fn authorities(&self) -> usize {
         self.authorities
-    }
-
-    pub(in crate::fetch) fn config(&self) -> Arc<ClientConfig> {
-        Arc::clone(&self.config)
     }
 }
 

@@ -281,7 +281,7 @@ impl Issuers {
         let before = self.adopted.send_replace(self.all.clone());
         let is_gone = |old: &&Arc<IssuerState>| self.all.iter().all(|new| new.name() != old.name());
         for gone in before.iter().filter(is_gone) {
-            self.metrics.forget_issuer(gone.name());
+            self.metrics.issuers.forget(gone.name());
         }
     }
 
@@ -322,7 +322,7 @@ fn state(
     if let Some(old) = before.and_then(|before| before.all.iter().find(is_same)) {
         return Ok(Arc::clone(old));
     }
-    let metrics = parts.metrics.issuer(&settings.name);
+    let metrics = parts.metrics.issuers.of(&settings.name);
     let source = KeySetSource::of(&settings.keys, &settings.issuer);
     let trust = authorities.of(settings, file.as_ref())?;
     let introspection = settings.introspection.as_ref().zip(trust.clone());

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::limit::LimitRule;
 
 /// Microseconds since the clock's start; times before a restart are negative.
@@ -18,20 +20,52 @@ const PAUSE_FIRST: ClockMicros = 1_000_000;
 /// forgotten is thus no faster than bearing the pauses.
 const ROW_PAUSES_MAX: u32 = 100;
 
-/// What was counted under one key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum CounterCell {
-    /// Hits in a sliding window, oldest first: the time and the number of each.
+/// What was counted under one key, with times `T` and spans `S`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CounterCell<T = ClockMicros, S = ClockMicros> {
+    /// Hits in a sliding window.
     Window {
-        hits: Vec<(ClockMicros, u32)>,
-        window: ClockMicros,
+        /// The time and the number of hits, oldest first.
+        hits: Vec<(T, u32)>,
+        /// How long each hit counts.
+        #[serde(rename = "window_ms")]
+        window: S,
     },
-    /// Consecutive failures: their number and the time of the last one.
+    /// Consecutive failures.
     Row {
+        /// Number of failures.
         count: u32,
-        last: ClockMicros,
-        pause_max: ClockMicros,
+        /// Time of the last failure.
+        last: T,
+        /// The longest pause.
+        #[serde(rename = "pause_max_ms")]
+        pause_max: S,
     },
+}
+
+impl<T: Copy, S: Copy> CounterCell<T, S> {
+    /// Returns the same counter with its times and spans converted.
+    pub(super) fn convert<U, V>(
+        &self,
+        at: impl Fn(T) -> U,
+        span: impl Fn(S) -> V,
+    ) -> CounterCell<U, V> {
+        match self {
+            Self::Window { hits, window } => CounterCell::Window {
+                hits: hits.iter().map(|(hit, count)| (at(*hit), *count)).collect(),
+                window: span(*window),
+            },
+            Self::Row {
+                count,
+                last,
+                pause_max,
+            } => CounterCell::Row {
+                count: *count,
+                last: at(*last),
+                pause_max: span(*pause_max),
+            },
+        }
+    }
 }
 
 impl CounterCell {
@@ -65,50 +99,45 @@ impl CounterCell {
         }
     }
 
-    /// Returns how long the rule requires the next attempt to wait; zero if it need not.
+    /// Returns how long the rule requires the next attempt to wait; zero if it need not. A key never changes its kind of
+    /// rule.
     pub(super) fn wait(&self, rule: LimitRule, now: ClockMicros) -> ClockMicros {
-        match (self, rule) {
-            (Self::Window { hits, .. }, LimitRule::Window { max, window }) => {
-                let window = micros(window);
-                let live = || hits.iter().filter(|(at, _)| now < at + window);
+        let (quota, span) = rule.bounds();
+        let span = micros(span);
+        match self {
+            Self::Window { hits, .. } => {
+                let live = || hits.iter().filter(|(at, _)| now < at + span);
                 let mut count: u64 = live().map(|(_, hits)| u64::from(*hits)).sum();
                 for (at, hits) in live() {
-                    if count < u64::from(max) {
+                    if count < u64::from(quota) {
                         return 0;
                     }
                     count -= u64::from(*hits);
-                    if count < u64::from(max) {
-                        return at + window - now;
+                    if count < u64::from(quota) {
+                        return at + span - now;
                     }
                 }
                 0
             }
-            (Self::Row { count, last, .. }, LimitRule::Row { free, pause_max }) => {
-                let Some(above) = count.checked_sub(free) else {
+            Self::Row { count, last, .. } => {
+                let Some(above) = count.checked_sub(quota) else {
                     return 0;
                 };
                 let pause = PAUSE_FIRST << above.min(32);
-                (last + pause.min(micros(pause_max)) - now).max(0)
+                (last + pause.min(span) - now).max(0)
             }
-            // A key never changes its kind of rule.
-            _ => 0,
         }
     }
 
     /// Counts one hit.
     pub(super) fn hit(&mut self, rule: LimitRule, now: ClockMicros) {
-        match (self, rule) {
-            (
-                Self::Window { hits, window },
-                LimitRule::Window {
-                    max,
-                    window: wanted,
-                },
-            ) => {
-                *window = micros(wanted);
+        let (quota, span) = rule.bounds();
+        match self {
+            Self::Window { hits, window } => {
+                *window = micros(span);
                 hits.retain(|(at, _)| now < at + *window);
                 let last = hits.last().map_or(ClockMicros::MIN, |(at, _)| *at);
-                if max <= EXACT_MAX {
+                if quota <= EXACT_MAX {
                     hits.push((now.max(last), 1));
                     return;
                 }
@@ -120,22 +149,15 @@ impl CounterCell {
                     _ => hits.push((at, 1)),
                 }
             }
-            (
-                Self::Row {
-                    count,
-                    last,
-                    pause_max,
-                },
-                LimitRule::Row {
-                    pause_max: wanted, ..
-                },
-            ) => {
-                *pause_max = micros(wanted);
+            Self::Row {
+                count,
+                last,
+                pause_max,
+            } => {
+                *pause_max = micros(span);
                 *count = count.saturating_add(1);
                 *last = now;
             }
-            // A key never changes its kind of rule.
-            _ => {}
         }
     }
 

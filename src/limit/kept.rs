@@ -4,9 +4,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use crate::limit::cell::{ClockMicros, CounterCell};
+use crate::limit::cell::{ClockMicros, CounterCell, micros};
 use crate::limit::pardons::CounterEpochs;
 use crate::limit::{Counters, Keeping, SWEEP, StoredCounter};
 use crate::model::account::Digest;
@@ -19,26 +17,8 @@ const KEYS_MAX: usize = 300_000;
 /// Maximum number of changes per export: below 10 ms of one thread.
 const CHANGES_MAX: usize = 5000;
 
-/// A counter as stored.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum KeptCounter {
-    /// A sliding window.
-    Window {
-        /// The time and the number of hits.
-        hits: Vec<(Timestamp, u32)>,
-        /// How long each hit counts, in ms.
-        window_ms: u64,
-    },
-    /// A row of failures.
-    Row {
-        /// Number of failures.
-        count: u32,
-        /// Time of the last failure.
-        last: Timestamp,
-        /// The longest pause, in ms.
-        pause_max_ms: u64,
-    },
-}
+/// A counter as stored: with wall-clock times, and spans in milliseconds.
+pub type KeptCounter = CounterCell<Timestamp, u64>;
 
 /// The key of a stored counter: one byte for its set, then the counter's key.
 pub type KeptKey = Vec<u8>;
@@ -97,7 +77,7 @@ impl CounterSets {
     /// Returns changes that could not be stored, so that they are exported again.
     pub fn not_kept(&self, changes: &[CounterChange]) {
         for (set, counters) in self.sets() {
-            counters.not_kept(keys_in(set, changes.iter().map(|(key, _)| key)));
+            counters.not_kept(changes.iter().filter_map(|(key, _)| key_in(set, key)));
         }
     }
 
@@ -113,10 +93,6 @@ impl CounterSets {
     }
 }
 
-fn keys_in<'a>(set: u8, places: impl Iterator<Item = &'a KeptKey>) -> impl Iterator<Item = Digest> {
-    places.filter_map(move |place| key_in(set, place))
-}
-
 fn key_in(set: u8, place: &[u8]) -> Option<Digest> {
     let key = place.strip_prefix(&[set])?;
     key.try_into().ok().map(Digest)
@@ -126,25 +102,23 @@ impl Counters {
     /// Returns at most `count` counters that have changed since they were last exported.
     fn changes(&self, count: usize) -> Vec<(Digest, Option<KeptCounter>)> {
         let (now, wall) = (self.shared.now(), self.shared.clock.now());
-        let mut state = self.lock();
+        let mut state = self.shared.lock();
         state.sweep(now, count.max(SWEEP));
         let keys: Vec<Digest> = state.changed.iter().take(count).copied().collect();
-        let mut changes = Vec::with_capacity(keys.len());
-        for key in keys {
+        let export = |key| {
             state.changed.remove(&key);
-            let stored = state.cells.get_mut(&key);
-            let kept = stored.map(|stored| {
+            let kept = state.cells.get_mut(&key).map(|stored| {
                 stored.is_kept = true;
                 keep(&stored.cell, now, wall)
             });
-            changes.push((key, kept));
-        }
-        changes
+            (key, kept)
+        };
+        keys.into_iter().map(export).collect()
     }
 
     /// Counters that are gone meanwhile are skipped: at worst, they are imported once more, with their age.
     fn not_kept(&self, keys: impl Iterator<Item = Digest>) {
-        let mut state = self.lock();
+        let mut state = self.shared.lock();
         for key in keys {
             if state.cells.contains_key(&key) {
                 state.changed.insert(key);
@@ -156,7 +130,7 @@ impl Counters {
         let (now, wall) = (self.shared.now(), self.shared.clock.now());
         let cell = take_back(kept, now, wall);
         let end = cell.end();
-        let mut state = self.lock();
+        let mut state = self.shared.lock();
         if end <= now || self.keys_max <= state.cells.len() {
             state.changed.insert(key);
             return;
@@ -176,44 +150,12 @@ fn keep(cell: &CounterCell, now: ClockMicros, wall: Timestamp) -> KeptCounter {
     let at = |at: ClockMicros| {
         Timestamp::from_millis(wall.millis().saturating_sub((now - at).div_euclid(1000)))
     };
-    let millis = |span: ClockMicros| u64::try_from(span / 1000).unwrap_or(0);
-    match cell {
-        CounterCell::Window { hits, window } => KeptCounter::Window {
-            hits: hits.iter().map(|(hit, count)| (at(*hit), *count)).collect(),
-            window_ms: millis(*window),
-        },
-        CounterCell::Row {
-            count,
-            last,
-            pause_max,
-        } => KeptCounter::Row {
-            count: *count,
-            last: at(*last),
-            pause_max_ms: millis(*pause_max),
-        },
-    }
+    cell.convert(at, |span| u64::try_from(span / 1000).unwrap_or(0))
 }
 
 /// Imports a counter. If the wall clock was set back, ages are too small at worst, never negative: no limit lasts
 /// longer than its rule says.
 fn take_back(kept: &KeptCounter, now: ClockMicros, wall: Timestamp) -> CounterCell {
-    let span =
-        |span: Duration| ClockMicros::try_from(span.as_micros()).unwrap_or(ClockMicros::MAX / 4);
-    let at = |at: Timestamp| now - span(wall.since(at));
-    let millis = |ms: u64| span(Duration::from_millis(ms)).min(ClockMicros::MAX / 1024);
-    match kept {
-        KeptCounter::Window { hits, window_ms } => CounterCell::Window {
-            hits: hits.iter().map(|(hit, count)| (at(*hit), *count)).collect(),
-            window: millis(*window_ms),
-        },
-        KeptCounter::Row {
-            count,
-            last,
-            pause_max_ms,
-        } => CounterCell::Row {
-            count: *count,
-            last: at(*last),
-            pause_max: millis(*pause_max_ms),
-        },
-    }
+    let span = |ms| micros(Duration::from_millis(ms)).min(ClockMicros::MAX / 1024);
+    kept.convert(|at| now - micros(wall.since(at)), span)
 }

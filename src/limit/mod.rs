@@ -53,6 +53,16 @@ pub enum LimitRule {
     },
 }
 
+impl LimitRule {
+    /// Returns the number of hits without a wait, and the window or the longest pause.
+    pub(in crate::limit) const fn bounds(self) -> (u32, Duration) {
+        match self {
+            Self::Window { max, window } => (max, window),
+            Self::Row { free, pause_max } => (free, pause_max),
+        }
+    }
+}
+
 /// The effect of a success on a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnSuccess {
@@ -164,18 +174,16 @@ impl Counters {
     #[must_use]
     pub fn limit(&self, claims: &[CounterClaim]) -> Option<ReachedLimit> {
         let now = self.shared.now();
-        self.lock().limit(claims, now)
+        self.shared.lock().limit(claims, now)
     }
 
     /// Returns how many hits a key has now.
     #[must_use]
     pub fn count(&self, key: &Digest) -> u32 {
         let now = self.shared.now();
-        let state = self.lock();
-        state
-            .cells
-            .get(key)
-            .map_or(0, |stored| stored.cell.count(now))
+        let state = self.shared.lock();
+        let stored = state.cells.get(key);
+        stored.map_or(0, |stored| stored.cell.count(now))
     }
 
     /// Holds a place under every key at once, or under none.
@@ -184,25 +192,26 @@ impl Counters {
     /// ([`Ticket::succeeded`]), so that no delay reveals which keys belong together.
     pub fn take(&self, claims: &[CounterClaim]) -> TakeOutcome {
         let now = self.shared.now();
-        let mut state = self.lock();
+        let mut state = self.shared.lock();
         state.sweep(now, SWEEP);
-        let (told, silent) = parted(claims);
-        if let Some(limit) = state.limit(&told, now) {
+        let (open, silent) = split_silent(claims);
+        if let Some(limit) = state.limit(&open, now) {
             return TakeOutcome::Over(limit);
         }
-        if told.iter().any(|claim| state.is_held(claim, now)) {
+        if open.iter().any(|claim| state.is_held(claim, now)) {
             return TakeOutcome::Busy;
         }
         let is_shadowed = state.limit(&silent, now).is_some();
-        let claims = if is_shadowed { told } else { claims.to_vec() };
+        let claims = if is_shadowed { open } else { claims.to_vec() };
         if !state.has_room(&claims, self.keys_max) {
             return TakeOutcome::Full;
         }
         for claim in &claims {
             state.hold(claim);
         }
+        let shared = Arc::clone(&self.shared);
         TakeOutcome::Taken {
-            ticket: Ticket::new(claims, Arc::clone(&self.shared)),
+            ticket: Ticket { claims, shared },
             is_shadowed,
         }
     }
@@ -233,19 +242,15 @@ impl Counters {
 
     /// Forgets everything counted under these keys.
     pub fn forget(&self, keys: &[Digest]) {
-        let mut state = self.lock();
+        let mut state = self.shared.lock();
         for key in keys {
             state.clear(key);
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, CounterState> {
-        self.shared.lock()
-    }
 }
 
 /// Splits claims into those that may be shown to callers, and silent ones.
-fn parted(claims: &[CounterClaim]) -> (Vec<CounterClaim>, Vec<CounterClaim>) {
+fn split_silent(claims: &[CounterClaim]) -> (Vec<CounterClaim>, Vec<CounterClaim>) {
     claims.iter().copied().partition(|claim| !claim.is_silent)
 }
 
@@ -262,7 +267,7 @@ impl SharedCounters {
 impl fmt::Debug for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Counters")
-            .field("keys", &self.lock().cells.len())
+            .field("keys", &self.shared.lock().cells.len())
             .field("keys_max", &self.keys_max)
             .finish_non_exhaustive()
     }
@@ -275,10 +280,7 @@ impl CounterState {
             (0 < wait).then_some((wait, claim))
         });
         let (wait, claim) = waits.max_by_key(|(wait, _)| *wait)?;
-        let (quota, window) = match claim.rule {
-            LimitRule::Window { max, window } => (max, window),
-            LimitRule::Row { free, pause_max } => (free, pause_max),
-        };
+        let (quota, window) = claim.rule.bounds();
         Some(ReachedLimit {
             policy: claim.policy,
             quota,
@@ -289,10 +291,7 @@ impl CounterState {
 
     /// Whether attempts in flight hold the last places of a counter, so that it is not known yet whether it is full.
     fn is_held(&self, claim: &CounterClaim, now: ClockMicros) -> bool {
-        let places = match claim.rule {
-            LimitRule::Window { max, .. } => max,
-            LimitRule::Row { free, .. } => free,
-        };
+        let (places, _) = claim.rule.bounds();
         self.cells.get(&claim.key).is_some_and(|stored| {
             let counted = stored.cell.count(now);
             0 < stored.under_way && places <= counted.saturating_add(stored.under_way)
@@ -368,29 +367,24 @@ impl CounterState {
     /// Keeps entries of removed cells, and several entries of one cell, from accumulating.
     fn tidy(&mut self) {
         if 2 * self.cells.len() + 1024 < self.due.len() {
-            let due = self.cells.iter();
-            self.due = due
-                .map(|(key, stored)| Reverse((stored.cell.end(), *key)))
-                .collect();
+            let due = |(key, stored): (&Digest, &StoredCounter)| Reverse((stored.cell.end(), *key));
+            self.due = self.cells.iter().map(due).collect();
         }
     }
 
     /// Removes at most `count` expired cells.
     fn sweep(&mut self, now: ClockMicros, count: usize) {
         for _ in 0..count {
-            let key = match self.due.peek() {
-                Some(Reverse((end, key))) if *end <= now => *key,
-                _ => return,
+            let first = self.due.peek().filter(|Reverse((end, _))| *end <= now);
+            let Some(Reverse((_, key))) = first.copied() else {
+                return;
             };
             self.due.pop();
-            let Some(stored) = self.cells.get(&key) else {
+            // Releasing the last place of a key in use schedules the next check.
+            let stored = self.cells.get(&key).filter(|it| it.under_way == 0);
+            let Some(end) = stored.map(|it| it.cell.end()) else {
                 continue;
             };
-            if 0 < stored.under_way {
-                // Releasing its last place schedules the next check.
-                continue;
-            }
-            let end = stored.cell.end();
             if end <= now {
                 self.remove(key);
             } else {

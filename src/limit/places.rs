@@ -1,7 +1,6 @@
 //! A semaphore with shares: a total number of permits, of which one key gets at most its share.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -72,14 +71,6 @@ impl<K> SharedSlots<K> {
     }
 }
 
-impl<K> fmt::Debug for SharedSlots<K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Places")
-            .field("free", &self.all.available_permits())
-            .finish_non_exhaustive()
-    }
-}
-
 /// A key's share; the key is remembered as long as one of these exists.
 struct KeyShare<'a, K: Eq + Hash> {
     places: &'a SharedSlots<K>,
@@ -91,11 +82,8 @@ impl<K: Eq + Hash> Drop for KeyShare<'_, K> {
     fn drop(&mut self) {
         let mut shares = self.places.lock();
         // Shares are created and dropped only under the lock, so 2 means: the map's and this one.
-        if self
-            .semaphore
-            .take()
-            .is_some_and(|mine| Arc::strong_count(&mine) == 2)
-        {
+        let mine = self.semaphore.take();
+        if mine.is_some_and(|mine| Arc::strong_count(&mine) == 2) {
             shares.remove(&self.key);
         }
     }

@@ -269,7 +269,7 @@ fn entries_of_cells_that_are_gone_do_not_pile_up() {
         let (ticket, _) = taken(&counters, &[claim(1), claim(2)]);
         assert!(ticket.succeeded());
     }
-    let state = counters.lock();
+    let state = counters.shared.lock();
     assert!(state.due.len() <= 1026, "{}", state.due.len());
     assert!(state.cells.is_empty() && state.changed.is_empty());
 }

@@ -3,22 +3,17 @@
 use std::fmt;
 use std::sync::{Arc, MutexGuard};
 
-use crate::limit::{CounterClaim, CounterState, OnSuccess, SharedCounters, parted};
+use crate::limit::{CounterClaim, CounterState, OnSuccess, SharedCounters, split_silent};
 
 /// The places that one [`crate::limit::Counters::take`] holds.
 #[must_use]
 pub struct Ticket {
     /// Empty once settled.
-    claims: Vec<CounterClaim>,
-    shared: Arc<SharedCounters>,
+    pub(super) claims: Vec<CounterClaim>,
+    pub(super) shared: Arc<SharedCounters>,
 }
 
 impl Ticket {
-    /// Creates the ticket of claims that hold a place.
-    pub(super) fn new(claims: Vec<CounterClaim>, shared: Arc<SharedCounters>) -> Self {
-        Self { claims, shared }
-    }
-
     /// Settles the attempt as a success. Returns `false` if a silent counter has become full: the attempt counts as
     /// failed and its result must not be used.
     #[must_use]
@@ -26,21 +21,20 @@ impl Ticket {
         let claims = std::mem::take(&mut self.claims);
         let now = self.shared.now();
         let mut state = self.shared.lock();
-        let (told, silent) = parted(&claims);
-        let stands = state.limit(&silent, now).is_none();
-        if stands {
-            for claim in &claims {
-                if claim.on_success == OnSuccess::Clear {
-                    state.clear(&claim.key);
-                }
+        let (open, silent) = split_silent(&claims);
+        let has_succeeded = state.limit(&silent, now).is_none();
+        if has_succeeded {
+            let is_cleared = |it: &&CounterClaim| it.on_success == OnSuccess::Clear;
+            for claim in claims.iter().filter(is_cleared) {
+                state.clear(&claim.key);
             }
         } else {
-            for claim in &told {
+            for claim in &open {
                 state.hit(claim, now);
             }
         }
         self.release(state, &claims);
-        stands
+        has_succeeded
     }
 
     /// Settles the attempt as not made: nothing is counted.

@@ -79,7 +79,9 @@ async fn make(
     .await;
     match &made {
         Ok(made) if is_own => services.metrics.backup_made(made.contents.as_of),
-        Err(_) if is_own => services.metrics.backup_failed(),
+        Err(_) if is_own => {
+            services.metrics.backup_errors.inc();
+        }
         // Metrics cover only the backups in the default place.
         Ok(_) | Err(_) => {}
     }

@@ -1,14 +1,16 @@
 //! The attempts to send a request to an upstream, and whether another one may follow.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 
 use pingora::protocols::SocketDigest;
 use pingora::proxy::Session;
+use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 
+use crate::config::Limits;
+use crate::model::id::RequestId;
 use crate::model::route::Upstream;
-use crate::snapshot::Services;
-use crate::upstream::ejection::Ejections;
 
 /// The kernel's number of the TCP state of an open connection.
 const TCP_ESTABLISHED: u8 = 1;
@@ -66,33 +68,6 @@ impl Attempts {
         self.first_address.wrapping_add(self.failed_connects)
     }
 
-    /// Records that the upstream accepted the connection.
-    pub(in crate::proxy) fn note_connected(&self, services: &Services, ejections: &Ejections) {
-        if let Some(address) = self.current.address {
-            let now = services.clock.elapsed();
-            ejections.connected(address, now, services.metrics.upstreams());
-        }
-    }
-
-    /// Records that a connect to the upstream failed. A local failure, such as a shortage of descriptors, does not
-    /// count against the upstream.
-    pub(in crate::proxy) fn note_failed(
-        &self,
-        services: &Services,
-        upstream: &Upstream,
-        ejections: &Ejections,
-        kind: &ErrorType,
-    ) {
-        let is_ours = matches!(
-            kind,
-            ErrorType::SocketError | ErrorType::BindError | ErrorType::InternalError
-        );
-        if let Some(address) = self.current.address.filter(|_| !is_ours) {
-            let (now, metrics) = (services.clock.elapsed(), services.metrics.upstreams());
-            ejections.failed(&upstream.name, address, now, metrics);
-        }
-    }
-
     /// Whether a request may be sent again after its connection broke: a kept connection may close just as it is used.
     pub(in crate::proxy) fn may_resend(
         &self,
@@ -112,4 +87,30 @@ impl Attempts {
         let is_body_kept = !session.as_ref().retry_buffer_truncated();
         !self.is_resent && is_reused && is_body_kept && (is_unsent || is_harmless)
     }
+}
+
+/// Creates the peer for an address of an upstream, with every timeout set: Pingora's defaults have none. `fresh`: a
+/// request that must not reuse a connection.
+pub(in crate::proxy) fn peer(
+    upstream: &Upstream,
+    address: SocketAddr,
+    limits: &Limits,
+    fresh: Option<RequestId>,
+) -> HttpPeer {
+    let mut peer = HttpPeer::new(address, false, String::new());
+    // Separates the idle connections of one upstream from those of another at the same address: the pool compares it in
+    // addition to the address, but not every setting in which they may differ.
+    let mut group_key = DefaultHasher::new();
+    upstream.name.hash(&mut group_key);
+    if let Some(id) = fresh {
+        id.as_str().hash(&mut group_key);
+    }
+    peer.group_key = group_key.finish();
+    let options = &mut peer.options;
+    options.connection_timeout = Some(limits.upstream_connect_timeout);
+    options.total_connection_timeout = Some(limits.upstream_connect_timeout);
+    options.read_timeout = Some(limits.upstream_read_timeout);
+    options.write_timeout = Some(limits.upstream_write_timeout);
+    options.idle_timeout = Some(upstream.keepalive_timeout);
+    peer
 }

@@ -29,6 +29,22 @@ const ENDED: u8 = 2;
 /// Not begun, and the caller waits for `100 Continue` before it sends its body.
 const EXPECTED: u8 = 3;
 
+/// A state of the connection that is entered once, by the functions of [`Connection`], and never left.
+#[derive(Debug, Default)]
+pub struct Flag(AtomicBool);
+
+impl Flag {
+    fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether the state was entered.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
 /// A head refused by the stream.
 #[derive(Debug)]
 pub struct RefusedHead {
@@ -78,24 +94,34 @@ impl RefusedHead {
 /// A downstream connection.
 #[derive(Debug)]
 pub struct Connection {
-    peer: IpAddr,
-    peer_value: HeaderValue,
+    /// The peer's address; an IPv4-mapped IPv6 address is converted to IPv4.
+    pub peer: IpAddr,
+    /// The peer's address as a field value.
+    pub peer_value: HeaderValue,
     head_is_next: AtomicBool,
-    is_upgraded: AtomicBool,
-    is_body_malformed: AtomicBool,
-    is_body_late: AtomicBool,
+    /// All further bytes of the caller belong to another protocol.
+    pub upgraded: Flag,
+    /// Why the body of a request broke off, if the stream ended it.
+    pub body_fault: OnceLock<DenyReason>,
     answer: AtomicU8,
     in_flight: AtomicU32,
     idle_since_ms: AtomicU64,
-    is_closing: AtomicBool,
-    is_flooding: AtomicBool,
-    is_multiplexed: AtomicBool,
-    is_going_away: AtomicBool,
-    is_cut: AtomicBool,
+    /// [`Connection::close_when_idle`] was called.
+    pub closing: Flag,
+    /// The connection was closed because of too many control frames.
+    pub flooding: Flag,
+    /// This is HTTP/2.
+    pub multiplexed: Flag,
+    /// [`Connection::go_away`] was called.
+    pub going_away: Flag,
+    /// [`Connection::cut`] was called.
+    pub cut_off: Flag,
     open_ended: OpenEnded,
-    network_requests: OnceLock<Arc<AtomicUsize>>,
+    /// The number of requests in flight of its network, if they are counted together.
+    pub network_requests: OnceLock<Arc<AtomicUsize>>,
     reader: Mutex<Option<Waker>>,
-    lingers: AtomicBool,
+    /// Closing must wait for the caller to read the response.
+    pub lingering: Flag,
     refused: Mutex<Option<RefusedHead>>,
 }
 
@@ -111,21 +137,20 @@ impl Connection {
             peer,
             peer_value,
             head_is_next: AtomicBool::new(false),
-            is_upgraded: AtomicBool::new(false),
-            is_body_malformed: AtomicBool::new(false),
-            is_body_late: AtomicBool::new(false),
+            upgraded: Flag::default(),
+            body_fault: OnceLock::new(),
             answer: AtomicU8::new(NOT_BEGUN),
             in_flight: AtomicU32::new(0),
             idle_since_ms: AtomicU64::new(0),
-            is_closing: AtomicBool::new(false),
-            is_flooding: AtomicBool::new(false),
-            is_multiplexed: AtomicBool::new(false),
-            is_going_away: AtomicBool::new(false),
-            is_cut: AtomicBool::new(false),
+            closing: Flag::default(),
+            flooding: Flag::default(),
+            multiplexed: Flag::default(),
+            going_away: Flag::default(),
+            cut_off: Flag::default(),
             open_ended: OpenEnded::default(),
             network_requests: OnceLock::new(),
             reader: Mutex::new(None),
-            lingers: AtomicBool::new(false),
+            lingering: Flag::default(),
             refused: Mutex::new(None),
         }
     }
@@ -135,18 +160,6 @@ impl Connection {
     pub fn of(digest: Option<&Digest>) -> Option<&Arc<Self>> {
         let data = digest?.proxy_digest.as_ref()?.user_data.as_ref()?;
         data.downcast_ref()
-    }
-
-    /// Returns the peer's address; an IPv4-mapped IPv6 address is converted to IPv4.
-    #[must_use]
-    pub fn peer(&self) -> IpAddr {
-        self.peer
-    }
-
-    /// Returns [`Connection::peer`] as a field value.
-    #[must_use]
-    pub fn peer_value(&self) -> &HeaderValue {
-        &self.peer_value
     }
 
     /// Set by the phases: a request has ended, and the next byte begins a head.
@@ -163,44 +176,21 @@ impl Connection {
 
     /// Set by the phases: the upstream has agreed to another protocol, to which all further bytes of the caller belong.
     pub fn upgrade(&self) {
-        self.is_upgraded.store(true, Ordering::Release);
+        self.upgraded.set();
     }
 
-    /// Read by the stream once a request is complete.
-    #[must_use]
-    pub fn is_upgraded(&self) -> bool {
-        self.is_upgraded.load(Ordering::Acquire)
-    }
-
-    /// Set by the stream: the body violates its framing, and ends here.
-    pub fn spoil_body(&self) {
-        self.is_body_malformed.store(true, Ordering::Release);
+    /// Set by the stream: the body ends here, because it violates its framing or arrives too slowly.
+    pub fn end_body(&self, fault: DenyReason) {
+        // A body ends once, and no other follows.
+        let _ = self.body_fault.set(fault);
         self.linger();
-    }
-
-    /// Read by the phases when a body breaks off.
-    #[must_use]
-    pub fn is_body_malformed(&self) -> bool {
-        self.is_body_malformed.load(Ordering::Acquire)
-    }
-
-    /// Set by the stream: the body arrives too slowly, and ends here.
-    pub fn give_up_body(&self) {
-        self.is_body_late.store(true, Ordering::Release);
-        self.linger();
-    }
-
-    /// Read by the phases when a body breaks off.
-    #[must_use]
-    pub fn is_body_late(&self) -> bool {
-        self.is_body_late.load(Ordering::Acquire)
     }
 
     /// Set by the phases: a request has begun. `expects`: its body follows once the upstream has asked for it.
     pub fn begin_request(&self, expects: bool) {
         let answer = if expects { EXPECTED } else { NOT_BEGUN };
         self.answer.store(answer, Ordering::Release);
-        self.open_ended.clear();
+        self.open_ended.note(None);
         self.in_flight.fetch_add(1, Ordering::AcqRel);
     }
 
@@ -255,50 +245,32 @@ impl Connection {
 
     /// Closes the connection as soon as no request is in flight.
     pub fn close_when_idle(&self) {
-        self.is_closing.store(true, Ordering::Release);
+        self.closing.set();
         self.wake();
     }
 
     /// Set by the stream: this is HTTP/2, whose streams are watched individually.
     pub fn multiplex(&self) {
-        self.is_multiplexed.store(true, Ordering::Release);
-    }
-
-    /// Whether this is HTTP/2.
-    #[must_use]
-    pub fn is_multiplexed(&self) -> bool {
-        self.is_multiplexed.load(Ordering::Acquire)
+        self.multiplexed.set();
     }
 
     /// Announces the end of the connection: the next HTTP/1 response is its last, and a WebSocket is closed at the end
     /// of a frame.
     pub fn go_away(&self) {
-        self.is_going_away.store(true, Ordering::Release);
+        self.going_away.set();
         self.wake();
-    }
-
-    /// Whether [`Connection::go_away`] was called.
-    #[must_use]
-    pub fn is_going_away(&self) -> bool {
-        self.is_going_away.load(Ordering::Acquire)
     }
 
     /// Whether the HTTP/1 response in progress counts as a stream at this time of the monotonic clock.
     #[must_use]
     pub fn is_streaming(&self, now: Duration) -> bool {
-        self.is_upgraded() || self.open_ended.is_stream(now)
+        self.upgraded.is_set() || self.open_ended.is_stream(now)
     }
 
     /// Ends the connection, even with requests in flight.
     pub fn cut(&self) {
-        self.is_cut.store(true, Ordering::Release);
+        self.cut_off.set();
         self.wake();
-    }
-
-    /// Whether [`Connection::cut`] was called.
-    #[must_use]
-    pub fn is_cut(&self) -> bool {
-        self.is_cut.load(Ordering::Acquire)
     }
 
     fn wake(&self) {
@@ -306,12 +278,6 @@ impl Connection {
         if let Some(reader) = reader {
             reader.wake();
         }
-    }
-
-    /// Whether [`Connection::close_when_idle`] was called.
-    #[must_use]
-    pub fn is_closing(&self) -> bool {
-        self.is_closing.load(Ordering::Acquire)
     }
 
     /// Read by the stream on every read: whether to close now. If not, `waker` is woken when it should check again.
@@ -324,7 +290,7 @@ impl Connection {
                 None => *reader = Some(waker.clone()),
             }
         }
-        self.is_closing() && self.idle_since().is_some()
+        self.closing.is_set() && self.idle_since().is_some()
     }
 
     /// Counts this connection's requests among those of its network.
@@ -333,21 +299,9 @@ impl Connection {
         let _ = self.network_requests.set(requests);
     }
 
-    /// Returns the number of requests in flight of its network; `None` if they are not counted together.
-    #[must_use]
-    pub fn network_requests(&self) -> Option<&Arc<AtomicUsize>> {
-        self.network_requests.get()
-    }
-
     /// Set by the stream: the caller sends too many control frames.
     pub fn note_flood(&self) {
-        self.is_flooding.store(true, Ordering::Release);
-    }
-
-    /// Whether the connection was closed because of [`Connection::note_flood`].
-    #[must_use]
-    pub fn is_flooding(&self) -> bool {
-        self.is_flooding.load(Ordering::Acquire)
+        self.flooding.set();
     }
 
     fn lock_reader(&self) -> std::sync::MutexGuard<'_, Option<Waker>> {
@@ -357,13 +311,7 @@ impl Connection {
     /// Set by the phases: the response is sent before the body was read, so closing must wait for the caller to read
     /// it.
     pub fn linger(&self) {
-        self.lingers.store(true, Ordering::Release);
-    }
-
-    /// Read by the stream when it closes.
-    #[must_use]
-    pub fn lingers(&self) -> bool {
-        self.lingers.load(Ordering::Acquire)
+        self.lingering.set();
     }
 
     /// Set by the stream: the next request is a substitute for a refused head.
@@ -376,13 +324,11 @@ impl Connection {
     #[must_use]
     pub fn take_refused(&self) -> Option<RefusedHead> {
         // It is set, and lingering with it, before the request exists: only refused heads take the lock.
-        if !self.lingers() {
+        if !self.lingering.is_set() {
             return None;
         }
-        self.refused
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.take()
     }
 }
 
@@ -433,6 +379,6 @@ mod tests {
     #[test]
     fn an_ipv4_peer_reads_as_ipv4() {
         let connection = Connection::new("[::ffff:10.0.0.1]:80".parse().unwrap());
-        assert_eq!(connection.peer_value(), "10.0.0.1");
+        assert_eq!(connection.peer_value, "10.0.0.1");
     }
 }

@@ -20,6 +20,7 @@ use crate::proxy::in_flight::InFlightPlace;
 use crate::proxy::view::{AdmittedRequest, RefusedRequest};
 use crate::snapshot::{EndpointNotes, RequestEnd, Snapshot};
 use crate::telemetry::metrics::RequestOutcome;
+use crate::upstream::ejection::Ejections;
 
 /// The decision about a request, or what answers it instead.
 #[derive(Debug, Default)]
@@ -73,23 +74,6 @@ pub struct DownstreamState {
 }
 
 impl DownstreamState {
-    /// Records that the upstream has requested the body (100 Continue).
-    pub fn begin_body(&self) {
-        if let Some(connection) = &self.connection {
-            connection.begin_body();
-        }
-    }
-
-    /// Records that the head of the answer has been sent: from now on the rest of the body has no time limit of its
-    /// own. `stream_from`: the time from which the answer counts as a stream.
-    fn begin_answer(&self, stream_from: Option<Duration>) {
-        match (&self.exchange, &self.connection) {
-            (Some(exchange), _) => exchange.begin_answer(stream_from),
-            (None, Some(connection)) => connection.begin_answer(stream_from),
-            (None, None) => {}
-        }
-    }
-
     /// Records that the whole answer has been sent, so that the rest of the body is no longer needed.
     pub fn end_answer(&self) {
         match (&self.exchange, &self.connection) {
@@ -102,7 +86,8 @@ impl DownstreamState {
     /// Whether a drain ended the request as a stream.
     fn is_cut(&self) -> bool {
         let is_reset = self.exchange.as_ref().is_some_and(|it| it.is_cut());
-        is_reset || self.connection.as_ref().is_some_and(|it| it.is_cut())
+        let connection = self.connection.as_ref();
+        is_reset || connection.is_some_and(|it| it.cut_off.is_set())
     }
 }
 
@@ -155,24 +140,23 @@ impl RequestContext {
     /// Creates the context of a new request.
     #[must_use]
     pub fn new(id: RequestId, snapshot: Arc<Snapshot>) -> Self {
-        let progress = RequestProgress {
-            id,
-            born: snapshot.services.clock.elapsed(),
-            snapshot,
-            downstream: DownstreamState {
-                exchange: Exchange::current(),
-                ..DownstreamState::default()
-            },
-            refused: None,
-            verdict: RequestVerdict::Open,
-            attempts: Attempts::default(),
-            fault: None,
-            status: 0,
-            bytes_sent: 0,
-        };
         Self {
             admitted: None,
-            progress,
+            progress: RequestProgress {
+                id,
+                born: snapshot.services.clock.elapsed(),
+                snapshot,
+                downstream: DownstreamState {
+                    exchange: Exchange::current(),
+                    ..DownstreamState::default()
+                },
+                refused: None,
+                verdict: RequestVerdict::Open,
+                attempts: Attempts::default(),
+                fault: None,
+                status: 0,
+                bytes_sent: 0,
+            },
         }
     }
 
@@ -182,22 +166,21 @@ impl RequestContext {
     /// An internal error if there is no grant. No other function lets a request reach an upstream.
     // INVARIANT: nothing reaches an upstream without a grant (tests/it: every refusal's upstream log is empty).
     pub fn granted(&self) -> pingora::Result<GrantedRequest<'_>> {
-        let granted = self.admitted.as_ref().zip(self.progress.grant());
-        let granted = granted.and_then(|(request, grant)| {
+        let granted = || {
             Some(GrantedRequest {
-                request,
-                grant,
+                request: self.admitted.as_ref()?,
+                grant: self.progress.grant()?,
                 upstream: self.progress.upstream()?,
             })
-        });
-        granted.ok_or_else(|| Error::explain(ErrorType::InternalError, "no grant").into_in())
+        };
+        granted().ok_or_else(|| Error::explain(ErrorType::InternalError, "no grant").into_in())
     }
 
     /// Returns method and target for the record: those of the request itself, or of the request that a proxy asked
     /// about.
     fn recorded(&self) -> (Option<&Method>, Option<&Target>) {
-        if let RequestVerdict::Asked(judged) = &self.progress.verdict
-            && let Some((method, target)) = &judged.about
+        if let RequestVerdict::Asked(forwarded) = &self.progress.verdict
+            && let Some((method, target)) = &forwarded.about
         {
             return (Some(method), Some(target));
         }
@@ -218,11 +201,40 @@ impl RequestProgress {
         }
     }
 
-    /// Records that the head of the answer has been sent. `stream_age`: the age of the request from which its answer
-    /// counts as a stream.
+    /// Records that the head of the answer has been sent: from now on the rest of the body has no time limit of its
+    /// own. `stream_age`: the age of the request from which its answer counts as a stream.
     pub fn begin_answer(&self, stream_age: Option<Duration>) {
-        self.downstream
-            .begin_answer(stream_age.map(|age| self.born + age));
+        let stream_from = stream_age.map(|age| self.born + age);
+        match (&self.downstream.exchange, &self.downstream.connection) {
+            (Some(exchange), _) => exchange.begin_answer(stream_from),
+            (None, Some(connection)) => connection.begin_answer(stream_from),
+            (None, None) => {}
+        }
+    }
+
+    /// Records that the upstream accepted the connection.
+    pub(in crate::proxy) fn note_connected(&self, ejections: &Ejections) {
+        if let Some(address) = self.attempts.current.address {
+            ejections.connected(address, self.snapshot.services.clock.elapsed());
+        }
+    }
+
+    /// Records that a connect to the upstream failed. A local failure, such as a shortage of descriptors, does not
+    /// count against the upstream.
+    pub(in crate::proxy) fn note_failed(
+        &self,
+        ejections: &Ejections,
+        upstream: &Upstream,
+        kind: &ErrorType,
+    ) {
+        let is_ours = matches!(
+            kind,
+            ErrorType::SocketError | ErrorType::BindError | ErrorType::InternalError
+        );
+        if let Some(address) = self.attempts.current.address.filter(|_| !is_ours) {
+            let now = self.snapshot.services.clock.elapsed();
+            ejections.failed(&upstream.name, address, now);
+        }
     }
 
     /// Replaces the verdict by a refusal; keeps route and identity of a grant for the record.
@@ -251,16 +263,8 @@ impl RequestProgress {
     fn decision(&self) -> Option<&Decision> {
         match &self.verdict {
             RequestVerdict::Decided(decision) => Some(decision),
-            RequestVerdict::Asked(judged) => Some(&judged.decision),
+            RequestVerdict::Asked(forwarded) => Some(&forwarded.decision),
             RequestVerdict::Open | RequestVerdict::Local(_) => None,
-        }
-    }
-
-    /// Returns the notes of one of the gateway's own endpoints.
-    fn notes(&self) -> Option<&EndpointNotes> {
-        match &self.verdict {
-            RequestVerdict::Local(notes) => Some(notes),
-            _ => None,
         }
     }
 
@@ -305,7 +309,10 @@ impl Drop for RequestContext {
             path: target.map_or(raw_target, |target| target.path.as_str()),
             outcome: progress.outcome(),
             decision: progress.decision(),
-            notes: progress.notes(),
+            notes: match &progress.verdict {
+                RequestVerdict::Local(notes) => Some(notes),
+                _ => None,
+            },
             broken: progress.fault.and_then(RequestFault::code),
             status: progress.status,
             // `None` for a refused request, which did not reach an upstream.

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use pingora::Error;
 use pingora::proxy::Session;
 
 use crate::auth::grant::Decision;
@@ -10,8 +9,9 @@ use crate::auth::method_override;
 use crate::auth::origin::origin_of;
 use crate::model::deny::DenyReason;
 use crate::proxy::context::{RequestProgress, RequestVerdict};
+use crate::proxy::headers::content_length;
 use crate::proxy::respond::ProxyProblem;
-use crate::proxy::view::{AdmittedRequest, is_longer};
+use crate::proxy::view::AdmittedRequest;
 use crate::proxy::{Gateway, local, respond};
 use crate::snapshot::{EndpointNotes, RequestScope};
 
@@ -34,8 +34,8 @@ impl Gateway {
         progress.verdict = RequestVerdict::Local(Arc::clone(&notes));
         let served = if snapshot.is_question(target.path.as_str()) {
             let about = (progress.id, &*snapshot);
-            let asked = local::verify(session, &*self.own, target, *client, about).await?;
-            asked.map(|(status, judged)| (status, RequestVerdict::Asked(Box::new(judged))))
+            let answered = local::verify(session, &*self.own, target, *client, about).await?;
+            answered.map(|(status, forwarded)| (status, RequestVerdict::Asked(Box::new(forwarded))))
         } else if method_override::is_named(&session.req_header().headers) {
             Err(DenyReason::MethodOverrideRefused)
         } else {
@@ -75,7 +75,8 @@ impl Gateway {
             Decision::Allow(grant) => {
                 progress.attempts.first_address = self.balancer.take(grant.route().upstream);
                 let bytes_max = progress.snapshot.config.limits.body_bytes_max;
-                let is_too_large = is_longer(head, bytes_max);
+                let length = content_length(&head.headers).unwrap_or(0);
+                let is_too_large = bytes_max != 0 && bytes_max < length;
                 progress.verdict = RequestVerdict::Decided(decision);
                 if is_too_large {
                     let reason = DenyReason::BodyTooLarge;
@@ -87,7 +88,9 @@ impl Gateway {
                 let target = target.path_and_query.as_str();
                 if let Some(location) = authorizer.instead_of(denial, &view, target) {
                     progress.verdict = RequestVerdict::Decided(decision);
-                    return redirect(session, progress, &location).await;
+                    progress.status = 302;
+                    respond::redirect(session, &location, progress.id).await?;
+                    return Ok(true);
                 }
                 ProxyProblem::from(denial)
             }
@@ -97,17 +100,4 @@ impl Gateway {
         self.answer(session, Some(request), progress, &problem)
             .await
     }
-}
-
-/// Redirects a browser to another page.
-async fn redirect(
-    session: &mut Session,
-    progress: &mut RequestProgress,
-    location: &str,
-) -> pingora::Result<bool> {
-    progress.status = 302;
-    respond::redirect(session, location, progress.id)
-        .await
-        .map_err(Error::into_down)?;
-    Ok(true)
 }

@@ -106,11 +106,7 @@ impl Exchange {
 
     /// Notes an upstream connection to which a body will be sent; `None`: it no longer exists.
     pub fn sends_to(&self, upstream: Option<Arc<SocketDigest>>) {
-        let phase = if upstream.is_some() {
-            Phase::Body
-        } else {
-            Phase::Nothing
-        };
+        let phase = upstream.as_ref().map_or(Phase::Nothing, |_| Phase::Body);
         *self.upstream.lock().unwrap_or_else(PoisonError::into_inner) = upstream;
         self.phase.store(phase as u8, Ordering::Release);
     }

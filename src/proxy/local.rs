@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderValue, Method, Request, Response, Uri};
 use http_body_util::BodyExt;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
@@ -18,7 +18,7 @@ use crate::auth::view::Target;
 use crate::model::deny::DenyReason;
 use crate::model::id::RequestId;
 use crate::proxy::headers::{REQUEST_ID, content_length, id_value};
-use crate::proxy::respond::announce_end;
+use crate::proxy::respond::{announce_end, send};
 use crate::snapshot::{OWN_BODY_BYTES_MAX, OwnEndpoints, RequestScope, Snapshot};
 
 /// Reads the whole request, passes it to the endpoints and writes the response; returns its status. [`DenyReason`]: it
@@ -63,9 +63,9 @@ pub async fn verify(
         headers: &head.headers,
         client,
     };
-    let (response, judged) = own.verify(&question, id, snapshot).await;
+    let (response, decision) = own.verify(&question, id, snapshot).await;
     let status = write(session, response, id).await?;
-    Ok(Ok((status, judged)))
+    Ok(Ok((status, decision)))
 }
 
 /// Writes a response; returns its status.
@@ -77,18 +77,8 @@ async fn write(
     let is_head = session.req_header().method == Method::HEAD;
     let status = response.status().as_u16();
     let (head, body) = take_apart(response, is_head, id).await?;
-    let is_bodyless = body.is_empty();
     announce_end(session);
-    session
-        .write_response_header(Box::new(head), is_bodyless)
-        .await
-        .map_err(Error::into_down)?;
-    if !is_bodyless {
-        session
-            .write_response_body(Some(body), true)
-            .await
-            .map_err(Error::into_down)?;
-    }
+    send(session, head, body).await?;
     Ok(status)
 }
 
@@ -154,7 +144,7 @@ async fn take_apart(
     id: RequestId,
 ) -> pingora::Result<(ResponseHeader, Bytes)> {
     let (mut parts, body) = response.into_parts();
-    let body = if body.is_end_stream() {
+    let mut body = if body.is_end_stream() {
         Bytes::new()
     } else {
         body.collect()
@@ -169,32 +159,24 @@ async fn take_apart(
     for name in [TRANSFER_ENCODING, CONNECTION, UPGRADE] {
         headers.remove(name);
     }
-    let has_no_body = matches!(
-        parts.status,
-        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-    );
+    let has_no_body = matches!(parts.status.as_u16(), 204 | 304);
     if parts.status.is_informational() {
-        return Err(Error::explain(
-            ErrorType::InternalError,
-            "an own endpoint answered with an interim status",
-        )
-        .into_in());
+        let what = "an own endpoint answered with an interim status";
+        return Err(Error::explain(ErrorType::InternalError, what).into_in());
     }
     if !has_no_body {
         // For HEAD, axum has removed the body and set its length.
-        let told = length.filter(|_| is_head);
-        let length = told.unwrap_or_else(|| HeaderValue::from(body.len()));
+        let announced = length.filter(|_| is_head);
+        let length = announced.unwrap_or_else(|| body.len().into());
         headers.insert(CONTENT_LENGTH, length);
     }
     headers
         .entry(CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
     headers.insert(REQUEST_ID, id_value(id));
-    let body = if is_head || has_no_body {
-        Bytes::new()
-    } else {
-        body
-    };
+    if is_head || has_no_body {
+        body.clear();
+    }
     // Names are kept in lower case: the map for another case costs as much as the rest.
     Ok((parts.into(), body))
 }

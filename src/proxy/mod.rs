@@ -16,7 +16,6 @@ pub mod headers;
 pub mod in_flight;
 pub mod local;
 pub mod open_ended;
-pub mod peer;
 mod refuse;
 pub mod respond;
 pub mod view;
@@ -37,8 +36,8 @@ use pingora::{Error, ErrorType};
 use tracing::{error, warn};
 
 use crate::auth::grant::{Decision, Unavailable};
-use crate::model::deny::DenyReason;
 use crate::model::id::RequestIds;
+use crate::proxy::attempt::peer;
 use crate::proxy::connection::Connection;
 use crate::proxy::context::{
     GrantedRequest, RequestContext, RequestFault, RequestProgress, RequestVerdict,
@@ -70,10 +69,11 @@ impl Gateway {
         echo: Option<SocketAddr>,
         in_flight: Arc<InFlight>,
     ) -> Self {
+        let metrics = current.load().services.metrics.upstreams.clone();
         Self {
             current,
             own,
-            balancer: Balancer::new(echo),
+            balancer: Balancer::new(echo, metrics),
             in_flight,
             ids: RequestIds::seeded(),
         }
@@ -120,11 +120,11 @@ impl ProxyHttp for Gateway {
                 return self.refuse(session, None, progress, reason).await;
             }
         };
-        progress.downstream.place = self.in_flight.enter(connection.network_requests());
+        progress.downstream.place = self.in_flight.enter(connection.network_requests.get());
         if progress.downstream.place.is_none() {
             let cause = Unavailable::Overloaded;
             let metrics = &progress.snapshot.services.metrics;
-            metrics.edge().requests_refused.inc();
+            metrics.edge.requests_refused.inc();
             progress.verdict = RequestVerdict::Decided(Decision::Fail(cause));
             let problem = ProxyProblem::from(cause);
             return self
@@ -152,16 +152,14 @@ impl ProxyHttp for Gateway {
             attempts,
             ..
         } = &ctx.progress;
-        let now = snapshot.services.clock.elapsed();
-        let address = self
-            .balancer
-            .address(upstream, attempts.next_address(), now);
+        let (place, now) = (attempts.next_address(), snapshot.services.clock.elapsed());
+        let address = self.balancer.address(upstream, place, now);
         let address = address.ok_or_else(|| {
             Error::explain(ErrorType::ConnectNoRoute, "the built-in echo does not run").into_up()
         })?;
         let is_handshake = session.is_upgrade_req();
         let fresh = (attempts.is_resent || is_handshake).then_some(*id);
-        let mut peer = peer::peer(upstream, address, &snapshot.config.limits, fresh);
+        let mut peer = peer(upstream, address, &snapshot.config.limits, fresh);
         if is_handshake {
             handshake::prepare(&mut peer);
         }
@@ -189,8 +187,7 @@ impl ProxyHttp for Gateway {
             let attempt = &mut progress.attempts.current;
             return attempt.check_kept(socket.map(Arc::as_ref));
         }
-        let (services, ejections) = (&progress.snapshot.services, self.balancer.ejections());
-        progress.attempts.note_connected(services, ejections);
+        progress.note_connected(&self.balancer.ejections);
         Ok(())
     }
 
@@ -204,9 +201,7 @@ impl ProxyHttp for Gateway {
         let progress = &mut ctx.progress;
         let upstream = progress.upstream();
         if let Some(upstream) = upstream {
-            let (services, ejections) = (&progress.snapshot.services, self.balancer.ejections());
-            let attempts = &progress.attempts;
-            attempts.note_failed(services, upstream, ejections, e.etype());
+            progress.note_failed(&self.balancer.ejections, upstream, e.etype());
         }
         let has_another = upstream.is_some_and(|upstream| 1 < upstream.addresses.len());
         // Nothing was sent, so a request of any method may try the next address, once.
@@ -228,7 +223,7 @@ impl ProxyHttp for Gateway {
             target: &request.target,
             scheme: request.scheme,
             request_id: ctx.progress.id,
-            peer: request.connection.peer_value(),
+            peer: &request.connection.peer_value,
             believed: request.client.believed,
         };
         headers::to_upstream(upstream_request, &forwarding, grant.identity_headers());
@@ -281,17 +276,18 @@ impl ProxyHttp for Gateway {
         if is_switch || !status.is_informational() {
             progress.status = status.as_u16();
         }
-        if is_switch && let Some(connection) = &progress.downstream.connection {
-            connection.upgrade();
+        if let Some(connection) = &progress.downstream.connection {
+            match status {
+                StatusCode::SWITCHING_PROTOCOLS => connection.upgrade(),
+                StatusCode::CONTINUE => connection.begin_body(),
+                _ => {}
+            }
         }
         headers::to_caller(upstream_response, &progress.snapshot.strip, progress.id)?;
         respond::fit_version(session, upstream_response);
-        if status == StatusCode::CONTINUE {
-            progress.downstream.begin_body();
-        } else if !status.is_informational() {
+        if !status.is_informational() {
             // Kept connections count too: otherwise an address with long-lived connections would remain ejected.
-            let (services, ejections) = (&progress.snapshot.services, self.balancer.ejections());
-            progress.attempts.note_connected(services, ejections);
+            progress.note_connected(&self.balancer.ejections);
             respond::announce_end(session);
             progress.begin_answer(open_ended::stream_age(upstream_response));
             if respond::is_bodyless(session, upstream_response) {
@@ -337,13 +333,9 @@ impl ProxyHttp for Gateway {
     ) -> FailToProxy {
         let RequestContext { admitted, progress } = ctx;
         let connection = progress.downstream.connection.as_ref();
-        let cause = match (cause_of(e), connection) {
-            (PingoraFailure::CallerGone, Some(it)) if it.is_body_malformed() => {
-                PingoraFailure::Refused(DenyReason::RequestMalformed)
-            }
-            (PingoraFailure::CallerGone, Some(it)) if it.is_body_late() => {
-                PingoraFailure::Refused(DenyReason::BodyTimeout)
-            }
+        let body_fault = connection.and_then(|it| it.body_fault.get());
+        let cause = match (cause_of(e), body_fault) {
+            (PingoraFailure::CallerGone, Some(reason)) => PingoraFailure::Refused(*reason),
             (other, _) => other,
         };
         let problem = match cause {

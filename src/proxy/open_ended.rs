@@ -37,11 +37,6 @@ impl OpenEnded {
         self.from_ms.store(from.unwrap_or(NEVER), Ordering::Release);
     }
 
-    /// Notes that no response is in progress.
-    pub fn clear(&self) {
-        self.note(None);
-    }
-
     /// Whether a stream is in progress at this time of the monotonic clock.
     #[must_use]
     pub fn is_stream(&self, now: Duration) -> bool {
@@ -57,17 +52,11 @@ pub fn stream_age(head: &ResponseHeader) -> Option<Duration> {
         return None;
     }
     let kind = head.headers.get(CONTENT_TYPE);
-    let kind = kind.map(|it| it.as_bytes().to_ascii_lowercase());
-    let is_type = |it: &&str| {
-        kind.as_ref()
-            .is_some_and(|kind| kind.starts_with(it.as_bytes()))
-    };
-    let is_stream = STREAM_TYPES.iter().any(is_type);
-    Some(if is_stream {
-        Duration::ZERO
-    } else {
-        STREAM_AGE
-    })
+    let kind = kind.map_or_else(Vec::new, |it| it.as_bytes().to_ascii_lowercase());
+    let is_stream = STREAM_TYPES
+        .iter()
+        .any(|it| kind.starts_with(it.as_bytes()));
+    is_stream.then_some(Duration::ZERO).or(Some(STREAM_AGE))
 }
 
 #[cfg(test)]
@@ -109,7 +98,7 @@ mod tests {
         assert!(!open_ended.is_stream(at(u64::MAX - 1)));
         open_ended.note(Some(at(5)));
         assert!(!open_ended.is_stream(at(4)) && open_ended.is_stream(at(5)));
-        open_ended.clear();
+        open_ended.note(None);
         assert!(!open_ended.is_stream(at(5)));
     }
 }

@@ -1,6 +1,5 @@
 //! Refusals: a problem document for programs, a page for people.
 
-use pingora::Error;
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
@@ -45,9 +44,7 @@ impl Gateway {
         } else {
             None
         };
-        respond::problem(session, problem, progress.id, page)
-            .await
-            .map_err(Error::into_down)?;
+        respond::problem(session, problem, progress.id, page).await?;
         Ok(true)
     }
 
@@ -59,57 +56,44 @@ impl Gateway {
         problem: &ProxyProblem,
     ) -> Option<RefusalPage> {
         let snapshot = &progress.snapshot;
-        let Some(request) = request else {
+        let (origin, asked, person) = if let Some(request) = request {
+            let target = &request.target;
+            let is_own = snapshot.serves_itself(&target.host, &target.path);
+            // A query to the gateway's own pages may contain the token of a link, which no page may print.
+            let asked = if is_own {
+                target.path.as_str()
+            } else {
+                target.path_and_query.as_str()
+            };
+            let decided = match &progress.verdict {
+                RequestVerdict::Decided(decision) => decision.identity().cloned(),
+                _ => None,
+            };
+            // A request whose decision failed is not decided a second time.
+            let person = match decided {
+                None if problem.status < 500 => {
+                    let (authorizer, client) = (&snapshot.authorizer, request.client.address);
+                    authorizer.person(&head.headers, client, is_own).await
+                }
+                decided => decided,
+            };
+            (origin_of(request.scheme, &target.authority), asked, person)
+        } else {
             // The path has more than one reading, so the page links to the root of the application. It names no person,
             // because the request is refused before it is counted among those that may use the store.
-            let origin = named_origin(head, progress.refused.as_ref()?, snapshot)?;
-            let refusal = shown(head, progress, problem, None, (&origin, ""));
-            return self.own.page(&refusal);
+            let refused = progress.refused.as_ref()?;
+            (named_origin(head, refused, snapshot)?, "", None)
         };
-        let target = &request.target;
-        let origin = origin_of(request.scheme, &target.authority);
-        let decided = match &progress.verdict {
-            RequestVerdict::Decided(decision) => decision.identity().cloned(),
-            _ => None,
-        };
-        let is_own = snapshot.serves_itself(&target.host, &target.path);
-        // A query to the gateway's own pages may contain the token of a link, which no page may print.
-        let asked = if is_own {
-            target.path.as_str()
-        } else {
-            target.path_and_query.as_str()
-        };
-        // A request whose decision failed is not decided a second time.
-        let person = match decided {
-            None if problem.status < 500 => {
-                let (authorizer, client) = (&snapshot.authorizer, request.client.address);
-                authorizer.person(&head.headers, client, is_own).await
-            }
-            decided => decided,
-        };
-        let username = person.as_ref().and_then(|person| person.username());
-        let refusal = shown(head, progress, problem, username, (&origin, asked));
-        self.own.page(&refusal)
-    }
-}
-
-/// Returns the data that a page shows of a problem.
-fn shown<'a>(
-    head: &'a RequestHeader,
-    progress: &'a RequestProgress,
-    problem: &ProxyProblem,
-    person: Option<&'a str>,
-    asked: (&'a str, &'a str),
-) -> ShownRefusal<'a> {
-    ShownRefusal {
-        status: problem.status,
-        code: problem.code,
-        title: problem.title,
-        retry_after_s: problem.retry_after_s(),
-        id: progress.id,
-        person,
-        asked,
-        headers: &head.headers,
-        snapshot: &progress.snapshot,
+        self.own.page(&ShownRefusal {
+            status: problem.status,
+            code: problem.code,
+            title: problem.title,
+            retry_after_s: problem.retry_after_s(),
+            id: progress.id,
+            person: person.as_ref().and_then(|person| person.username()),
+            asked: (&origin, asked),
+            headers: &head.headers,
+            snapshot,
+        })
     }
 }

@@ -8,7 +8,7 @@ use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, LOCATION, RETRY_AFTER,
     TRANSFER_ENCODING, WWW_AUTHENTICATE,
 };
-use http::{Method, StatusCode, Version};
+use http::{Method, Version};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType};
@@ -211,16 +211,30 @@ pub async fn problem(
         Some(ProblemExtra::Retry(secs)) => head.insert_header(RETRY_AFTER, secs.to_string())?,
         None => {}
     }
-    let is_bodyless = session.req_header().method == Method::HEAD;
-    session
+    let body = match session.req_header().method {
+        Method::HEAD => Bytes::new(),
+        _ => Bytes::from(body),
+    };
+    send(session, head, body).await
+}
+
+/// Sends a response; an empty body ends it with its head.
+///
+/// # Errors
+/// The write error if the caller has disconnected.
+pub(in crate::proxy) async fn send(
+    session: &mut Session,
+    head: ResponseHeader,
+    body: Bytes,
+) -> pingora::Result<()> {
+    let is_bodyless = body.is_empty();
+    let mut sent = session
         .write_response_header(Box::new(head), is_bodyless)
-        .await?;
-    if !is_bodyless {
-        session
-            .write_response_body(Some(Bytes::from(body)), true)
-            .await?;
+        .await;
+    if sent.is_ok() && !is_bodyless {
+        sent = session.write_response_body(Some(body), true).await;
     }
-    Ok(())
+    sent.map_err(Error::into_down)
 }
 
 /// Redirects a browser to the login page, and leaves the connection like [`problem`].
@@ -234,7 +248,7 @@ pub async fn redirect(session: &mut Session, location: &str, id: RequestId) -> p
     head.insert_header(CONTENT_LENGTH, 0)?;
     head.insert_header(CACHE_CONTROL, "no-store")?;
     head.insert_header(REQUEST_ID, id_value(id))?;
-    session.write_response_header(Box::new(head), true).await
+    send(session, head, Bytes::new()).await
 }
 
 /// Adapts an upstream's response to the caller's version. The response is HTTP/1.1, whatever version the upstream
@@ -251,17 +265,14 @@ pub fn fit_version(session: &mut Session, head: &mut ResponseHeader) {
 /// Whether no body follows the head of a response.
 pub fn is_bodyless(session: &Session, head: &ResponseHeader) -> bool {
     session.req_header().method == Method::HEAD
-        || matches!(
-            head.status,
-            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-        )
+        || matches!(head.status.as_u16(), 204 | 304)
         || head.headers.get(CONTENT_LENGTH).is_some_and(|it| it == "0")
 }
 
 /// Announces in the response that the connection ends with it, if the gateway drains: the caller's next request then
 /// uses another connection instead of being lost.
 pub fn announce_end(session: &mut Session) {
-    if Connection::of(session.digest()).is_some_and(|it| it.is_going_away()) {
+    if Connection::of(session.digest()).is_some_and(|it| it.going_away.is_set()) {
         session.set_keepalive(None);
     }
 }

@@ -17,7 +17,7 @@ use crate::model::field_value::exactly_one;
 use crate::model::id::RequestId;
 use crate::proxy::connection::Connection;
 use crate::proxy::guard::{HeadLimits, check_h2};
-use crate::proxy::headers::{REQUEST_ID, content_length};
+use crate::proxy::headers::REQUEST_ID;
 use crate::snapshot::Snapshot;
 
 /// Maximum time to write one piece (64 KiB at most) of an answer: the time that the slowest permitted reader needs.
@@ -69,21 +69,25 @@ pub(in crate::proxy) fn admit(
     let head = session.req_header();
     let listen = &snapshot.config.listen;
     let client = Client::find(
-        connection.peer(),
+        connection.peer,
         &head.headers,
         &listen.trusted_proxies,
         listen.trusted_headers,
     );
     let refused = connection.take_refused();
     connection.begin_request(head.headers.contains_key(EXPECT));
-    if let Some(refused) = refused {
-        session.set_keepalive(None);
-        return Ok(Err(RefusedRequest {
-            reason: refused.reason,
-            method: Method::from_bytes(refused.method.as_bytes()).ok(),
-            target: refused.target,
+    let refuse = |reason, method, target| {
+        Ok(Err(RefusedRequest {
+            reason,
+            method,
+            target,
             client,
-        }));
+        }))
+    };
+    if let Some(head) = refused {
+        session.set_keepalive(None);
+        let method = Method::from_bytes(head.method.as_bytes()).ok();
+        return refuse(head.reason, method, head.target);
     }
     let read = read_target(head, &head_limits(&snapshot.config));
     let read = read.and_then(|target| as_forwarded(target, head, (client, snapshot), id));
@@ -91,12 +95,8 @@ pub(in crate::proxy) fn admit(
         Ok(read) => read,
         Err(reason) => {
             let raw = String::from_utf8_lossy(head.raw_path());
-            return Ok(Err(RefusedRequest {
-                reason,
-                method: Some(head.method.clone()),
-                target: raw.split('?').next().unwrap_or_default().to_owned(),
-                client,
-            }));
+            let path = raw.split('?').next().unwrap_or_default().to_owned();
+            return refuse(reason, Some(head.method.clone()), path);
         }
     };
     Ok(Ok(AdmittedRequest {
@@ -188,11 +188,6 @@ fn target_of(head: &RequestHeader, raw: &[u8]) -> Result<Target, DenyReason> {
     let host_field = head.headers.get(http::header::HOST);
     let authority = host_field.map(HeaderValue::as_bytes).or(authority);
     Target::read(authority.unwrap_or_default(), raw)
-}
-
-/// Whether the announced length of the body exceeds `bytes_max`; 0: no limit.
-pub(in crate::proxy) fn is_longer(head: &RequestHeader, bytes_max: u64) -> bool {
-    bytes_max != 0 && content_length(&head.headers).is_some_and(|length| bytes_max < length)
 }
 
 /// Returns the limits of heads for the guard.

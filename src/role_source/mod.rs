@@ -284,7 +284,7 @@ impl RoleSources {
     ) -> SharedAnswer {
         let begun = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
         let at = self.clock.elapsed();
-        self.metrics.role_source_request();
+        self.metrics.role_source_requests.inc();
         let outcome = self.fetch(source, question).await;
         let now = self.clock.elapsed();
         let flights = self.lock();
@@ -312,7 +312,7 @@ impl RoleSources {
                     self.known.insert(key.to_owned(), Arc::clone(&known));
                 }
                 drop(flights);
-                self.metrics.role_source_error();
+                self.metrics.role_source_errors.inc();
                 source.warn(&error, now);
                 match reading {
                     CacheUse::Cached => known.stale(source, now),

@@ -100,7 +100,7 @@ pub async fn open(
         files.admit(records == StoreAccess::Made).await?;
     }
     output.require_audit(config.audit.required);
-    let metrics = Arc::new(Metrics::counting(output.counts()));
+    let metrics = Arc::new(Metrics::counting(&output.counts));
     let keys = key_files.as_ref().map(|files| files.dir());
     let threads = config.account.hash_threads;
     let post = Post::open(

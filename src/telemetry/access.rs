@@ -28,7 +28,6 @@ pub struct AccessRecord<'a> {
     /// The route, as written in the configuration.
     pub route: Option<&'a str>,
     /// The outcome.
-    #[serde(serialize_with = "outcome")]
     pub outcome: RequestOutcome,
     /// Code of the refusal or failure.
     pub reason: Option<&'a str>,
@@ -48,17 +47,6 @@ pub struct AccessRecord<'a> {
     pub bytes_sent: u64,
     /// Duration in microseconds.
     pub duration_us: u64,
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde gives a reference to whatever it serializes"
-)]
-fn outcome<S: serde::Serializer>(
-    outcome: &RequestOutcome,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(outcome.as_str())
 }
 
 fn path<S: serde::Serializer>(path: &str, serializer: S) -> Result<S::Ok, S::Error> {

@@ -6,11 +6,9 @@ use std::error::Error;
 #[must_use]
 pub fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(below) = cause {
+    for below in std::iter::successors(error.source(), |cause| (*cause).source()) {
         text.push_str(": ");
         text.push_str(&below.to_string());
-        cause = below.source();
     }
     text
 }

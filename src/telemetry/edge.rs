@@ -4,7 +4,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::telemetry::register::registered;
+use crate::telemetry::register::RegisterMetric;
 
 /// Connections and requests rejected to protect the service of others, and memory.
 #[derive(Debug, Default)]
@@ -30,43 +30,33 @@ pub struct EdgeMetrics {
 impl EdgeMetrics {
     pub(in crate::telemetry) fn register(registry: &mut Registry) -> Self {
         Self {
-            connections_refused: registered(
-                registry,
+            connections_refused: registry.add(
                 "connections_refused",
                 "Connections that were closed at once because their network had too many",
             ),
-            connections_evicted: registered(
-                registry,
+            connections_evicted: registry.add(
                 "connections_evicted",
                 "Connections without a request that were closed to make room for others",
             ),
-            connections_flooding: registered(
-                registry,
+            connections_flooding: registry.add(
                 "connections_flooding",
                 "Connections that were closed for too many HTTP/2 control frames",
             ),
-            requests_refused: registered(
-                registry,
+            requests_refused: registry.add(
                 "requests_refused",
                 "Requests that were refused because too many were in flight or memory was short",
             ),
-            connections_refused_for_memory: registered(
-                registry,
+            connections_refused_for_memory: registry.add(
                 "connections_refused_for_memory",
                 "Connections that were closed at once because memory was short",
             ),
-            memory_used_bytes: registered(
-                registry,
-                "memory_used_bytes",
-                "Memory in use, where it is limited",
-            ),
-            memory_limit_bytes: registered(
-                registry,
+            memory_used_bytes: registry
+                .add("memory_used_bytes", "Memory in use, where it is limited"),
+            memory_limit_bytes: registry.add(
                 "memory_limit_bytes",
                 "The limit on memory, 0 where there is none",
             ),
-            memory_level: registered(
-                registry,
+            memory_level: registry.add(
                 "memory_level",
                 "0: enough memory, 1: new connections are refused, 2: requests too",
             ),

@@ -127,16 +127,12 @@ impl FoldedEvent {
 
     /// Returns the line with the number, in the form of the log; `None` if nothing was folded.
     fn line(&self, clock: &dyn Clock) -> Option<String> {
-        let Self {
-            level,
-            target,
-            message,
-            folded,
-            ..
-        } = self;
         let time = clock.now().to_rfc3339();
-        (0 < *folded)
-            .then(|| format!("{time} {level:>5} {target}: {message} … and {folded} more like it\n"))
+        (0 < self.folded).then(|| {
+            let (level, target, message) = (self.level, &self.target, &self.message);
+            let folded = self.folded;
+            format!("{time} {level:>5} {target}: {message} … and {folded} more like it\n")
+        })
     }
 }
 

@@ -32,11 +32,8 @@ impl Histogram {
     pub(super) fn observe(&self, took: Duration) {
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let place = BOUNDS_US.partition_point(|bound| *bound < us);
-        self.0
-            .counts
-            .get(place)
-            .unwrap_or(&self.0.above)
-            .fetch_add(1, Ordering::Relaxed);
+        let cell = self.0.counts.get(place).unwrap_or(&self.0.above);
+        cell.fetch_add(1, Ordering::Relaxed);
         self.0.sum_us.fetch_add(us, Ordering::Relaxed);
     }
 }

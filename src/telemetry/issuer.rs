@@ -1,16 +1,15 @@
 //! Metrics of foreign issuers: one set of series for each, under its configured name.
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::model::clock::Timestamp;
-use crate::telemetry::register::registered;
+use crate::telemetry::register::{RegisterMetric, count};
 
 /// The outcome of a fetch of an issuer's keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FetchOutcome {
     /// A usable key set.
     Taken,
@@ -21,22 +20,12 @@ pub enum FetchOutcome {
 }
 
 impl FetchOutcome {
-    const ALL: [Self; 3] = [Self::Taken, Self::Unreached, Self::Refused];
-}
-
-impl EncodeLabelValue for FetchOutcome {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
-        use std::fmt::Write;
-        encoder.write_str(match self {
-            Self::Taken => "taken",
-            Self::Unreached => "unreached",
-            Self::Refused => "refused",
-        })
-    }
+    /// The label of each outcome, in discriminant order.
+    const LABELS: [&'static str; 3] = ["taken", "unreached", "refused"];
 }
 
 /// The result of introspecting a token at an issuer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Introspected {
     /// The token is active.
     Active,
@@ -49,123 +38,90 @@ pub enum Introspected {
 }
 
 impl Introspected {
-    const ALL: [Self; 4] = [Self::Active, Self::Inactive, Self::Refused, Self::Failed];
+    /// The label of each result, in discriminant order.
+    const LABELS: [&'static str; 4] = ["active", "inactive", "refused", "failed"];
 }
 
-impl EncodeLabelValue for Introspected {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
-        use std::fmt::Write;
-        encoder.write_str(match self {
-            Self::Active => "active",
-            Self::Inactive => "inactive",
-            Self::Refused => "refused",
-            Self::Failed => "failed",
-        })
-    }
-}
+/// The issuer's name, and a second label where a family has one.
+type IssuerLabels = Vec<(&'static str, String)>;
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct IssuerLabels {
-    issuer: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct FetchLabels {
-    issuer: String,
-    outcome: FetchOutcome,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct IntrospectionLabels {
-    issuer: String,
-    result: Introspected,
+fn labels_of(issuer: &str, second: Option<(&'static str, &str)>) -> IssuerLabels {
+    let owned = |(name, value): (&'static str, &str)| (name, value.to_owned());
+    let labels = [("issuer", issuer)].into_iter().chain(second);
+    labels.map(owned).collect()
 }
 
 /// The metrics of all issuers.
 #[derive(Debug)]
-pub(in crate::telemetry) struct IssuerFamilies {
+pub struct IssuerFamilies {
     keys: Family<IssuerLabels, Gauge>,
     fetched: Family<IssuerLabels, Gauge>,
     unknown_kids: Family<IssuerLabels, Counter>,
     values_left_out: Family<IssuerLabels, Counter>,
-    fetches: Family<FetchLabels, Counter>,
-    introspections: Family<IntrospectionLabels, Counter>,
+    fetches: Family<IssuerLabels, Counter>,
+    introspections: Family<IssuerLabels, Counter>,
 }
 
 impl IssuerFamilies {
     pub(in crate::telemetry) fn register(registry: &mut Registry) -> Self {
         Self {
-            keys: registered(
-                registry,
+            keys: registry.add(
                 "issuer_keys",
                 "Keys of an issuer that verify signatures now",
             ),
-            fetched: registered(
-                registry,
+            fetched: registry.add(
                 "issuer_keys_fetched_timestamp_seconds",
                 "When an issuer's keys were fetched last, in seconds since 1970; 0: never",
             ),
-            unknown_kids: registered(
-                registry,
+            unknown_kids: registry.add(
                 "issuer_unknown_kids",
                 "Tokens that named a key which the issuer's key set did not hold",
             ),
-            values_left_out: registered(
-                registry,
+            values_left_out: registry.add(
                 "issuer_values_left_out",
-                "Roles, scopes and usernames of an issuer's tokens that were left out because they cannot be any",
+                "Roles, scopes and usernames of an issuer's tokens that were left out because \
+                 they cannot be any",
             ),
-            fetches: registered(
-                registry,
-                "issuer_fetches",
-                "Fetches of an issuer's keys by outcome",
-            ),
-            introspections: registered(
-                registry,
+            fetches: registry.add("issuer_fetches", "Fetches of an issuer's keys by outcome"),
+            introspections: registry.add(
                 "issuer_introspections",
                 "Questions to an issuer about opaque tokens by result",
             ),
         }
     }
 
-    pub(in crate::telemetry) fn of(&self, name: &str) -> IssuerMetrics {
-        let labels = IssuerLabels {
-            issuer: name.to_owned(),
+    /// Returns the metrics of an issuer, creating them on first use.
+    #[must_use]
+    pub fn of(&self, name: &str) -> IssuerMetrics {
+        let labels = labels_of(name, None);
+        let by = |family: &Family<IssuerLabels, Counter>, label, value| {
+            family.get_or_create_owned(&labels_of(name, Some((label, value))))
         };
         IssuerMetrics {
             keys: self.keys.get_or_create_owned(&labels),
             fetched: self.fetched.get_or_create_owned(&labels),
             unknown_kids: self.unknown_kids.get_or_create_owned(&labels),
             values_left_out: self.values_left_out.get_or_create_owned(&labels),
-            fetches: FetchOutcome::ALL.map(|outcome| {
-                let issuer = name.to_owned();
-                self.fetches
-                    .get_or_create_owned(&FetchLabels { issuer, outcome })
-            }),
-            introspections: Introspected::ALL.map(|result| {
-                let issuer = name.to_owned();
-                self.introspections
-                    .get_or_create_owned(&IntrospectionLabels { issuer, result })
-            }),
+            fetches: FetchOutcome::LABELS.map(|outcome| by(&self.fetches, "outcome", outcome)),
+            introspections: Introspected::LABELS
+                .map(|result| by(&self.introspections, "result", result)),
         }
     }
 
-    pub(in crate::telemetry) fn forget(&self, name: &str) {
-        let labels = IssuerLabels {
-            issuer: name.to_owned(),
-        };
+    /// Removes the metrics of an issuer that is no longer configured.
+    pub fn forget(&self, name: &str) {
+        let labels = labels_of(name, None);
         self.keys.remove(&labels);
         self.fetched.remove(&labels);
         self.unknown_kids.remove(&labels);
         self.values_left_out.remove(&labels);
-        for outcome in FetchOutcome::ALL {
-            let issuer = name.to_owned();
-            self.fetches.remove(&FetchLabels { issuer, outcome });
+        for outcome in FetchOutcome::LABELS {
+            self.fetches
+                .remove(&labels_of(name, Some(("outcome", outcome))));
         }
-        for result in Introspected::ALL {
-            let issuer = name.to_owned();
+        for result in Introspected::LABELS {
             self.introspections
-                .remove(&IntrospectionLabels { issuer, result });
+                .remove(&labels_of(name, Some(("result", result))));
         }
     }
 }
@@ -177,8 +133,8 @@ pub struct IssuerMetrics {
     fetched: Gauge,
     unknown_kids: Counter,
     values_left_out: Counter,
-    fetches: [Counter; FetchOutcome::ALL.len()],
-    introspections: [Counter; Introspected::ALL.len()],
+    fetches: [Counter; FetchOutcome::LABELS.len()],
+    introspections: [Counter; Introspected::LABELS.len()],
 }
 
 impl IssuerMetrics {
@@ -205,16 +161,12 @@ impl IssuerMetrics {
 
     /// Counts a fetch of keys.
     pub fn fetch(&self, outcome: FetchOutcome) {
-        if let Some(counter) = self.fetches.get(outcome as usize) {
-            counter.inc();
-        }
+        count(&self.fetches, outcome as usize);
     }
 
     /// Counts an introspection.
     pub fn introspection(&self, result: Introspected) {
-        if let Some(counter) = self.introspections.get(result as usize) {
-            counter.inc();
-        }
+        count(&self.introspections, result as usize);
     }
 }
 
@@ -228,7 +180,7 @@ mod tests {
     fn each_issuer_has_its_series_until_it_is_forgotten() {
         let mut registry = Registry::default();
         let families = IssuerFamilies::register(&mut registry);
-        let told = |registry: &Registry| {
+        let encoded = |registry: &Registry| {
             let mut text = String::new();
             text::encode(&mut text, registry).unwrap();
             text
@@ -238,12 +190,16 @@ mod tests {
         corp.fetched(Timestamp::from_secs(1_800_000_000));
         corp.unknown_kid();
         corp.left_out(3);
-        for outcome in FetchOutcome::ALL {
+        for outcome in [
+            FetchOutcome::Taken,
+            FetchOutcome::Unreached,
+            FetchOutcome::Refused,
+        ] {
             corp.fetch(outcome);
         }
         families.of("corp").fetch(FetchOutcome::Refused);
         corp.introspection(Introspected::Failed);
-        let text = told(&registry);
+        let text = encoded(&registry);
         for line in [
             "issuer_keys{issuer=\"corp\"} 2",
             "issuer_keys_fetched_timestamp_seconds{issuer=\"corp\"} 1800000000",
@@ -258,6 +214,6 @@ mod tests {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");
         }
         families.forget("corp");
-        assert!(!told(&registry).contains("corp"));
+        assert!(!encoded(&registry).contains("corp"));
     }
 }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::filter::{Targets, filter_fn};
-use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Context, Filter, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
@@ -72,20 +71,10 @@ pub fn lets_audit_pass(level: &str) -> bool {
     filter(level).is_ok_and(|filter| filter.would_enable(audit::TARGET, &tracing::Level::INFO))
 }
 
-/// A factory of writers to the log. The subscriber writes a whole line in one call.
-struct LogLines(Arc<Output>);
+/// A writer of one line of the log, which the subscriber writes in one call.
+struct LogLine(Arc<Output>);
 
-impl<'w> MakeWriter<'w> for LogLines {
-    type Writer = LogLine<'w>;
-
-    fn make_writer(&'w self) -> Self::Writer {
-        LogLine(&self.0)
-    }
-}
-
-struct LogLine<'w>(&'w Output);
-
-impl Write for LogLine<'_> {
+impl Write for LogLine {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
         self.0.line(Stream::Log, line.to_vec());
         Ok(line.len())
@@ -113,7 +102,7 @@ impl<S: Subscriber> Filter<S> for FoldRepeats {
         if Level::WARN < *event.metadata().level() {
             return true;
         }
-        let (is_written, line) = self.0.folds().admit(event);
+        let (is_written, line) = self.0.folds.admit(event);
         if let Some(line) = line {
             self.0.line(Stream::Log, line.into_bytes());
         }
@@ -128,8 +117,9 @@ pub(in crate::telemetry) fn subscriber(
     ansi: bool,
 ) -> Result<impl Subscriber + Send + Sync + 'static, LogError> {
     let is_audit = |metadata: &Metadata<'_>| metadata.target() == audit::TARGET;
+    let log = Arc::clone(output);
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(LogLines(Arc::clone(output)))
+        .with_writer(move || LogLine(Arc::clone(&log)))
         .with_ansi(ansi)
         // A line that cannot be formatted would be reported on standard error, bypassing the writer.
         .log_internal_errors(false)

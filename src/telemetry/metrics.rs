@@ -3,10 +3,9 @@
 //! Every series is created at startup and held by a handle, indexed by its labels: counting a request needs no lock, no
 //! look-up by name and no allocation.
 
-use std::fmt::Write;
 use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
+use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -16,16 +15,16 @@ use prometheus_client::registry::Registry;
 use crate::model::clock::Timestamp;
 use crate::model::deny::DenyReason;
 use crate::model::token_fault::FaultKind;
-use crate::telemetry::bearer::BearerFaults;
 use crate::telemetry::edge::EdgeMetrics;
 use crate::telemetry::histogram::Histogram;
-use crate::telemetry::issuer::{IssuerFamilies, IssuerMetrics};
+use crate::telemetry::issuer::IssuerFamilies;
 use crate::telemetry::output::LineCounts;
-use crate::telemetry::register::registered;
+use crate::telemetry::register::{FixedLabels, RegisterMetric, count};
 use crate::telemetry::upstream::UpstreamMetrics;
 
 /// The outcome of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RequestOutcome {
     /// Allowed and forwarded.
     Allowed,
@@ -66,14 +65,8 @@ impl RequestOutcome {
     }
 }
 
-impl EncodeLabelValue for RequestOutcome {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
-        encoder.write_str(self.as_str())
-    }
-}
-
 /// The outcome of a mail, or of one attempt to deliver it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MailEvent {
     /// Accepted by the transport.
     Sent,
@@ -84,135 +77,18 @@ pub enum MailEvent {
 }
 
 impl MailEvent {
-    const ALL: [Self; 3] = [Self::Sent, Self::Failed, Self::Dropped];
+    /// The label of each event, in discriminant order.
+    const LABELS: [&'static str; 3] = ["sent", "failed", "dropped"];
 }
 
-impl EncodeLabelValue for MailEvent {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
-        encoder.write_str(match self {
-            Self::Sent => "sent",
-            Self::Failed => "failed",
-            Self::Dropped => "dropped",
-        })
-    }
-}
+/// The labels of statuses by their first digit; the first one means that no answer was sent.
+const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// The first digit of a status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum StatusClass {
-    None,
-    Informational,
-    Success,
-    Redirection,
-    CallerError,
-    ServerError,
-}
-
-impl StatusClass {
-    const ALL: [Self; 6] = [
-        Self::None,
-        Self::Informational,
-        Self::Success,
-        Self::Redirection,
-        Self::CallerError,
-        Self::ServerError,
-    ];
-
-    const fn of(status: u16) -> Self {
-        match status {
-            100..=199 => Self::Informational,
-            200..=299 => Self::Success,
-            300..=399 => Self::Redirection,
-            400..=499 => Self::CallerError,
-            500..=599 => Self::ServerError,
-            _ => Self::None,
-        }
-    }
-}
-
-impl EncodeLabelValue for StatusClass {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
-        encoder.write_str(match self {
-            Self::None => "none",
-            Self::Informational => "1xx",
-            Self::Success => "2xx",
-            Self::Redirection => "3xx",
-            Self::CallerError => "4xx",
-            Self::ServerError => "5xx",
-        })
-    }
-}
-
-/// A deny reason as a label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Reason(DenyReason);
-
-impl EncodeLabelValue for Reason {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
-        encoder.write_str(self.0.code())
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    outcome: RequestOutcome,
-    status: StatusClass,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReasonLabels {
-    reason: Reason,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OutcomeLabels {
-    outcome: RequestOutcome,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct MailLabels {
-    event: MailEvent,
-}
-
-/// The metrics with labels, one for each combination.
-#[derive(Debug)]
-struct Labelled {
-    /// By outcome, then by status class.
-    requests: [[Counter; StatusClass::ALL.len()]; RequestOutcome::ALL.len()],
-    refusals: [Counter; DenyReason::ALL.len()],
-    durations: [Histogram; RequestOutcome::ALL.len()],
-    mails: [Counter; MailEvent::ALL.len()],
-}
-
-impl Labelled {
-    fn register(registry: &mut Registry) -> Self {
-        let requests: Family<RequestLabels, Counter> = registered(
-            registry,
-            "requests",
-            "Finished requests by outcome and class of status; none: no answer was sent",
-        );
-        let refusals: Family<ReasonLabels, Counter> =
-            registered(registry, "refusals", "Refused requests by reason");
-        let durations: Family<OutcomeLabels, Histogram> = registered(
-            registry,
-            "request_duration_seconds",
-            "From the head of a request to the end of its answer, by outcome",
-        );
-        let mails: Family<MailLabels, Counter> =
-            registered(registry, "mails", "What became of mails");
-        Self {
-            requests: RequestOutcome::ALL.map(|outcome| {
-                StatusClass::ALL
-                    .map(|status| requests.get_or_create_owned(&RequestLabels { outcome, status }))
-            }),
-            refusals: DenyReason::ALL.map(|reason| {
-                let reason = Reason(reason);
-                refusals.get_or_create_owned(&ReasonLabels { reason })
-            }),
-            durations: RequestOutcome::ALL
-                .map(|outcome| durations.get_or_create_owned(&OutcomeLabels { outcome })),
-            mails: MailEvent::ALL.map(|event| mails.get_or_create_owned(&MailLabels { event })),
-        }
+/// Returns the index of a status in [`STATUS_CLASSES`].
+const fn status_class(status: u16) -> usize {
+    match status {
+        100..=599 => status as usize / 100,
+        _ => 0,
     }
 }
 
@@ -220,22 +96,51 @@ impl Labelled {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    labelled: Labelled,
-    password_pool_busy: Counter,
-    store_errors: Counter,
-    logins_limited: Counter,
-    limits_full: Counter,
-    role_source_requests: Counter,
-    role_source_errors: Counter,
-    identity_cache_hits: Counter,
-    identity_cache_misses: Counter,
+    requests: RequestCounters,
+    refusals: [Counter; DenyReason::ALL.len()],
+    durations: [Histogram; RequestOutcome::ALL.len()],
+    mails: [Counter; MailEvent::LABELS.len()],
+    bearer_faults: [Counter; FaultKind::ALL.len()],
     mails_queued: Gauge,
     backup_made: Gauge,
-    backup_errors: Counter,
-    issuers: IssuerFamilies,
-    bearer_faults: BearerFaults,
-    upstreams: UpstreamMetrics,
-    edge: EdgeMetrics,
+    /// The metrics of foreign issuers.
+    pub issuers: IssuerFamilies,
+    /// The metrics of downstream connections.
+    pub edge: EdgeMetrics,
+    /// The metrics of upstream addresses.
+    pub upstreams: UpstreamMetrics,
+    /// Passwords that were not verified because too many were queued.
+    pub password_pool_busy: Counter,
+    /// Failed reads and writes of the store.
+    pub store_errors: Counter,
+    /// Passwords that were not verified because too many had failed.
+    pub logins_limited: Counter,
+    /// Requests refused because there was no room to count them.
+    pub limits_full: Counter,
+    /// Queries to role sources.
+    pub role_source_requests: Counter,
+    /// Queries that a role source did not answer properly.
+    pub role_source_errors: Counter,
+    /// Identity cache hits.
+    pub identity_cache_hits: Counter,
+    /// Identity cache misses: the credential was verified.
+    pub identity_cache_misses: Counter,
+    /// Failed backups.
+    pub backup_errors: Counter,
+}
+
+/// Counters of requests by outcome, then by class of status.
+type RequestCounters = [[Counter; STATUS_CLASSES.len()]; RequestOutcome::ALL.len()];
+
+fn register_requests(registry: &mut Registry) -> RequestCounters {
+    let requests: Family<FixedLabels<2>, Counter> = registry.add(
+        "requests",
+        "Finished requests by outcome and class of status; none: no answer was sent",
+    );
+    RequestOutcome::ALL.map(|outcome| {
+        let outcome = ("outcome", outcome.as_str());
+        STATUS_CLASSES.map(|status| requests.get_or_create_owned(&[outcome, ("status", status)]))
+    })
 }
 
 impl Metrics {
@@ -248,67 +153,76 @@ impl Metrics {
     /// The `Content-Type` of [`Metrics::render`].
     pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-    /// Creates all metrics at zero, together with the line counts of an output.
+    /// Creates all metrics at zero, together with the line counts of an output. They are rendered in the order of their
+    /// registration.
     #[must_use]
     pub fn counting(lines: &LineCounts) -> Self {
         let mut registry = Registry::with_prefix("doorward");
-        registry.register(
-            "build",
-            "What is running",
-            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "What is running", version);
+        let requests = register_requests(&mut registry);
+        let refusals = registry.add_by(
+            "refusals",
+            "Refused requests by reason",
+            ("reason", DenyReason::ALL.map(DenyReason::code)),
         );
-        let labelled = Labelled::register(&mut registry);
+        let durations = registry.add_by(
+            "request_duration_seconds",
+            "From the head of a request to the end of its answer, by outcome",
+            ("outcome", RequestOutcome::ALL.map(RequestOutcome::as_str)),
+        );
+        let event = ("event", MailEvent::LABELS);
+        let mails = registry.add_by("mails", "What became of mails", event);
         lines.register(&mut registry);
-        let mut gauge = |name: &str, help: &str| -> Gauge { registered(&mut registry, name, help) };
-        let mails_queued = gauge("mails_queued", "Mails that wait in the outbox");
-        let backup_made = gauge(
-            "backup_last_success_timestamp_seconds",
-            "When the newest backup of the store was made, since 1970; 0: there is none",
-        );
-        let issuers = IssuerFamilies::register(&mut registry);
-        let bearer_faults = BearerFaults::register(&mut registry);
-        let edge = EdgeMetrics::register(&mut registry);
-        let upstreams = UpstreamMetrics::register(&mut registry);
-        let mut counter =
-            |name: &str, help: &str| -> Counter { registered(&mut registry, name, help) };
+        // The fields are evaluated in this order, which is that of the rendered text.
         Self {
-            password_pool_busy: counter(
+            requests,
+            refusals,
+            durations,
+            mails,
+            mails_queued: registry.add("mails_queued", "Mails that wait in the outbox"),
+            backup_made: registry.add(
+                "backup_last_success_timestamp_seconds",
+                "When the newest backup of the store was made, since 1970; 0: there is none",
+            ),
+            issuers: IssuerFamilies::register(&mut registry),
+            bearer_faults: registry.add_by(
+                "bearer_tokens_refused",
+                "Bearer tokens that were refused, by what is wrong with them",
+                ("fault", FaultKind::ALL.map(FaultKind::code)),
+            ),
+            edge: EdgeMetrics::register(&mut registry),
+            upstreams: UpstreamMetrics::register(&mut registry),
+            password_pool_busy: registry.add(
                 "password_pool_busy",
                 "Passwords that were not looked at because too many waited",
             ),
-            store_errors: counter("store_errors", "Reads and writes of the store that failed"),
-            logins_limited: counter(
+            store_errors: registry.add("store_errors", "Reads and writes of the store that failed"),
+            logins_limited: registry.add(
                 "logins_limited",
                 "Passwords that were not looked at because too many had failed",
             ),
-            limits_full: counter(
+            limits_full: registry.add(
                 "limits_full",
                 "Requests that were refused because there was no room to count them",
             ),
-            role_source_requests: counter(
+            role_source_requests: registry.add(
                 "role_source_requests",
                 "Questions that role sources were asked",
             ),
-            role_source_errors: counter(
+            role_source_errors: registry.add(
                 "role_source_errors",
                 "Questions that role sources did not answer as they should",
             ),
-            identity_cache_hits: counter(
+            identity_cache_hits: registry.add(
                 "identity_cache_hits",
                 "Credentials whose identity was cached and current",
             ),
-            identity_cache_misses: counter(
+            identity_cache_misses: registry.add(
                 "identity_cache_misses",
                 "Credentials that were verified anew",
             ),
-            backup_errors: counter("backup_errors", "Backups that could not be made"),
-            mails_queued,
-            backup_made,
-            issuers,
-            bearer_faults,
-            upstreams,
-            edge,
-            labelled,
+            backup_errors: registry.add("backup_errors", "Backups that could not be made"),
             registry,
         }
     }
@@ -321,93 +235,25 @@ impl Metrics {
         reason: Option<DenyReason>,
         took: Duration,
     ) {
-        let of_outcome = self.labelled.requests.get(outcome as usize);
-        if let Some(counter) = of_outcome.and_then(|all| all.get(StatusClass::of(status) as usize))
-        {
-            counter.inc();
+        if let Some(of_outcome) = self.requests.get(outcome as usize) {
+            count(of_outcome, status_class(status));
         }
-        if let Some(histogram) = self.labelled.durations.get(outcome as usize) {
+        if let Some(histogram) = self.durations.get(outcome as usize) {
             histogram.observe(took);
         }
-        if let Some(counter) = reason.and_then(|reason| self.labelled.refusals.get(reason as usize))
-        {
-            counter.inc();
+        if let Some(reason) = reason {
+            count(&self.refusals, reason as usize);
         }
-    }
-
-    /// Counts a password that was not verified because too many were queued.
-    pub fn password_pool_busy(&self) {
-        self.password_pool_busy.inc();
-    }
-
-    /// Counts a failed read or write of the store.
-    pub fn store_error(&self) {
-        self.store_errors.inc();
-    }
-
-    /// Counts a password that was not verified because too many had failed.
-    pub fn login_limited(&self) {
-        self.logins_limited.inc();
-    }
-
-    /// Counts a request refused because there was no room to count it.
-    pub fn limits_full(&self) {
-        self.limits_full.inc();
-    }
-
-    /// Counts a query to a role source.
-    pub fn role_source_request(&self) {
-        self.role_source_requests.inc();
-    }
-
-    /// Counts a query that a role source did not answer properly.
-    pub fn role_source_error(&self) {
-        self.role_source_errors.inc();
-    }
-
-    /// Counts an identity cache hit.
-    pub fn identity_cache_hit(&self) {
-        self.identity_cache_hits.inc();
-    }
-
-    /// Counts an identity cache miss: the credential was verified.
-    pub fn identity_cache_miss(&self) {
-        self.identity_cache_misses.inc();
     }
 
     /// Counts the outcome of a mail or attempt.
     pub fn mail(&self, event: MailEvent) {
-        if let Some(counter) = self.labelled.mails.get(event as usize) {
-            counter.inc();
-        }
+        count(&self.mails, event as usize);
     }
 
-    /// Counts a refused bearer token.
+    /// Counts a refused bearer token by its fault, which is not disclosed to callers.
     pub fn bearer_refused(&self, kind: FaultKind) {
-        self.bearer_faults.count(kind);
-    }
-
-    /// Returns the metrics of a foreign issuer, creating them on first use.
-    #[must_use]
-    pub fn issuer(&self, name: &str) -> IssuerMetrics {
-        self.issuers.of(name)
-    }
-
-    /// Removes the metrics of a foreign issuer that is no longer configured.
-    pub fn forget_issuer(&self, name: &str) {
-        self.issuers.forget(name);
-    }
-
-    /// Returns the metrics of upstream addresses.
-    #[must_use]
-    pub fn upstreams(&self) -> &UpstreamMetrics {
-        &self.upstreams
-    }
-
-    /// Returns the metrics of downstream connections.
-    #[must_use]
-    pub fn edge(&self) -> &EdgeMetrics {
-        &self.edge
+        count(&self.bearer_faults, kind as usize);
     }
 
     /// Returns the number of mails in the outbox.
@@ -419,11 +265,6 @@ impl Metrics {
     /// Sets the time of the newest backup.
     pub fn backup_made(&self, at: Timestamp) {
         self.backup_made.set(at.secs());
-    }
-
-    /// Counts a failed backup.
-    pub fn backup_failed(&self) {
-        self.backup_errors.inc();
     }
 
     /// Returns the text that Prometheus reads (`OpenMetrics`).
@@ -451,8 +292,16 @@ mod tests {
         for (index, outcome) in RequestOutcome::ALL.into_iter().enumerate() {
             assert_eq!(outcome as usize, index);
         }
-        for (index, class) in StatusClass::ALL.into_iter().enumerate() {
-            assert_eq!(class as usize, index);
+        for (status, class) in [
+            (0, 0),
+            (99, 0),
+            (100, 1),
+            (204, 2),
+            (399, 3),
+            (599, 5),
+            (600, 0),
+        ] {
+            assert_eq!(status_class(status), class);
         }
         for (index, reason) in DenyReason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, index);
@@ -470,10 +319,10 @@ mod tests {
             Duration::from_micros(80),
         );
         metrics.request(RequestOutcome::Aborted, 0, None, Duration::from_secs(99));
-        metrics.store_error();
+        metrics.store_errors.inc();
         metrics.mail(MailEvent::Dropped);
         metrics.mails_queued().set(7);
-        metrics.identity_cache_hit();
+        metrics.identity_cache_hits.inc();
         metrics.backup_made(Timestamp::from_secs(1_893_456_000));
         let text = metrics.render();
         for line in [
@@ -502,5 +351,23 @@ mod tests {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");
         }
         assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn each_kind_of_a_fault_has_a_series_of_its_own() {
+        let metrics = Metrics::new();
+        for kind in FaultKind::ALL {
+            metrics.bearer_refused(kind);
+        }
+        metrics.bearer_refused(FaultKind::Audience);
+        let text = metrics.render();
+        for kind in FaultKind::ALL {
+            let count = if kind == FaultKind::Audience { 2 } else { 1 };
+            let line = format!(
+                "doorward_bearer_tokens_refused_total{{fault=\"{}\"}} {count}",
+                kind.code()
+            );
+            assert!(text.lines().any(|l| l == line), "{line}\n{text}");
+        }
     }
 }

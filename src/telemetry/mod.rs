@@ -2,7 +2,6 @@
 
 pub mod access;
 pub mod audit;
-mod bearer;
 mod causes;
 pub mod edge;
 mod fold;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::model::route::{Upstream, UpstreamAddress};
+use crate::telemetry::upstream::UpstreamMetrics;
 use crate::upstream::ejection::Ejections;
 
 /// Number of separate round-robin counters; further upstreams share one with another, which only makes the distribution
@@ -15,7 +16,8 @@ const TURNS: usize = 64;
 #[derive(Debug)]
 pub struct Balancer {
     next: [AtomicUsize; TURNS],
-    ejections: Ejections,
+    /// The skipped addresses.
+    pub ejections: Ejections,
     /// Address of the built-in echo, if it runs.
     echo: Option<SocketAddr>,
 }
@@ -23,10 +25,10 @@ pub struct Balancer {
 impl Balancer {
     /// `echo`: the address behind `builtin:echo`.
     #[must_use]
-    pub fn new(echo: Option<SocketAddr>) -> Self {
+    pub fn new(echo: Option<SocketAddr>, metrics: UpstreamMetrics) -> Self {
         Self {
             next: [const { AtomicUsize::new(0) }; TURNS],
-            ejections: Ejections::default(),
+            ejections: Ejections::new(metrics),
             echo,
         }
     }
@@ -50,12 +52,6 @@ impl Balancer {
         usable.or_else(|| self.address_at(upstream, place))
     }
 
-    /// Returns the skipped addresses.
-    #[must_use]
-    pub fn ejections(&self) -> &Ejections {
-        &self.ejections
-    }
-
     fn address_at(&self, upstream: &Upstream, place: usize) -> Option<SocketAddr> {
         let count = upstream.addresses.len().max(1);
         match upstream.addresses.get(place % count)? {
@@ -68,7 +64,10 @@ impl Balancer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::upstream::UpstreamMetrics;
+
+    fn balancer(echo: Option<SocketAddr>) -> Balancer {
+        Balancer::new(echo, UpstreamMetrics::default())
+    }
 
     fn upstream(addresses: Vec<UpstreamAddress>) -> Upstream {
         Upstream {
@@ -89,7 +88,7 @@ mod tests {
                 .map(|port| UpstreamAddress::Socket(socket(port)))
                 .collect(),
         );
-        let (balancer, now) = (Balancer::new(None), Duration::from_secs(1));
+        let (balancer, now) = (balancer(None), Duration::from_secs(1));
         let four = |now| -> Vec<_> {
             let ports = (0..4).map(|_| balancer.address(&three, balancer.take(0), now));
             ports.map(|address| address.unwrap().port()).collect()
@@ -99,10 +98,8 @@ mod tests {
         assert_eq!(balancer.take(1), 0);
         assert_eq!(balancer.address(&three, 2 + 1, now).unwrap().port(), 1);
         // Failed addresses are skipped, until no other is left.
-        let metrics = UpstreamMetrics::default();
         for (failed, wanted) in [(2, [3, 3, 1, 3]), (3, [1, 1, 1, 1]), (1, [1, 2, 3, 1])] {
-            let ejections = balancer.ejections();
-            ejections.failed("lists", socket(failed), now, &metrics);
+            balancer.ejections.failed("lists", socket(failed), now);
             assert_eq!(four(now), wanted, "{failed}");
         }
         // An upstream with one address always uses it.
@@ -115,8 +112,7 @@ mod tests {
         let echo = upstream(vec![UpstreamAddress::BuiltinEcho]);
         let bound = SocketAddr::from(([127, 0, 0, 1], 7));
         let now = Duration::ZERO;
-        let balancer = Balancer::new(Some(bound));
-        assert_eq!(balancer.address(&echo, 5, now), Some(bound));
-        assert_eq!(Balancer::new(None).address(&echo, 0, now), None);
+        assert_eq!(balancer(Some(bound)).address(&echo, 5, now), Some(bound));
+        assert_eq!(balancer(None).address(&echo, 0, now), None);
     }
 }

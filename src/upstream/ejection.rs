@@ -27,29 +27,14 @@ struct Ejected {
 }
 
 impl Ejected {
-    fn new(upstream: &str, span: Duration, now: Duration) -> Arc<Self> {
-        Arc::new(Self {
-            upstream: upstream.to_owned(),
-            span,
-            until_ms: AtomicU64::new(millis(now + span)),
-            is_tried: AtomicBool::new(false),
-        })
-    }
-
     /// Whether this request is the one that retries the address. Only one does, because each may wait for as long as a
     /// connect takes to fail.
     fn is_due(&self, now: Duration) -> bool {
-        let until_ms = self.until_ms.load(Ordering::Relaxed);
-        let is_due = until_ms <= millis(now)
-            && self
-                .until_ms
-                .compare_exchange(
-                    until_ms,
-                    millis(now + self.span),
-                    Ordering::Relaxed,
-                    Ordering::Relaxed,
-                )
-                .is_ok();
+        let retry = |until_ms| (until_ms <= millis(now)).then(|| millis(now + self.span));
+        let is_due = self
+            .until_ms
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, retry)
+            .is_ok();
         if is_due {
             self.is_tried.store(true, Ordering::Relaxed);
         }
@@ -65,9 +50,18 @@ pub struct Ejections {
     addresses: ArcSwap<HashMap<SocketAddr, Arc<Ejected>>>,
     /// Held while the map is replaced.
     replacing: Mutex<()>,
+    metrics: UpstreamMetrics,
 }
 
 impl Ejections {
+    /// Creates an empty set, whose changes are shown in `metrics`.
+    pub(super) fn new(metrics: UpstreamMetrics) -> Self {
+        Self {
+            metrics,
+            ..Self::default()
+        }
+    }
+
     /// Whether an address may be used at `now`.
     #[must_use]
     pub fn is_usable(&self, address: SocketAddr, now: Duration) -> bool {
@@ -76,14 +70,8 @@ impl Ejections {
     }
 
     /// Records a failed connect to an address of this upstream.
-    pub fn failed(
-        &self,
-        upstream: &str,
-        address: SocketAddr,
-        now: Duration,
-        metrics: &UpstreamMetrics,
-    ) {
-        metrics.connect_failed();
+    pub fn failed(&self, upstream: &str, address: SocketAddr, now: Duration) {
+        self.metrics.connect_errors.inc();
         let _replacing = self.lock();
         let known = self.addresses.load().get(&address).map(Arc::clone);
         let span = match &known {
@@ -94,15 +82,21 @@ impl Ejections {
         };
         if known.is_none() {
             warn!(upstream.name = upstream, upstream.address = %address, retry_s = span.as_secs(), "an address of an upstream cannot be connected to, and is skipped while others answer");
-            metrics.ejected(upstream, address, true);
+            self.metrics.ejected(upstream, address, true);
         }
-        self.replace(now, metrics, |addresses| {
-            addresses.insert(address, Ejected::new(upstream, span, now));
+        let ejected = Ejected {
+            upstream: upstream.to_owned(),
+            span,
+            until_ms: AtomicU64::new(millis(now + span)),
+            is_tried: AtomicBool::new(false),
+        };
+        self.replace(now, |addresses| {
+            addresses.insert(address, Arc::new(ejected));
         });
     }
 
     /// Records a successful connect.
-    pub fn connected(&self, address: SocketAddr, now: Duration, metrics: &UpstreamMetrics) {
+    pub fn connected(&self, address: SocketAddr, now: Duration) {
         if !self.addresses.load().contains_key(&address) {
             return;
         }
@@ -111,8 +105,8 @@ impl Ejections {
             return;
         };
         info!(upstream.name = ejected.upstream, upstream.address = %address, "an address of an upstream can be connected to again");
-        metrics.ejected(&ejected.upstream, address, false);
-        self.replace(now, metrics, |addresses| {
+        self.metrics.ejected(&ejected.upstream, address, false);
+        self.replace(now, |addresses| {
             addresses.remove(&address);
         });
     }
@@ -124,18 +118,13 @@ impl Ejections {
     }
 
     /// Changes the map, and removes addresses without a retry for long, which a reload has dropped.
-    fn replace(
-        &self,
-        now: Duration,
-        metrics: &UpstreamMetrics,
-        change: impl FnOnce(&mut HashMap<SocketAddr, Arc<Ejected>>),
-    ) {
+    fn replace(&self, now: Duration, change: impl FnOnce(&mut HashMap<SocketAddr, Arc<Ejected>>)) {
         let mut addresses = HashMap::clone(&self.addresses.load());
         addresses.retain(|address, ejected| {
             let until_ms = ejected.until_ms.load(Ordering::Relaxed);
             let is_present = millis(now) < until_ms + millis(EJECTED_FOR_MAX);
             if !is_present {
-                metrics.ejected(&ejected.upstream, *address, false);
+                self.metrics.ejected(&ejected.upstream, *address, false);
             }
             is_present
         });
@@ -154,14 +143,14 @@ mod tests {
 
     #[test]
     fn one_request_tries_a_skipped_address_again_after_a_time_that_doubles() {
-        let (ejections, metrics) = (Ejections::default(), UpstreamMetrics::default());
+        let ejections = Ejections::default();
         let address = SocketAddr::from(([127, 0, 0, 1], 9001));
         let mut now = Duration::from_secs(1000);
         assert!(ejections.is_usable(address, now));
         for wanted_s in [10, 20, 40, 80, 160, 300, 300] {
             // Five requests were in flight when it failed.
             for _ in 0..5 {
-                ejections.failed("lists", address, now, &metrics);
+                ejections.failed("lists", address, now);
             }
             now += Duration::from_millis(wanted_s * 1000 - 1);
             assert!(!ejections.is_usable(address, now), "{wanted_s}");
@@ -169,10 +158,10 @@ mod tests {
             assert!(ejections.is_usable(address, now), "{wanted_s}");
             assert!(!ejections.is_usable(address, now), "two at once");
         }
-        ejections.connected(address, now, &metrics);
+        ejections.connected(address, now);
         assert!(ejections.is_usable(address, now));
         // The next outage begins with the shortest time.
-        ejections.failed("lists", address, now, &metrics);
+        ejections.failed("lists", address, now);
         assert!(ejections.is_usable(address, now + EJECTED_FOR_MIN));
     }
 }

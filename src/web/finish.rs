@@ -160,12 +160,15 @@ pub(in crate::web) fn finished(
 ) -> Response {
     if let (Some(snapshot), Some(problem)) = (snapshot, response.extensions().get::<WebProblem>()) {
         let metrics = &snapshot.services.metrics;
-        match problem.kind {
-            ErrorCode::HashingBusy => metrics.password_pool_busy(),
-            ErrorCode::StoreUnavailable | ErrorCode::WriteUnknown => metrics.store_error(),
-            ErrorCode::LoginLimited => metrics.login_limited(),
-            ErrorCode::LimitsFull => metrics.limits_full(),
-            _ => {}
+        let counter = match problem.kind {
+            ErrorCode::HashingBusy => Some(&metrics.password_pool_busy),
+            ErrorCode::StoreUnavailable | ErrorCode::WriteUnknown => Some(&metrics.store_errors),
+            ErrorCode::LoginLimited => Some(&metrics.logins_limited),
+            ErrorCode::LimitsFull => Some(&metrics.limits_full),
+            _ => None,
+        };
+        if let Some(counter) = counter {
+            counter.inc();
         }
     }
     if let Some(body) = error_body(&mut response, id) {

@@ -253,11 +253,11 @@ impl Verifier {
             && now < remembered.until
             && remembered.evidence.counts(self.store.generations(), now)
         {
-            self.metrics.identity_cache_hit();
+            self.metrics.identity_cache_hits.inc();
             self.admit(&remembered, origin, now)?;
             return Ok(Arc::clone(&remembered.caller));
         }
-        self.metrics.identity_cache_miss();
+        self.metrics.identity_cache_misses.inc();
         // Boxed, since it is rare and large: inline it would make the future of every request ten times as large.
         let fresh = Box::pin(self.afresh(kind, text, origin, now)).await;
         let fresh = fresh.inspect_err(|unverified| self.note_refused(unverified, origin))?;
@@ -356,7 +356,7 @@ impl Verifier {
     }
 
     fn unavailable(&self, error: &StoreError) -> Stop {
-        self.metrics.store_error();
+        self.metrics.store_errors.inc();
         tracing::error!(
             error = error as &dyn std::error::Error,
             "cannot read who is calling"

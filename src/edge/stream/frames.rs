@@ -35,29 +35,15 @@ struct Frames {
 }
 
 impl Frames {
-    const fn after(skip: usize) -> Self {
-        Self {
-            head: [0; HEAD_BYTES],
-            head_bytes: 0,
-            skip,
-        }
-    }
-
     fn feed(&mut self, mut bytes: &[u8], mut on_frame: impl FnMut(u8)) {
         while !bytes.is_empty() {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
             let wanted = HEAD_BYTES - self.head_bytes;
-            let (head, rest) = match bytes.get(skipped..) {
-                Some(rest) => rest.split_at(wanted.min(rest.len())),
-                None => return,
-            };
-            if let Some(place) = self
-                .head
-                .get_mut(self.head_bytes..self.head_bytes + head.len())
-            {
-                place.copy_from_slice(head);
-            }
+            let fresh = bytes.get(skipped..).unwrap_or_default();
+            let (head, rest) = fresh.split_at(wanted.min(fresh.len()));
+            let known = self.head.iter_mut().skip(self.head_bytes);
+            known.zip(head).for_each(|(place, byte)| *place = *byte);
             self.head_bytes += head.len();
             bytes = rest;
             if self.head_bytes == HEAD_BYTES {
@@ -83,8 +69,11 @@ impl FrameBudget {
     /// Creates the budget of a new connection, whose first frame follows a preface of `preface_bytes` bytes.
     pub(super) fn new(preface_bytes: usize) -> Self {
         Self {
-            from_caller: Frames::after(preface_bytes),
-            to_caller: Frames::after(0),
+            from_caller: Frames {
+                skip: preface_bytes,
+                ..Frames::default()
+            },
+            to_caller: Frames::default(),
             left: BURST,
             refilled: Instant::now(),
         }
@@ -103,13 +92,11 @@ impl FrameBudget {
         if self.left < cost {
             self.refill();
         }
-        match self.left.checked_sub(cost) {
-            Some(left) => {
-                self.left = left;
-                true
-            }
-            None => false,
+        let fits = cost <= self.left;
+        if fits {
+            self.left -= cost;
         }
+        fits
     }
 
     /// Counts the frames sent to the caller.
@@ -193,7 +180,7 @@ mod tests {
     async fn frames_are_found_however_they_are_cut() {
         let bytes = [frame(1, 3), frame(0, 70_000), frame(6, 8), frame(3, 0)].concat();
         for size in [1, 2, 8, 9, 10, 1000, bytes.len()] {
-            let (mut frames, mut seen) = (Frames::after(0), Vec::new());
+            let (mut frames, mut seen) = (Frames::default(), Vec::new());
             for piece in bytes.chunks(size) {
                 frames.feed(piece, |kind| seen.push(kind));
             }

@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncWrite;
 
 /// Writes are coalesced up to this size.
 const GATHERED_BYTES_MAX: usize = 4096;
@@ -12,7 +12,7 @@ const GATHERED_BYTES_MAX: usize = 4096;
 /// A stream that coalesces small writes. Its buffer exists only while it holds bytes: most connections are idle, and
 /// tokio's `BufWriter` would hold 4 KiB for each.
 pub(super) struct CoalescedWrites<S> {
-    inner: S,
+    pub(super) inner: S,
     bytes: Vec<u8>,
     /// How many bytes of the buffer are written.
     written: usize,
@@ -44,16 +44,6 @@ impl<S: AsyncWrite + Unpin> CoalescedWrites<S> {
         self.bytes = Vec::new();
         self.written = 0;
         Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for CoalescedWrites<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(cx, buf)
     }
 }
 

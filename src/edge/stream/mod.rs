@@ -49,14 +49,6 @@ pub struct StreamLimits {
     pub head_timeout: Duration,
 }
 
-/// The bytes of a request that are cleared for Pingora.
-enum ClearedBytes {
-    /// This many bytes, unchanged.
-    AsSent(usize),
-    /// These bytes, replacing the given number of received ones.
-    Instead(Vec<u8>, usize),
-}
-
 /// The state of reading: what the next bytes belong to.
 enum StreamState {
     /// A head.
@@ -141,7 +133,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
     fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut bytes = [0; READ_BYTES];
         let mut buf = ReadBuf::new(&mut bytes);
-        match Pin::new(&mut self.inner).poll_read(cx, &mut buf) {
+        match self.socket().poll_read(cx, &mut buf) {
             Poll::Ready(result) => {
                 result?;
                 if self.held.is_empty() {
@@ -205,7 +197,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
     /// Applies what the proxy phases have signalled since the last read.
     fn listen_to_phases(&mut self) {
         match self.reading {
-            StreamState::Waiting if self.connection.is_upgraded() => {
+            StreamState::Waiting if self.connection.upgraded.is_set() => {
                 self.reading = StreamState::Raw;
                 self.cleared = self.held.len();
             }
@@ -221,6 +213,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
 }
 
 impl<S> CallerStream<S> {
+    /// Returns the socket, for reading.
+    fn socket(&mut self) -> Pin<&mut S>
+    where
+        S: Unpin,
+    {
+        Pin::new(&mut self.inner.inner.inner)
+    }
+
     fn start_deadline(&mut self, span: Duration) {
         self.deadline = Some(Box::pin(sleep(span)));
     }
@@ -240,10 +240,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for CallerStream<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let closes = self.cleared == 0 && self.connection.closes_now(cx.waker());
-        if closes || self.connection.is_cut() {
+        if closes || self.connection.cut_off.is_set() {
             self.end_reading();
         }
-        if self.connection.is_going_away() && self.part(cx)?.is_pending() {
+        if self.connection.going_away.is_set() && self.part(cx)?.is_pending() {
             return Poll::Pending;
         }
         let read = self.poll_request(cx, buf);
@@ -265,10 +265,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CallerStream<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.connection.is_cut() {
+        if self.connection.cut_off.is_set() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        if self.connection.is_upgraded() {
+        if self.connection.upgraded.is_set() {
             return self.poll_write_frames(cx, buf);
         }
         let count = ready!(Pin::new(&mut self.inner).poll_write(cx, buf))?;

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncWrite;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::proxy::exchange::{PATIENCE, time_for};
@@ -58,7 +58,7 @@ impl PaceBudget {
 
 /// A stream whose reader has to keep pace while bytes are waiting to be written.
 pub(super) struct PacedStream<S> {
-    inner: S,
+    pub(super) inner: S,
     pace: PaceBudget,
 }
 
@@ -87,16 +87,6 @@ impl<S> PacedStream<S> {
             }
         }
         progress
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for PacedStream<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(cx, buf)
     }
 }
 

@@ -30,7 +30,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
         let mut bytes = [0; READ_BYTES];
         let mut left = LINGER_BYTES_MAX;
         while 0 < left {
-            match self.inner.read(&mut bytes).await {
+            match self.socket().read(&mut bytes).await {
                 Ok(count) if 0 < count => left = left.saturating_sub(count),
                 _ => return,
             }
@@ -42,7 +42,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Shutdown for CallerStream<S> {
     async fn shutdown(&mut self) {
         let closed = timeout(CLOSE_TIMEOUT, AsyncWriteExt::shutdown(&mut self.inner)).await;
-        if matches!(closed, Ok(Ok(()))) && self.connection.lingers() {
+        if matches!(closed, Ok(Ok(()))) && self.connection.lingering.is_set() {
             // A caller that is too slow or sends too much is cut off.
             let _ = timeout(LINGER_TIMEOUT, self.drain()).await;
         }

@@ -22,7 +22,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let read = Pin::new(&mut self.inner).poll_read(cx, buf);
+        let read = self.socket().poll_read(cx, buf);
         if read.is_pending() && self.is_parting_over(cx) {
             self.end_reading();
             return Poll::Ready(Ok(()));
@@ -46,7 +46,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
 
 impl<S> CallerStream<S> {
     fn is_parting_over(&mut self, cx: &mut Context<'_>) -> bool {
-        let is_parted = self.websocket.as_ref().is_some_and(|it| it.is_parted());
+        let is_parted = self.websocket.as_ref().is_some_and(|it| it.is_parted);
         let deadline = self.deadline.as_mut().filter(|_| is_parted);
         deadline.is_some_and(|it| it.as_mut().poll(cx).is_ready())
     }
@@ -61,7 +61,7 @@ impl<S: AsyncWrite + Unpin> CallerStream<S> {
         };
         // So few bytes are written completely or not at all.
         ready!(Pin::new(&mut self.inner).poll_write(cx, &GOING_AWAY))?;
-        websocket.part();
+        websocket.is_parted = true;
         self.start_deadline(PARTING_TIME);
         Poll::Ready(Ok(()))
     }
@@ -72,14 +72,14 @@ impl<S: AsyncWrite + Unpin> CallerStream<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let is_going_away = self.connection.is_going_away();
+        let is_going_away = self.connection.going_away.is_set();
         if is_going_away {
             ready!(self.part(cx))?;
         }
         let websocket = self
             .websocket
             .get_or_insert_with(|| Box::new(WebSocket::new()));
-        if websocket.is_parted() {
+        if websocket.is_parted {
             // Nothing follows a close frame.
             return Poll::Ready(Ok(buf.len()));
         }

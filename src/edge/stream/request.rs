@@ -1,17 +1,19 @@
 //! The heads and bodies of requests, each checked before Pingora sees it.
 
 use std::io;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::edge::stream::pace::PaceBudget;
-use crate::edge::stream::{CallerStream, ClearedBytes, StreamState};
+use crate::edge::stream::{CallerStream, StreamState};
 use crate::model::deny::DenyReason;
 use crate::proxy::connection::RefusedHead;
 use crate::proxy::guard::HeadProgress;
 use crate::proxy::guard::body::{BodyCheck, BodyProgress};
+
+/// The number of bytes of a request that are cleared for Pingora, and the bytes that replace them, if any.
+type ClearedBytes = (usize, Option<Vec<u8>>);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
     /// Replaces a refused request with the stand-in.
@@ -26,7 +28,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
 
     /// Checks `bytes`, everything received since the first byte of the head. Returns what of it is cleared: head and
     /// body, but nothing that follows; `None` if the head is incomplete.
-    fn judge(&mut self, bytes: &[u8]) -> Result<Option<ClearedBytes>, DenyReason> {
+    fn check_head(&mut self, bytes: &[u8]) -> Result<Option<ClearedBytes>, DenyReason> {
         let StreamState::Head(check) = &mut self.reading else {
             return Ok(None);
         };
@@ -48,13 +50,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
                 head_bytes + count
             }
         };
-        Ok(Some(match rewritten {
-            Some(mut text) => {
-                text.extend(bytes.get(head_bytes..count).unwrap_or_default());
-                ClearedBytes::Instead(text, count)
-            }
-            None => ClearedBytes::AsSent(count),
-        }))
+        let rewritten = rewritten.map(|mut text| {
+            text.extend(bytes.get(head_bytes..count).unwrap_or_default());
+            text
+        });
+        Ok(Some((count, rewritten)))
     }
 
     /// Reads a head, in any number of pieces. Bytes held but not checked yet are the start of one.
@@ -64,12 +64,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
             return Poll::Ready(Ok(()));
         }
         let held = std::mem::take(&mut self.held);
-        match self.judge(&held) {
-            Ok(Some(ClearedBytes::AsSent(count))) => {
+        match self.check_head(&held) {
+            Ok(Some((count, None))) => {
                 self.cleared = count;
                 self.held = held;
             }
-            Ok(Some(ClearedBytes::Instead(text, count))) => {
+            Ok(Some((count, Some(text)))) => {
                 self.cleared = text.len();
                 self.held = text;
                 self.held.extend(held.get(count..).unwrap_or_default());
@@ -93,7 +93,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let read = Pin::new(&mut self.inner).poll_read(cx, buf);
+        let read = self.socket().poll_read(cx, buf);
         if read.is_pending() {
             return self.poll_slow_body(cx);
         }
@@ -118,7 +118,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
                 self.reading = StreamState::Waiting;
             }
             Err(_) => {
-                self.connection.spoil_body();
+                self.connection.end_body(DenyReason::RequestMalformed);
                 self.end_reading();
                 buf.set_filled(before);
             }
@@ -133,7 +133,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
             return Poll::Pending;
         }
         ready!(self.body_pace.poll_spent(cx));
-        self.connection.give_up_body();
+        self.connection.end_body(DenyReason::BodyTimeout);
         self.end_reading();
         Poll::Ready(Ok(()))
     }

@@ -119,7 +119,8 @@ async fn a_body_that_breaks_its_framing_ends_the_connection() {
     );
     caller.write_all(b"\r\nhello").await.unwrap();
     assert!(read(&mut stream).await.is_empty());
-    assert!(stream.connection.is_body_malformed());
+    let fault = stream.connection.body_fault.get();
+    assert_eq!(fault, Some(&DenyReason::RequestMalformed));
     caller.write_all(HEAD).await.unwrap();
     assert!(read(&mut stream).await.is_empty());
 }

@@ -45,7 +45,8 @@ const FRAME: FramePosition = FramePosition::FrameHead {
 pub(super) struct WebSocket {
     place: FramePosition,
     has_closed: bool,
-    is_parted: bool,
+    /// Whether the gateway's close frame was sent: nothing may follow it.
+    pub(super) is_parted: bool,
 }
 
 impl WebSocket {
@@ -80,16 +81,6 @@ impl WebSocket {
     /// Whether the gateway may insert a close frame: between two frames, if neither side has sent one.
     pub(super) const fn may_part(&self) -> bool {
         self.is_between_frames() && !self.has_closed && !self.is_parted
-    }
-
-    /// Records that the gateway's close frame was sent: nothing may follow it.
-    pub(super) const fn part(&mut self) {
-        self.is_parted = true;
-    }
-
-    /// Whether the gateway has sent its close frame.
-    pub(super) const fn is_parted(&self) -> bool {
-        self.is_parted
     }
 
     const fn is_between_frames(&self) -> bool {

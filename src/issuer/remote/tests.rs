@@ -64,7 +64,7 @@ impl Server {
             stale_max: Duration::from_hours(1),
             trust: Trust::of_system().unwrap(),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            metrics: Metrics::new().issuer("corp"),
+            metrics: Metrics::new().issuers.of("corp"),
         });
         Self {
             says,

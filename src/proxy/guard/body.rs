@@ -57,6 +57,12 @@ enum BodyStep {
     LastEnd,
 }
 
+/// The start of a chunk.
+const CHUNK: BodyStep = BodyStep::Size {
+    digits: 0,
+    value: 0,
+};
+
 /// A checker of one HTTP/1 body as it arrives.
 #[derive(Debug)]
 pub struct BodyCheck {
@@ -73,13 +79,7 @@ impl BodyCheck {
     pub const fn new(framing: Framing, trailer_bytes_max: usize) -> Self {
         let (is_chunked, next) = match framing {
             Framing::Length(left) => (false, BodyStep::Data { left }),
-            Framing::Chunked => (
-                true,
-                BodyStep::Size {
-                    digits: 0,
-                    value: 0,
-                },
-            ),
+            Framing::Chunked => (true, CHUNK),
         };
         Self {
             is_chunked,
@@ -141,10 +141,7 @@ impl BodyCheck {
             (BodyStep::DataReturn, b'\r') => BodyStep::DataEnd,
             (BodyStep::DataEnd, b'\n') => {
                 self.line_bytes = 0;
-                BodyStep::Size {
-                    digits: 0,
-                    value: 0,
-                }
+                CHUNK
             }
             (BodyStep::Trailer, b'\r') => BodyStep::LastEnd,
             (BodyStep::TrailerName, b':') => BodyStep::TrailerValue,

@@ -21,7 +21,7 @@ const LINE_EXTRA_BYTES: usize = METHOD_BYTES_MAX + 12;
 const BLANK_LINES_MAX: usize = 2;
 
 /// The size limits of a head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HeadLimits {
     /// Request line, header fields and the empty line.
     pub bytes_max: usize,
@@ -41,7 +41,7 @@ pub enum HeadProgress {
 }
 
 /// A checker of one HTTP/1 head as it arrives.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct HeadCheck {
     limits: HeadLimits,
     /// Number of bytes without a further line end.
@@ -66,22 +66,10 @@ pub struct HeadCheck {
 impl HeadCheck {
     /// Creates a checker for the next head of a connection.
     #[must_use]
-    pub const fn new(limits: HeadLimits) -> Self {
+    pub fn new(limits: HeadLimits) -> Self {
         Self {
             limits,
-            scanned: 0,
-            line_start: 0,
-            blank_lines: 0,
-            is_line_read: false,
-            is_http_10: false,
-            fields: 0,
-            lengths: 0,
-            length: 0,
-            codings: 0,
-            host: None,
-            authority: None,
-            target: 0..0,
-            escapes: 0,
+            ..Self::default()
         }
     }
 
@@ -177,14 +165,10 @@ impl HeadCheck {
         self.is_line_read = true;
         let (method, rest) = split_once(line, b' ').ok_or(DenyReason::RequestMalformed)?;
         check_method(method)?;
-        let target = if let Some(target) = rest.strip_suffix(b" HTTP/1.1") {
-            target
-        } else if let Some(target) = rest.strip_suffix(b" HTTP/1.0") {
-            self.is_http_10 = true;
-            target
-        } else {
-            return Err(DenyReason::RequestMalformed);
-        };
+        let old = rest.strip_suffix(b" HTTP/1.0");
+        self.is_http_10 = old.is_some();
+        let target = old.or_else(|| rest.strip_suffix(b" HTTP/1.1"));
+        let target = target.ok_or(DenyReason::RequestMalformed)?;
         let target_start = start + method.len() + 1;
         self.target = target_start..target_start + target.len();
         self.escapes = count_escapes(target);
@@ -344,11 +328,8 @@ fn check_target<'a>(method: &[u8], target: &'a [u8]) -> Result<Option<&'a [u8]>,
         return Ok(None);
     }
     let rest = strip_scheme(target).ok_or(DenyReason::RequestMalformed)?;
-    let end = rest
-        .iter()
-        .position(|byte| matches!(byte, b'/' | b'?'))
-        .unwrap_or(rest.len());
-    let authority = rest.get(..end).unwrap_or_default();
+    let mut parts = rest.split(|byte| matches!(byte, b'/' | b'?'));
+    let authority = parts.next().unwrap_or_default();
     host_of(authority).ok_or(DenyReason::RequestMalformed)?;
     Ok(Some(authority))
 }
@@ -369,11 +350,8 @@ fn split_once(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
 /// may read it differently.
 fn length_of(value: &[u8]) -> Option<u64> {
     let is_sound = (1..=18).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(value)
-        .ok()?
-        .parse()
-        .ok()
-        .filter(|_| is_sound)
+    let text = std::str::from_utf8(value).ok().filter(|_| is_sound);
+    text?.parse().ok()
 }
 
 /// Whether a value has no control character except the tab. Bytes from 0x80 on pass: opaque, but harmless.

@@ -154,7 +154,9 @@ type ValueCheck = fn(&str) -> bool;
 const KEPT: [(ForwardingField, ValueCheck); 3] = [
     (ForwardingField::Port, is_port),
     (ForwardingField::Prefix, is_prefix),
-    (ForwardingField::RealIp, is_address),
+    (ForwardingField::RealIp, |text| {
+        text.parse::<IpAddr>().is_ok()
+    }),
 ];
 
 fn is_port(text: &str) -> bool {
@@ -169,10 +171,6 @@ fn is_prefix(text: &str) -> bool {
         && !text.starts_with("//")
         && text.bytes().all(fits)
         && segments.all(|segment| segment != "." && segment != "..")
-}
-
-fn is_address(text: &str) -> bool {
-    text.parse::<IpAddr>().is_ok()
 }
 
 /// Returns an id as a field value.
@@ -212,16 +210,13 @@ pub fn to_caller(
 ) -> pingora::Result<()> {
     // Checked once: most responses have no such field.
     let may_name = head.headers.contains_key(CONNECTION);
-    let names: Vec<_> = head
-        .headers
-        .keys()
-        .filter(|name| {
-            is_hop_field(name)
-                || strip.is_identity(name)
-                || (may_name && is_named(name, &head.headers))
-        })
-        .cloned()
-        .collect();
+    let is_removed = |name: &&HeaderName| {
+        // The first two are about the upstream connection, and Pingora forwards them.
+        matches!(name.as_str(), "keep-alive" | "proxy-connection")
+            || strip.is_identity(name)
+            || (may_name && is_named(name, &head.headers))
+    };
+    let names: Vec<_> = head.headers.keys().filter(is_removed).cloned().collect();
     for name in names {
         head.remove_header(&name);
     }
@@ -256,11 +251,6 @@ fn is_named(name: &HeaderName, headers: &HeaderMap) -> bool {
         })
     };
     !is_pingoras && headers.get_all(CONNECTION).iter().any(named)
-}
-
-/// Whether this is a field about the upstream connection that Pingora forwards.
-fn is_hop_field(name: &HeaderName) -> bool {
-    matches!(name.as_str(), "keep-alive" | "proxy-connection")
 }
 
 #[cfg(test)]

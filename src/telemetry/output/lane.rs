@@ -67,12 +67,8 @@ impl OutputLane {
             return true;
         }
         let since = self.writing_since.load(Ordering::Acquire);
-        since != 0
-            && STALL
-                < self
-                    .clock
-                    .elapsed()
-                    .saturating_sub(Duration::from_millis(since))
+        let now = self.clock.elapsed();
+        since != 0 && STALL < now.saturating_sub(Duration::from_millis(since))
     }
 
     /// Makes the writer write the queued lines and end, and waits at most `limit`. Returns whether it has ended.

@@ -6,7 +6,6 @@
 //! stream once its reader is back, and until then listed in `/readyz`. If both outputs are the same file, one thread
 //! writes to it, so that lines never interleave.
 
-mod count;
 mod lane;
 mod queue;
 #[cfg(test)]
@@ -21,14 +20,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
 use serde_json::json;
 use tokio::sync::oneshot;
 
 use crate::model::clock::{Clock, SystemClock, Timestamp};
 use crate::telemetry::fold::EventFolding;
-pub use crate::telemetry::output::count::LineCounts;
 use crate::telemetry::output::lane::OutputLane;
 use crate::telemetry::output::queue::{FailedLine, LineQueue, OutputLine, QueueBounds};
+use crate::telemetry::register::FixedLabels;
 
 /// Maximum wait for a line whose caller waits, so that a refusal follows within a second.
 const ANSWER_WAIT: Duration = Duration::from_millis(800);
@@ -87,6 +89,41 @@ impl Stream {
     }
 }
 
+/// Counts of written and lost lines. Clones share their counts.
+#[derive(Clone, Debug, Default)]
+pub struct LineCounts {
+    written: Family<FixedLabels<1>, Counter>,
+    lost: Family<FixedLabels<1>, Counter>,
+}
+
+impl LineCounts {
+    /// Returns the counters of written and of lost lines of a stream.
+    fn of(&self, stream: Stream) -> (Counter, Counter) {
+        let labels = [("stream", stream.as_str())];
+        (
+            self.written.get_or_create_owned(&labels),
+            self.lost.get_or_create_owned(&labels),
+        )
+    }
+
+    pub(in crate::telemetry) fn register(&self, registry: &mut Registry) {
+        for stream in Stream::ALL {
+            // A series that exists from startup can be watched.
+            let _ = self.of(stream);
+        }
+        registry.register(
+            "lines_written",
+            "Lines that were written, by stream",
+            self.written.clone(),
+        );
+        registry.register(
+            "lines_lost",
+            "Lines that were lost because their reader did not read or they could not be written, by stream",
+            self.lost.clone(),
+        );
+    }
+}
+
 /// The output of audit events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuditOutput {
@@ -106,8 +143,9 @@ pub struct Unrecorded;
 pub struct Output {
     queues: [LineQueue; Stream::ALL.len()],
     lanes: Vec<Arc<OutputLane>>,
-    counts: LineCounts,
-    folds: EventFolding,
+    /// The counters of written and lost lines, for the metrics.
+    pub counts: LineCounts,
+    pub(in crate::telemetry) folds: EventFolding,
     clock: Arc<dyn Clock>,
     requires_audit: AtomicBool,
 }
@@ -179,17 +217,6 @@ impl Output {
             clock,
             requires_audit: AtomicBool::new(false),
         }))
-    }
-
-    /// Returns the counters of written and lost lines, for the metrics.
-    #[must_use]
-    pub fn counts(&self) -> &LineCounts {
-        &self.counts
-    }
-
-    /// Returns the state of folded log lines.
-    pub(in crate::telemetry) fn folds(&self) -> &EventFolding {
-        &self.folds
     }
 
     /// Writes the numbers of log lines that were folded a second or more ago. Must be called every second.
@@ -271,15 +298,10 @@ impl Output {
         if !self.requires_audit() {
             return Ok(());
         }
-        if !self
-            .queue(Stream::Audit)
-            .is_some_and(LineQueue::is_half_free)
-        {
-            return Err(Unrecorded);
-        }
-        self.deliver(Stream::Audit, line())
-            .await
-            .map_err(|_| Unrecorded)
+        let queue = self.queue(Stream::Audit);
+        let has_room = queue.is_some_and(LineQueue::is_half_free);
+        let is_written = has_room && self.deliver(Stream::Audit, line()).await.is_ok();
+        is_written.then_some(()).ok_or(Unrecorded)
     }
 
     /// Waits until all queued audit events are written, at most for a second: for one call that records more events
@@ -294,7 +316,7 @@ impl Output {
     pub fn jammed(&self) -> impl Iterator<Item = &'static str> {
         let is_jammed = |lane: &&Arc<OutputLane>| {
             let loses =
-                |queue: &LineQueue| Arc::ptr_eq(&queue.lane, lane) && queue.tally.untold() != 0;
+                |queue: &LineQueue| Arc::ptr_eq(&queue.lane, lane) && queue.tally.unreported() != 0;
             lane.is_jammed() || self.queues.iter().any(loses)
         };
         self.lanes.iter().filter(is_jammed).map(|lane| lane.name)

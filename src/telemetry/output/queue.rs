@@ -39,17 +39,13 @@ pub(super) struct LineTally {
     /// Queued lines and bytes, in one number, so that a caller needs one atomic addition.
     waiting: AtomicU64,
     /// Lost lines that the stream has not reported yet.
-    untold: AtomicU64,
-    written: Counter,
+    unreported: AtomicU64,
+    pub(super) written: Counter,
     lost: Counter,
 }
 
 impl LineTally {
-    fn is_empty(&self) -> bool {
-        self.waiting.load(Ordering::SeqCst) == 0
-    }
-
-    /// Returns the number of queued lines.
+    /// Returns the number of lines in the queue or about to enter it.
     pub(super) fn lines(&self) -> u64 {
         self.waiting.load(Ordering::SeqCst) >> LINES_SHIFT
     }
@@ -61,22 +57,17 @@ impl LineTally {
     /// Counts lost lines.
     pub(super) fn lose(&self, lines: u64) {
         self.lost.inc_by(lines);
-        self.untold.fetch_add(lines, Ordering::AcqRel);
-    }
-
-    /// Counts a written line.
-    pub(super) fn wrote(&self) {
-        self.written.inc();
+        self.unreported.fetch_add(lines, Ordering::AcqRel);
     }
 
     /// Returns the number of lost lines that the stream has yet to report.
-    pub(super) fn untold(&self) -> u64 {
-        self.untold.load(Ordering::Acquire)
+    pub(super) fn unreported(&self) -> u64 {
+        self.unreported.load(Ordering::Acquire)
     }
 
     /// Marks lost lines as reported by the stream.
-    pub(super) fn told(&self, lines: u64) {
-        self.untold.fetch_sub(lines, Ordering::AcqRel);
+    pub(super) fn note_reported(&self, lines: u64) {
+        self.unreported.fetch_sub(lines, Ordering::AcqRel);
     }
 }
 
@@ -84,8 +75,7 @@ impl LineTally {
 #[derive(Debug)]
 pub(super) struct LineQueue {
     lines: SyncSender<OutputLine>,
-    lines_max: u64,
-    bytes_max: u64,
+    bounds: QueueBounds,
     pub(super) tally: Arc<LineTally>,
     pub(super) lane: Arc<OutputLane>,
 }
@@ -114,14 +104,13 @@ pub(super) fn open(
     let (sender, receiver) = sync_channel(bounds.lines_max);
     let tally = Arc::new(LineTally {
         waiting: AtomicU64::new(0),
-        untold: AtomicU64::new(0),
+        unreported: AtomicU64::new(0),
         written,
         lost,
     });
     let queue = LineQueue {
         lines: sender,
-        lines_max: bounds.lines_max as u64,
-        bytes_max: bounds.bytes_max,
+        bounds,
         tally: Arc::clone(&tally),
         lane: Arc::clone(lane),
     };
@@ -140,9 +129,9 @@ impl LineQueue {
         let is_counted = !matches!(line.fate, FailedLine::Answered(_));
         let weight = weight(&line);
         let bytes = line.bytes.len() as u64;
-        let has_room = bytes <= self.bytes_max && {
+        let has_room = bytes <= self.bounds.bytes_max && {
             let before = self.tally.waiting.fetch_add(weight, Ordering::SeqCst);
-            let fits = (before & BYTES_MASK) + bytes <= self.bytes_max;
+            let fits = (before & BYTES_MASK) + bytes <= self.bounds.bytes_max;
             let is_queued = fits && self.lines.try_send(line).is_ok();
             if !is_queued {
                 self.tally.waiting.fetch_sub(weight, Ordering::SeqCst);
@@ -159,7 +148,8 @@ impl LineQueue {
 
     /// Whether less than half of the lines and of the bytes are in use.
     pub(super) fn is_half_free(&self) -> bool {
-        self.tally.lines() < self.lines_max / 2 && self.tally.bytes() < self.bytes_max / 2
+        self.tally.lines() < self.bounds.lines_max as u64 / 2
+            && self.tally.bytes() < self.bounds.bytes_max / 2
     }
 }
 
@@ -171,11 +161,6 @@ impl LineReceiver {
             .waiting
             .fetch_sub(weight(&line), Ordering::SeqCst);
         Some(line)
-    }
-
-    /// Whether no line is in the queue or about to enter it.
-    pub(super) fn is_empty(&self) -> bool {
-        self.tally.is_empty()
     }
 }
 

@@ -76,11 +76,11 @@ impl Reader {
 }
 
 fn lost(output: &Output, stream: Stream) -> u64 {
-    output.counts().of(stream).1.get()
+    output.counts.of(stream).1.get()
 }
 
 fn written(output: &Output, stream: Stream) -> u64 {
-    output.counts().of(stream).0.get()
+    output.counts.of(stream).0.get()
 }
 
 fn is_jammed(output: &Output) -> bool {

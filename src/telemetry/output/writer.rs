@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -62,8 +63,7 @@ struct LineBatch {
 
 /// One line in a batch.
 struct BatchPart {
-    begin: usize,
-    end: usize,
+    bytes: Range<usize>,
     /// The index of its stream among the inboxes.
     inbox: usize,
     kind: PartKind,
@@ -89,12 +89,8 @@ impl LineBatch {
     fn add(&mut self, inbox: usize, bytes: &[u8], kind: PartKind) {
         let begin = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
-        self.parts.push(BatchPart {
-            begin,
-            end: self.bytes.len(),
-            inbox,
-            kind,
-        });
+        let bytes = begin..self.bytes.len();
+        self.parts.push(BatchPart { bytes, inbox, kind });
     }
 }
 
@@ -166,19 +162,19 @@ impl OutputWriter {
                     self.batch.add(index, &bytes, PartKind::Line(fate));
                 }
             }
-            let untold = inbox.tally.untold();
-            if untold == 0 {
+            let unreported = inbox.tally.unreported();
+            if unreported == 0 {
                 continue;
             }
             let noted = *self.noted.get_or_insert(now);
             if is_drained || NOTE_EVERY <= now.saturating_sub(noted) {
-                let note = loss_note(inbox.stream, untold, self.lane.clock.now());
+                let note = loss_note(inbox.stream, unreported, self.lane.clock.now());
                 self.batch
-                    .add(index, note.as_bytes(), PartKind::Note(untold));
+                    .add(index, note.as_bytes(), PartKind::Note(unreported));
                 self.noted = Some(now);
             }
         }
-        if self.inboxes.iter().all(|it| it.tally.untold() == 0) {
+        if self.inboxes.iter().all(|it| it.tally.unreported() == 0) {
             self.noted = None;
         }
     }
@@ -196,15 +192,15 @@ impl OutputWriter {
             let Some(inbox) = self.inboxes.get(part.inbox) else {
                 continue;
             };
-            let is_written = part.end <= written;
-            is_torn |= part.begin < written && written < part.end;
+            let is_written = part.bytes.end <= written;
+            is_torn |= part.bytes.start < written && written < part.bytes.end;
             match part.kind {
-                PartKind::Note(lines) if is_written => inbox.tally.told(lines),
+                PartKind::Note(lines) if is_written => inbox.tally.note_reported(lines),
                 PartKind::Note(_) => {}
                 PartKind::Line(FailedLine::Answered(answer)) => {
                     let result = if is_written {
-                        if part.begin < part.end {
-                            inbox.tally.wrote();
+                        if !part.bytes.is_empty() {
+                            inbox.tally.written.inc();
                         }
                         Ok(())
                     } else {
@@ -213,9 +209,11 @@ impl OutputWriter {
                     // The caller may have stopped waiting.
                     let _ = answer.send(result);
                 }
-                PartKind::Line(_) if is_written => inbox.tally.wrote(),
+                PartKind::Line(_) if is_written => {
+                    inbox.tally.written.inc();
+                }
                 PartKind::Line(FailedLine::Kept) => {
-                    let bytes = self.batch.bytes.get(part.begin..part.end);
+                    let bytes = self.batch.bytes.get(part.bytes);
                     self.kept
                         .push_back((part.inbox, bytes.unwrap_or_default().to_vec()));
                 }
@@ -255,7 +253,8 @@ impl OutputWriter {
         // INVARIANT: callers count a line before they read `is_asleep`, and the writer reads the counts after it has
         // set `is_asleep`, all in one order: one of the two sees the other.
         self.lane.is_asleep.store(true, Ordering::SeqCst);
-        let is_idle = self.inboxes.iter().all(LineReceiver::is_empty) && !self.lane.is_closing();
+        let is_idle =
+            self.inboxes.iter().all(|it| it.tally.lines() == 0) && !self.lane.is_closing();
         if is_idle {
             thread::park();
         } else {

@@ -24,12 +24,12 @@ pub(crate) async fn an_engine_says_that_it_can_write(store: Arc<dyn Store>) {
 pub(crate) async fn counters_are_kept_beside_the_records(store: Arc<dyn Store>) {
     let counter = |count: u32| KeptCounter::Window {
         hits: vec![(at(1), count), (at(2), 1)],
-        window_ms: 600_000,
+        window: 600_000,
     };
     let row = KeptCounter::Row {
         count: 7,
         last: at(3),
-        pause_max_ms: 600_000,
+        pause_max: 600_000,
     };
     let [first, second, third] = [b"la", b"lb", b"mc"].map(|key| key.to_vec());
     let changes = [
