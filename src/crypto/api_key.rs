@@ -18,9 +18,9 @@ pub struct ApiKeyText {
     /// The public part.
     pub id: KeyId,
     /// The 32 characters after the dot.
-    secret: Secret,
+    pub(crate) secret: Secret,
     /// Whether it has no prefix, like the keys of apicrud.
-    is_imported: bool,
+    pub(crate) is_imported: bool,
 }
 
 impl ApiKeyText {
@@ -48,8 +48,8 @@ impl ApiKeyText {
         };
         let (id, secret) = own.split_once('.')?;
         let length_fits = secret.len() == API_KEY_RANDOM_CHARS + API_KEY_CHECKSUM_CHARS;
-        let char_fits =
-            |b: u8| b.is_ascii_alphanumeric() || (is_imported && matches!(b, b'-' | b'_'));
+        let is_sign = |b| is_imported && matches!(b, b'-' | b'_');
+        let char_fits = |b: u8| b.is_ascii_alphanumeric() || is_sign(b);
         if !length_fits || !id.bytes().chain(secret.bytes()).all(char_fits) {
             return None;
         }
@@ -60,17 +60,6 @@ impl ApiKeyText {
             secret: Secret::new(secret.to_owned()),
             is_imported,
         })
-    }
-
-    /// Whether it has no prefix, as only imported keys do.
-    #[must_use]
-    pub fn is_imported(&self) -> bool {
-        self.is_imported
-    }
-
-    /// Returns the 32 characters after the dot.
-    pub(crate) fn secret(&self) -> &Secret {
-        &self.secret
     }
 
     /// The whole key, which is shown once: 45 characters, or 41 of an imported one.
@@ -179,14 +168,10 @@ mod tests {
     fn an_imported_key_has_neither_prefix_nor_checksum() {
         let text = format!("-b_d1234.{}", "-x_9".repeat(8));
         let read = ApiKeyText::parse(&text).unwrap();
-        assert!(read.is_imported());
+        assert!(read.is_imported);
         assert_eq!(read.text().expose(), text);
         let own = ApiKeyText::draw(key_id("abcd1234"));
-        assert!(
-            !ApiKeyText::parse(own.text().expose())
-                .unwrap()
-                .is_imported()
-        );
+        assert!(!ApiKeyText::parse(own.text().expose()).unwrap().is_imported);
     }
 
     proptest! {

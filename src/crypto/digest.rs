@@ -18,11 +18,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
 
 /// Copies the 32 bytes of SHA-256 or HMAC-SHA-256, which the library returns as a slice.
 pub(in crate::crypto) fn copy_32(bytes: &[u8]) -> [u8; 32] {
-    let mut copy = [0; 32];
-    for (to, from) in copy.iter_mut().zip(bytes) {
-        *to = *from;
-    }
-    copy
+    bytes.try_into().unwrap_or_default()
 }
 
 /// Whether two digests are equal, in constant time.

@@ -1,5 +1,7 @@
 //! Checks of a single JSON web key, since the library accepts almost anything.
 
+use std::collections::BTreeSet;
+
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey,
     RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, VerificationAlgorithm,
@@ -56,14 +58,6 @@ fn text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, 
     }
 }
 
-/// The bytes of a member, in strict base64url.
-fn bytes(jwk: &Map<String, Value>, name: &str) -> Result<Zeroizing<Vec<u8>>, String> {
-    text(jwk, name)?
-        .and_then(|text| URL_SAFE_NO_PAD.decode(text).ok())
-        .map(Zeroizing::new)
-        .ok_or_else(|| format!("its {name} is no base64url without padding"))
-}
-
 /// Base64 with or without padding, in either alphabet, as issuers write the numbers of public keys.
 const LENIENT: [GeneralPurpose; 2] = {
     let config =
@@ -79,21 +73,17 @@ fn public_bytes(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, String>
     // With padding the length is a multiple of four.
     let is_whole = |text: &&str| !text.contains('=') || text.len().is_multiple_of(4);
     let text = text(jwk, name)?.filter(is_whole);
-    let mut read = LENIENT
-        .iter()
-        .filter_map(|engine| engine.decode(text?).ok());
-    read.next()
-        .ok_or_else(|| format!("its {name} is no base64url"))
+    let mut engines = LENIENT.iter();
+    let read = engines.find_map(|engine| engine.decode(text?).ok());
+    read.ok_or_else(|| format!("its {name} is no base64url"))
 }
 
 /// Whether a key contains private members. One that is null or empty does not count.
-pub(crate) fn is_private(jwk: &Map<String, Value>) -> bool {
+fn is_private(jwk: &Map<String, Value>) -> bool {
     let is_secret = jwk.get("kty").is_some_and(|kty| kty == "oct");
-    let tells = |value: &Value| !value.is_null() && value.as_str() != Some("");
-    is_secret
-        || PRIVATE_MEMBERS
-            .iter()
-            .any(|name| jwk.get(*name).is_some_and(tells))
+    let is_set = |value: &Value| !value.is_null() && value.as_str() != Some("");
+    let mut members = PRIVATE_MEMBERS.iter().filter_map(|name| jwk.get(*name));
+    is_secret || members.any(is_set)
 }
 
 /// The key id, if the key has one.
@@ -111,15 +101,10 @@ fn check_use(jwk: &Map<String, Value>) -> Result<(), String> {
     if text(jwk, "use")?.is_some_and(|purpose| purpose != "sig") {
         return Err("its use is not sig".to_owned());
     }
-    let verifies = match jwk.get("key_ops") {
-        None | Some(Value::Null) => true,
-        Some(Value::Array(ops)) => ops.iter().any(|op| op == "verify"),
-        Some(_) => false,
-    };
-    if verifies {
-        Ok(())
-    } else {
-        Err("its key_ops do not hold verify".to_owned())
+    match jwk.get("key_ops") {
+        None | Some(Value::Null) => Ok(()),
+        Some(Value::Array(ops)) if ops.iter().any(|op| op == "verify") => Ok(()),
+        Some(_) => Err("its key_ops do not hold verify".to_owned()),
     }
 }
 
@@ -166,28 +151,21 @@ pub(crate) fn public(jwk: &Map<String, Value>, allowed: &[Algorithm]) -> Result<
 fn rsa(jwk: &Map<String, Value>, allowed: &[Algorithm]) -> Result<PublicKey, String> {
     use Algorithm::{PS256, PS384, PS512, RS256, RS384, RS512};
     let fitting = [RS256, RS384, RS512, PS256, PS384, PS512];
-    let algorithms = if let Some(named) = named_algorithm(jwk, &fitting)? {
-        vec![named]
-    } else {
-        let is_allowed = |algorithm: &Algorithm| allowed.contains(algorithm);
-        let allowed: Vec<_> = fitting.into_iter().filter(is_allowed).collect();
-        if allowed.is_empty() {
-            vec![RS256]
-        } else {
-            allowed
-        }
+    let is_allowed = |algorithm: &Algorithm| allowed.contains(algorithm);
+    let mut algorithms: Vec<_> = match named_algorithm(jwk, &fitting)? {
+        Some(named) => vec![named],
+        None => fitting.into_iter().filter(is_allowed).collect(),
     };
+    if algorithms.is_empty() {
+        algorithms.push(RS256);
+    }
     let (n, e) = (public_bytes(jwk, "n")?, public_bytes(jwk, "e")?);
     let (n, e) = (without_zeros(&n), without_zeros(&e));
-    let bits = n.first().map_or(0, |first| {
-        n.len() * 8 - usize::try_from(first.leading_zeros()).unwrap_or_default()
-    });
+    let leading_zeros = n.first().map_or(0, |first| first.leading_zeros());
+    let bits = n.len() * 8 - leading_zeros as usize;
     if !RSA_BITS.contains(&bits) {
-        return Err(format!(
-            "its modulus has {bits} bits, not {} to {}",
-            RSA_BITS.start(),
-            RSA_BITS.end()
-        ));
+        let (min, max) = RSA_BITS.into_inner();
+        return Err(format!("its modulus has {bits} bits, not {min} to {max}"));
     }
     let is_odd = |number: &[u8]| number.last().is_some_and(|last| last & 1 == 1);
     if !is_odd(e) || 4 < e.len() || e == [1] {
@@ -269,7 +247,8 @@ pub(crate) fn secret(jwk: &Map<String, Value>) -> Result<(Algorithm, DecodingKey
         HS512 => 64,
         _ => 32,
     };
-    let secret = bytes(jwk, "k")?;
+    let secret = text(jwk, "k")?.and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
+    let secret = Zeroizing::new(secret.ok_or("its k is no base64url without padding")?);
     if secret.len() < bytes_min {
         return Err(format!(
             "its k has less than the {bytes_min} bytes that its algorithm needs"
@@ -286,15 +265,13 @@ pub(crate) fn secret(jwk: &Map<String, Value>) -> Result<(Algorithm, DecodingKey
 
 /// Whether a secret is long enough but easily guessed.
 fn is_guessable(secret: &[u8]) -> bool {
-    let distinct: std::collections::BTreeSet<u8> = secret.iter().copied().collect();
+    let distinct: BTreeSet<u8> = secret.iter().copied().collect();
     let repeats = (1..=secret.len() / 2).any(|period| {
         let later = secret.iter().skip(period);
         later.zip(secret).all(|(later, earlier)| later == earlier)
     });
-    let steps: std::collections::BTreeSet<u8> = secret
-        .windows(2)
-        .filter_map(|pair| Some(pair.last()?.wrapping_sub(*pair.first()?)))
-        .collect();
+    let steps = secret.iter().zip(secret.iter().skip(1));
+    let steps: BTreeSet<u8> = steps.map(|(one, next)| next.wrapping_sub(*one)).collect();
     let is_written_by_hand = std::str::from_utf8(secret).is_ok_and(|text| {
         let text = text.to_ascii_lowercase();
         HUMAN_WORDS.iter().any(|word| text.contains(word))

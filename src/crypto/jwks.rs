@@ -52,12 +52,6 @@ impl VerificationKey {
         self.kid.as_deref()
     }
 
-    /// The algorithm.
-    #[must_use]
-    pub fn algorithm(&self) -> Algorithm {
-        self.algorithm
-    }
-
     /// Verifies a signature in base64url of these bytes, with the key's own algorithm.
     #[must_use]
     pub(crate) fn verifies(&self, signed: &[u8], signature: &str) -> bool {
@@ -124,24 +118,19 @@ impl KeySet {
         let mut set = Self::default();
         let mut read = Vec::new();
         for (place, key) in (1..).zip(keys) {
-            match read_public(key, allowed) {
-                Ok(keys) => read.extend(keys.into_iter().map(|key| ReadKey { place, ..key })),
+            match read_public(place, key, allowed) {
+                Ok(keys) => read.extend(keys),
                 Err(why) => set.left_out.push(format!("key {place}: {why}")),
             }
         }
-        for (index, one) in read.iter().enumerate() {
+        for one in &read {
             let other = read.iter().find(|other| one.is_confused_with(other));
             if let Some(other) = other {
                 set.left_out.push(format!(
                     "key {}: its kid and algorithm are those of key {}, which is another",
                     one.place, other.place
                 ));
-            } else if !read
-                .iter()
-                .take(index)
-                .any(|before| before.mark == one.mark)
-            {
-                set.marks.insert(one.mark);
+            } else if set.marks.insert(one.mark) {
                 set.keys.push(one.key.clone());
             }
         }
@@ -169,10 +158,10 @@ impl KeySet {
         if document.contains_key("keys") {
             return Err(refused("expected one oct JWK, not a set"));
         }
-        let told = |why: String| KeySetError(format!("the key cannot be used: {why}"));
-        let kid = jwk::kid(&document).map_err(told)?;
-        let (algorithm, key) = jwk::secret(&document).map_err(told)?;
-        check_allowed(algorithm, allowed).map_err(told)?;
+        let unusable = |why: String| KeySetError(format!("the key cannot be used: {why}"));
+        let kid = jwk::kid(&document).map_err(unusable)?;
+        let (algorithm, key) = jwk::secret(&document).map_err(unusable)?;
+        check_allowed(algorithm, allowed).map_err(unusable)?;
         let kid = kid.map(str::to_owned);
         Ok(Self::of(vec![VerificationKey::new(kid, algorithm, key)]))
     }
@@ -248,9 +237,8 @@ impl ReadKey {
 }
 
 /// Reads one key, once for each of its algorithms.
-fn read_public(key: &Value, allowed: &[Algorithm]) -> Result<Vec<ReadKey>, String> {
-    let members = key.as_object().ok_or("it is no object")?;
-    let mut present = members.clone();
+fn read_public(place: usize, key: &Value, allowed: &[Algorithm]) -> Result<Vec<ReadKey>, String> {
+    let mut present = key.as_object().ok_or("it is no object")?.clone();
     present.retain(|_, value| !value.is_null());
     let kid = jwk::kid(&present)?.map(str::to_owned);
     let public = jwk::public(&present, allowed)?;
@@ -258,7 +246,7 @@ fn read_public(key: &Value, allowed: &[Algorithm]) -> Result<Vec<ReadKey>, Strin
         check_allowed(algorithm, allowed)?;
         let text = format!("{kid:?} {} ", algorithm.as_str());
         Ok(ReadKey {
-            place: 0,
+            place,
             mark: digest::sha256(&[text.as_bytes(), &public.material].concat()),
             key: VerificationKey::new(kid.clone(), algorithm, public.key.clone()),
         })
@@ -268,13 +256,10 @@ fn read_public(key: &Value, allowed: &[Algorithm]) -> Result<Vec<ReadKey>, Strin
 
 fn check_allowed(algorithm: Algorithm, allowed: &[Algorithm]) -> Result<(), String> {
     if allowed.is_empty() || allowed.contains(&algorithm) {
-        Ok(())
-    } else {
-        Err(format!(
-            "its algorithm, {}, is not allowed",
-            algorithm.as_str()
-        ))
+        return Ok(());
     }
+    let name = algorithm.as_str();
+    Err(format!("its algorithm, {name}, is not allowed"))
 }
 
 #[cfg(test)]
@@ -294,7 +279,7 @@ mod tests {
     fn algorithms(set: &KeySet) -> Vec<&'static str> {
         set.keys()
             .iter()
-            .map(|key| key.algorithm().as_str())
+            .map(|key| key.algorithm.as_str())
             .collect()
     }
 
@@ -702,7 +687,7 @@ mod tests {
                 let Ok(set) = set else { continue };
                 assert!(!set.keys().is_empty() && set.keeps_all_of(&set));
                 for key in set.keys() {
-                    let algorithm = key.algorithm();
+                    let algorithm = key.algorithm;
                     assert!(allowed.is_empty() || allowed.contains(&algorithm));
                     assert!(!algorithm.as_str().starts_with("HS"));
                     let found = set.find(key.kid(), algorithm);
@@ -714,7 +699,7 @@ mod tests {
             let one = KeySet::from_secret_jwk(text, &[]);
             assert_shows_no_secret(&document, &format!("{one:?}"));
             if let Ok(one) = one {
-                assert!(one.keys()[0].algorithm().as_str().starts_with("HS"));
+                assert!(one.keys()[0].algorithm.as_str().starts_with("HS"));
             }
         });
     }

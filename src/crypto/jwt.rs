@@ -184,14 +184,11 @@ fn check_header(header: &Map<String, Value>) -> Result<(), JwtError> {
     }
     let algorithm_fits = header.get("alg").is_some_and(Value::is_string);
     let typ_fits = header.get("typ").is_none_or(Value::is_string);
-    let kid_fits = header
-        .get("kid")
-        .is_none_or(|kid| kid.as_str().is_some_and(|kid| kid.len() <= KID_BYTES_MAX));
-    if algorithm_fits && typ_fits && kid_fits {
-        Ok(())
-    } else {
-        Err(JwtError::Malformed)
-    }
+    let is_short = |kid: &str| kid.len() <= KID_BYTES_MAX;
+    let kid = header.get("kid");
+    let kid_fits = kid.is_none_or(|kid| kid.as_str().is_some_and(is_short));
+    let fits = algorithm_fits && typ_fits && kid_fits;
+    fits.then_some(()).ok_or(JwtError::Malformed)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Files with key material, which only the gateway may use, and which are written atomically.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{Read as _, Write as _};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -9,6 +9,7 @@ use aws_lc_rs::hmac;
 use rustix::process::geteuid;
 use zeroize::Zeroizing;
 
+use crate::crypto::digest::copy_32;
 use crate::crypto::random::{self, SECRET_BYTES};
 use crate::model::account::Digest;
 use crate::model::clock::Timestamp;
@@ -32,7 +33,7 @@ pub struct KeyFileError {
     pub expected: String,
     /// The system's error, if there is one.
     #[source]
-    pub source: Option<std::io::Error>,
+    pub source: Option<io::Error>,
 }
 
 /// The state of a key file.
@@ -63,18 +64,16 @@ pub fn fingerprint(name: &str, bytes: &[u8]) -> Digest {
     context.update(name.as_bytes());
     // HMAC pads a short key with zeros, so the length distinguishes keys that end in zeros.
     context.update(format!(" {}", bytes.len()).as_bytes());
-    // HMAC-SHA-256 has 32 bytes.
-    Digest(context.sign().as_ref().try_into().unwrap_or_default())
+    Digest(copy_32(context.sign().as_ref()))
 }
 
 /// Gives the state of a key file, whatever its permissions are.
 #[must_use]
 pub fn look(dir: &Path, name: &str) -> FoundKeyFile {
     let path = dir.join(name);
-    let opened = File::open(&path).and_then(|file| Ok((file.metadata()?, file)));
-    let (metadata, file) = match opened {
-        Ok(opened) => opened,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return FoundKeyFile::Missing,
+    let (metadata, file) = match open(&path) {
+        Ok(Some(opened)) => opened,
+        Ok(None) => return FoundKeyFile::Missing,
         Err(error) => return FoundKeyFile::Unreadable(error.to_string()),
     };
     if !metadata.is_file() || FILE_BYTES_MAX < metadata.len() {
@@ -90,7 +89,7 @@ pub fn look(dir: &Path, name: &str) -> FoundKeyFile {
     }
 }
 
-fn exposed(metadata: &std::fs::Metadata) -> Option<&'static str> {
+fn exposed(metadata: &Metadata) -> Option<&'static str> {
     if !is_ours(metadata) {
         Some("another user owns it: give it to the user that runs doorward (chown)")
     } else if metadata.mode() & WRITE_OF_OTHERS != 0 {
@@ -120,7 +119,7 @@ pub(crate) fn unfit(path: &Path, expected: &str) -> KeyFileError {
 }
 
 /// The error of a file that the system does not let the gateway use.
-fn failed<'a>(path: &'a Path, expected: &'a str) -> impl FnOnce(std::io::Error) -> KeyFileError {
+fn failed<'a>(path: &'a Path, expected: &'a str) -> impl FnOnce(io::Error) -> KeyFileError {
     let (path, expected) = (path.to_owned(), expected.to_owned());
     move |source| KeyFileError {
         path,
@@ -152,14 +151,10 @@ pub(crate) fn make_dir(dir: &Path) -> Result<(), KeyFileError> {
 
 /// Reads a whole key file; `None` if there is none.
 pub(crate) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeyFileError> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(path, "a file that can be read")(error)),
+    let opened = open(path).map_err(failed(path, "a file that can be read"))?;
+    let Some((metadata, file)) = opened else {
+        return Ok(None);
     };
-    let metadata = file
-        .metadata()
-        .map_err(failed(path, "a file that can be read"))?;
     if !metadata.is_file() || FILE_BYTES_MAX < metadata.len() {
         return Err(unfit(path, "a regular file of at most 2 MiB"));
     }
@@ -172,7 +167,15 @@ pub(crate) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeyFileErr
         .map_err(failed(path, "a file that can be read"))
 }
 
-fn read_all(file: File, metadata: &std::fs::Metadata) -> std::io::Result<Zeroizing<Vec<u8>>> {
+/// Opens a file; `None`: there is none.
+fn open(path: &Path) -> io::Result<Option<(Metadata, File)>> {
+    match File::open(path).and_then(|file| Ok((file.metadata()?, file))) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some),
+    }
+}
+
+fn read_all(file: File, metadata: &Metadata) -> io::Result<Zeroizing<Vec<u8>>> {
     // Allocated at its full size, since a buffer that grows leaves copies of the secret behind.
     let length = usize::try_from(metadata.len()).unwrap_or_default();
     let mut bytes = Zeroizing::new(Vec::with_capacity(length.saturating_add(1)));
@@ -180,12 +183,12 @@ fn read_all(file: File, metadata: &std::fs::Metadata) -> std::io::Result<Zeroizi
     Ok(bytes)
 }
 
-fn is_ours(metadata: &std::fs::Metadata) -> bool {
+fn is_ours(metadata: &Metadata) -> bool {
     metadata.uid() == geteuid().as_raw() || metadata.uid() == 0
 }
 
 /// Refuses a file that others could have written: it must belong to the own user or root, and not be writable by groups.
-fn check_owner_and_mode(path: &Path, metadata: &std::fs::Metadata) -> Result<(), KeyFileError> {
+fn check_owner_and_mode(path: &Path, metadata: &Metadata) -> Result<(), KeyFileError> {
     if !is_ours(metadata) || metadata.mode() & WRITE_OF_OTHERS != 0 {
         return Err(unfit(
             path,
@@ -195,13 +198,16 @@ fn check_owner_and_mode(path: &Path, metadata: &std::fs::Metadata) -> Result<(),
     Ok(())
 }
 
-/// Reads a key of 32 bytes from its file, which is created if it is missing. Without a directory the key lives as long as the
-/// process.
+/// Reads a key of 32 bytes from its file, which is created with its directory if it is missing. Without a directory the key
+/// lives as long as the process.
 pub(crate) fn secret(
     dir: Option<&Path>,
     name: &str,
 ) -> Result<Zeroizing<[u8; SECRET_BYTES]>, KeyFileError> {
     let mut secret = Zeroizing::new([0; SECRET_BYTES]);
+    if let Some(dir) = dir {
+        make_dir(dir)?;
+    }
     let path = dir.map(|dir| dir.join(name));
     if let Some(path) = &path
         && let Some(stored) = read(path)?
@@ -227,21 +233,18 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), KeyFileError> {
     };
     let mut random = [0_u8; 8];
     random::fill(&mut random);
-    let temporary = dir.join(format!(
-        ".{}.{:016x}",
-        name.display(),
-        u64::from_ne_bytes(random)
-    ));
-    let written = write_new(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
+    let random = u64::from_ne_bytes(random);
+    let temporary = dir.join(format!(".{}.{random:016x}", name.display()));
+    let written = write_new(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
     if let Err(error) = written {
         // The rest of it is an unused key, so an error here does not matter.
-        let _ = std::fs::remove_file(&temporary);
+        let _ = fs::remove_file(&temporary);
         return Err(failed(path, "a directory that can be written")(error));
     }
     sync_dir(dir)
 }
 
-fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -254,14 +257,10 @@ fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 /// Makes a rename or a new directory durable.
 fn sync_dir(dir: &Path) -> Result<(), KeyFileError> {
     // The parent of a relative path with one component is the empty path.
-    let dir = if dir.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        dir
-    };
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(failed(dir, "a directory that can be synced"))
+    let is_empty = dir.as_os_str().is_empty();
+    let dir = if is_empty { Path::new(".") } else { dir };
+    let synced = File::open(dir).and_then(|dir| dir.sync_all());
+    synced.map_err(failed(dir, "a directory that can be synced"))
 }
 
 #[cfg(test)]

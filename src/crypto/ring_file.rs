@@ -7,8 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::crypto::key_file;
-use crate::crypto::key_file::KeyFileError;
+use crate::crypto::key_file::{self, KeyFileError};
 use crate::crypto::ring::{KeyInfo, Signed, SigningKeyState};
 use crate::crypto::signing_key::SigningKey;
 use crate::model::account::Digest;
@@ -46,11 +45,8 @@ struct FileOut<'a> {
 
 #[derive(Serialize)]
 struct KeyOut<'a> {
-    kid: &'a str,
-    algorithm: &'a str,
-    state: SigningKeyState,
-    created: Timestamp,
-    retires: Option<Timestamp>,
+    #[serde(flatten)]
+    info: &'a KeyInfo,
     private: &'a str,
 }
 
@@ -73,18 +69,15 @@ pub(crate) fn read(
     if file.version != VERSION {
         return Err(key_file::unfit(path, "version 1 of the file's form"));
     }
-    let keys: Option<Vec<_>> = file
-        .keys
-        .into_iter()
-        .map(|key| read_key(key, signed))
-        .collect();
-    let keys = keys.filter(|keys| is_ring(keys));
-    keys.map(|keys| Some((keys, fingerprint))).ok_or_else(|| {
-        key_file::unfit(
+    let keys = file.keys.into_iter().map(|key| read_key(key, signed));
+    let keys: Option<Vec<_>> = keys.collect();
+    let Some(keys) = keys.filter(|keys| is_ring(keys)) else {
+        return Err(key_file::unfit(
             path,
             "keys that belong to their ids, one of them active, at most one next; restore it from a backup",
-        )
-    })
+        ));
+    };
+    Ok(Some((keys, fingerprint)))
 }
 
 fn read_key(stored: KeyIn, signed: Signed) -> Option<SigningKey> {
@@ -117,17 +110,11 @@ pub(crate) fn text(
     signed: Signed,
     keys: &[SigningKey],
 ) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
-    let private: Vec<_> = keys
-        .iter()
-        .map(|key| Zeroizing::new(STANDARD.encode(key.private())))
-        .collect();
-    let keys = keys.iter().zip(&private).map(|(key, private)| KeyOut {
-        kid: &key.info.kid,
-        algorithm: &key.info.algorithm,
-        state: key.info.state,
-        created: key.info.created,
-        retires: key.info.retires,
-        private,
+    let private = keys.iter().map(|key| STANDARD.encode(&key.private));
+    let private: Vec<_> = private.map(Zeroizing::new).collect();
+    let keys = keys.iter().zip(&private).map(|(key, private)| {
+        let info = &key.info;
+        KeyOut { info, private }
     });
     let file = FileOut {
         version: VERSION,

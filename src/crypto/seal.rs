@@ -6,8 +6,7 @@ use std::path::Path;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use zeroize::Zeroizing;
 
-use crate::crypto::key_file;
-use crate::crypto::key_file::KeyFileError;
+use crate::crypto::key_file::{self, KeyFileError};
 
 /// A key for AES-256-GCM with a random nonce for each text, which is safe for billions of texts.
 pub struct SealKey(RandomizedNonceKey);
@@ -30,9 +29,6 @@ impl SealKey {
     /// # Errors
     /// An error if the file cannot be read or written, or is not a key of 32 bytes.
     pub fn open(dir: Option<&Path>, name: &str) -> Result<Self, KeyFileError> {
-        if let Some(dir) = dir {
-            key_file::make_dir(dir)?;
-        }
         let secret = key_file::secret(dir, name)?;
         let path = dir.unwrap_or(Path::new("")).join(name);
         let key = RandomizedNonceKey::new(&AES_256_GCM, secret.as_slice());

@@ -16,23 +16,9 @@ const OUTPUT_CHARS: usize = 43;
 /// The digits of the scheme's own base 64, from the lowest.
 const DIGITS: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// The bytes of the digest for each group of four digits, the highest first. The last group has three digits.
-const GROUPS: [[usize; 3]; 10] = [
-    [0, 10, 20],
-    [21, 1, 11],
-    [12, 22, 2],
-    [3, 13, 23],
-    [24, 4, 14],
-    [15, 25, 5],
-    [6, 16, 26],
-    [27, 7, 17],
-    [18, 28, 8],
-    [9, 19, 29],
-];
-
 /// A parsed hash.
 pub(crate) struct ShaCrypt {
-    rounds: u32,
+    pub(crate) rounds: u32,
     salt: Vec<u8>,
     /// The 43 digits of the output.
     output: Vec<u8>,
@@ -61,11 +47,6 @@ impl ShaCrypt {
             salt: salt.as_bytes().to_vec(),
             output: output.as_bytes().to_vec(),
         })
-    }
-
-    /// The number of rounds.
-    pub(crate) fn rounds(&self) -> u32 {
-        self.rounds
     }
 
     /// Whether the hash is of this password.
@@ -105,7 +86,11 @@ fn encode(digest: &[u8; 32]) -> Vec<u8> {
             word >>= 6;
         }
     };
-    for [high, middle, low] in GROUPS {
+    for first in 0..10 {
+        // The three bytes of a group, the highest first, begin with another one in each group.
+        let mut group = [first, first + 10, first + 20];
+        group.rotate_right(first % 3);
+        let [high, middle, low] = group;
         put(byte(high) << 16 | byte(middle) << 8 | byte(low), 4);
     }
     put(byte(31) << 8 | byte(30), 3);

@@ -21,7 +21,7 @@ use crate::model::secret::Secret;
 
 /// The ring of signing keys: the active key, the next key, which is published ahead, and retiring keys.
 pub struct SigningKeys {
-    signed: Signed,
+    pub(crate) signed: Signed,
     /// Directory of the file; `None`: the ring is in memory only.
     path: Option<PathBuf>,
     token_life: Duration,
@@ -47,10 +47,10 @@ struct Ring {
 impl Ring {
     fn new(keys: Vec<SigningKey>, fingerprint: Option<Digest>) -> Self {
         // The next key verifies as well, since another node with the same directory may sign with it already.
-        let key_set = Arc::new(KeySet::of(keys.iter().map(SigningKey::verifier).collect()));
+        let verifiers = keys.iter().map(|key| key.verifier.clone());
         Self {
+            key_set: Arc::new(KeySet::of(verifiers.collect())),
             keys,
-            key_set,
             fingerprint,
         }
     }
@@ -60,7 +60,8 @@ impl Ring {
 pub struct NextRing {
     signed: Signed,
     keys: Vec<SigningKey>,
-    text: Zeroizing<Vec<u8>>,
+    /// The content of its future file.
+    pub(crate) text: Zeroizing<Vec<u8>>,
     /// The ring that it was derived from.
     present: Option<Arc<Ring>>,
 }
@@ -105,21 +106,12 @@ impl NextRing {
     pub fn fingerprint(&self) -> Digest {
         key_file::fingerprint(self.signed.file().name(), &self.text)
     }
-
-    /// The content of its future file.
-    #[must_use]
-    pub fn into_text(self) -> Zeroizing<Vec<u8>> {
-        self.text
-    }
 }
 
 /// Checks a file that is a ring of signing keys by its name; `None`: it is not.
 pub(crate) fn is_usable_ring(path: &Path) -> bool {
-    let kinds = [Signed::AccessToken, Signed::Assertion];
-    let kind = kinds.into_iter().find(|kind| {
-        path.file_name()
-            .is_some_and(|name| name == kind.file().name())
-    });
+    let mut kinds = [Signed::AccessToken, Signed::Assertion].into_iter();
+    let kind = kinds.find(|kind| path.ends_with(kind.file().name()));
     kind.is_some_and(|kind| matches!(ring_file::read(path, kind), Ok(Some(_))))
 }
 
@@ -141,30 +133,21 @@ impl SigningKeys {
         if let Some(dir) = dir {
             key_file::make_dir(dir)?;
         }
-        let stored = match &path {
-            Some(path) => ring_file::read(path, signed)?,
-            None => None,
-        };
-        let ring = match stored {
-            Some((keys, fingerprint)) => Ring::new(keys, Some(fingerprint)),
-            None => Ring::new(Vec::new(), None),
-        };
+        let stored = path.as_deref().map(|path| ring_file::read(path, signed));
+        let (keys, fingerprint) = stored.transpose()?.flatten().unzip();
+        let ring = Ring::new(keys.unwrap_or_default(), fingerprint);
         Ok(Self {
             signed,
             path,
             token_life,
-            change: Mutex::new(()),
+            change: Mutex::default(),
             ring: ArcSwap::from_pointee(ring),
         })
     }
 
-    /// Opens the ring in `dir`: [`read`](Self::read), and [`put`](Self::put) of what is [`due`](Self::due). For callers that
-    /// record no fingerprint of the file.
-    ///
-    /// # Errors
-    /// [`KeyFileError`] for a file that cannot be read, written or parsed, or for another algorithm than ES256,
-    /// `EdDSA`, RS256 and HS256.
-    pub fn open(
+    /// Opens the ring in `dir`: [`read`](Self::read), and [`put`](Self::put) of what is [`due`](Self::due).
+    #[cfg(test)]
+    pub(crate) fn open(
         dir: Option<&Path>,
         signed: Signed,
         algorithm: Algorithm,
@@ -193,16 +176,14 @@ impl SigningKeys {
         let present = self.ring.load_full();
         let generate = |state| generate(self.path.as_deref(), self.signed, algorithm, state, now);
         let mut keys = without_retired(present.keys.clone(), now, self.token_life);
-        let is_other = active(&keys).is_none_or(|key| key.algorithm() != algorithm);
+        let is_other = active(&keys).is_none_or(|key| key.algorithm != algorithm);
         if is_other {
             // A next key of the old algorithm has never signed.
             keys.retain(|key| key.info.state != SigningKeyState::Next);
             retire_active(&mut keys, now.plus(self.token_life));
             keys.push(generate(SigningKeyState::Active)?);
         }
-        let is_complete = keys
-            .iter()
-            .any(|key| key.info.state == SigningKeyState::Next);
+        let is_complete = has_next(&keys);
         if !is_complete {
             keys.push(generate(SigningKeyState::Next)?);
         }
@@ -216,12 +197,8 @@ impl SigningKeys {
     #[must_use]
     pub fn serves(&self, algorithm: Algorithm) -> bool {
         let ring = self.ring.load();
-        let signs = active(&ring.keys).is_some_and(|key| key.algorithm() == algorithm);
-        signs
-            && ring
-                .keys
-                .iter()
-                .any(|key| key.info.state == SigningKeyState::Next)
+        let signs = active(&ring.keys).is_some_and(|key| key.algorithm == algorithm);
+        signs && has_next(&ring.keys)
     }
 
     /// Signs claims as a compact JWS with the ring's `typ` and the active key's id.
@@ -249,8 +226,8 @@ impl SigningKeys {
     #[must_use]
     pub fn public_keys(&self) -> Vec<Value> {
         let ring = self.ring.load();
-        let public = ring.keys.iter().filter_map(SigningKey::public);
-        public.cloned().collect()
+        let public = ring.keys.iter().filter_map(|key| key.public.clone());
+        public.collect()
     }
 
     /// The ring after a rotation: the next key signs, the active one retires, and there is a new next key.
@@ -264,9 +241,8 @@ impl SigningKeys {
         let present = self.ring.load_full();
         let mut keys = without_retired(present.keys.clone(), now, self.token_life);
         let path = self.path.as_deref();
-        let Some(algorithm) = active(&keys).map(SigningKey::algorithm) else {
-            return Err(unsupported(path));
-        };
+        let algorithm = active(&keys).map(|key| key.algorithm);
+        let algorithm = algorithm.ok_or_else(|| unsupported(path))?;
         let next = generate(path, self.signed, algorithm, SigningKeyState::Next, now)?;
         retire_active(&mut keys, now.plus(self.token_life));
         for key in &mut keys {
@@ -284,12 +260,9 @@ impl SigningKeys {
     /// [`KeyFileError`], also if the ring has changed in the meantime. Then the ring is unchanged.
     pub fn put(&self, next: NextRing) -> Result<(), KeyFileError> {
         let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
-        let present = self.ring.load_full();
-        if !next
-            .present
-            .as_ref()
-            .is_some_and(|of| Arc::ptr_eq(of, &present))
-        {
+        let present = self.ring.load();
+        let is_current = |of: &Arc<Ring>| Arc::ptr_eq(of, &present);
+        if !next.present.as_ref().is_some_and(is_current) {
             let path = Path::new(self.signed.file().name());
             let path = self.path.as_deref().unwrap_or(path);
             return Err(key_file::unfit(
@@ -310,12 +283,6 @@ impl SigningKeys {
         self.ring.store(Arc::new(Ring::new(next.keys, fingerprint)));
     }
 
-    /// The use of the ring.
-    #[must_use]
-    pub const fn signed(&self) -> Signed {
-        self.signed
-    }
-
     /// Fingerprint of the ring's file; `None`: there is no file.
     #[must_use]
     pub fn fingerprint(&self) -> Option<Digest> {
@@ -333,6 +300,11 @@ impl SigningKeys {
 fn active(keys: &[SigningKey]) -> Option<&SigningKey> {
     keys.iter()
         .find(|key| key.info.state == SigningKeyState::Active)
+}
+
+fn has_next(keys: &[SigningKey]) -> bool {
+    keys.iter()
+        .any(|key| key.info.state == SigningKeyState::Next)
 }
 
 /// Removes expired keys, and keys that retired while the clock was ahead, since they would stay too long.

@@ -27,13 +27,13 @@ const HMAC_SECRET_BYTES: usize = 32;
 #[derive(Clone)]
 pub(crate) struct SigningKey {
     pub(crate) info: KeyInfo,
-    algorithm: Algorithm,
+    pub(crate) algorithm: Algorithm,
     /// The key in PKCS#8, or the HMAC secret.
-    private: Zeroizing<Vec<u8>>,
+    pub(crate) private: Zeroizing<Vec<u8>>,
     signer: EncodingKey,
-    verifier: VerificationKey,
+    pub(crate) verifier: VerificationKey,
     /// The public JWK; `None` for HMAC.
-    public: Option<Value>,
+    pub(crate) public: Option<Value>,
     /// The header of every token it signs, in base64url.
     header: String,
 }
@@ -51,21 +51,18 @@ impl SigningKey {
         let random = SystemRandom::new();
         let private = match algorithm {
             Algorithm::ES256 => {
-                EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
-                    .ok()?
-                    .as_ref()
-                    .to_vec()
+                let curve = &ECDSA_P256_SHA256_FIXED_SIGNING;
+                let key = EcdsaKeyPair::generate_pkcs8(curve, &random).ok()?;
+                key.as_ref().to_vec()
             }
-            Algorithm::EdDSA => Ed25519KeyPair::generate_pkcs8(&random)
-                .ok()?
-                .as_ref()
-                .to_vec(),
-            Algorithm::RS256 => rsa::KeyPair::generate(rsa::KeySize::Rsa2048)
-                .ok()?
-                .as_der()
-                .ok()?
-                .as_ref()
-                .to_vec(),
+            Algorithm::EdDSA => {
+                let key = Ed25519KeyPair::generate_pkcs8(&random).ok()?;
+                key.as_ref().to_vec()
+            }
+            Algorithm::RS256 => {
+                let key = rsa::KeyPair::generate(rsa::KeySize::Rsa2048).ok()?;
+                key.as_der().ok()?.as_ref().to_vec()
+            }
             Algorithm::HS256 => {
                 let mut secret = vec![0; HMAC_SECRET_BYTES];
                 random::fill(&mut secret);
@@ -120,22 +117,6 @@ impl SigningKey {
             info,
             private,
         })
-    }
-
-    pub(crate) fn algorithm(&self) -> Algorithm {
-        self.algorithm
-    }
-
-    pub(crate) fn private(&self) -> &[u8] {
-        &self.private
-    }
-
-    pub(crate) fn verifier(&self) -> VerificationKey {
-        self.verifier.clone()
-    }
-
-    pub(crate) fn public(&self) -> Option<&Value> {
-        self.public.as_ref()
     }
 
     /// Signs a payload as a compact JWS.

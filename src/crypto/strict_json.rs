@@ -19,11 +19,8 @@ const DEPTH_MAX: usize = 32;
 #[must_use]
 pub fn object(text: &[u8]) -> Option<Map<String, Value>> {
     let mut reader = serde_json::Deserializer::from_slice(text);
-    let read = reader
-        .deserialize_map(StrictValue {
-            depth_left: DEPTH_MAX,
-        })
-        .ok()?;
+    let depth_left = DEPTH_MAX;
+    let read = reader.deserialize_map(StrictValue { depth_left }).ok()?;
     reader.end().ok()?;
     match read {
         Value::Object(members) => Some(members),
@@ -86,10 +83,6 @@ impl<'de> Visitor<'de> for StrictValue {
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
         Ok(Value::String(value.to_owned()))
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(Value::String(value))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {

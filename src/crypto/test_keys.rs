@@ -30,9 +30,9 @@ impl TestKey {
             Timestamp::from_secs(0),
         )
         .unwrap();
-        let mut jwk = key.public().unwrap().clone();
+        let mut jwk = key.public.clone().unwrap();
         jwk["kid"] = kid.into();
-        let signer = encoding_key(algorithm, key.private()).unwrap();
+        let signer = encoding_key(algorithm, &key.private).unwrap();
         Self { jwk, signer }
     }
 

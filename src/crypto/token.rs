@@ -44,41 +44,44 @@ pub fn is_own_form(text: &str) -> bool {
     begins_as_ours || ApiKeyText::parse(text).is_some()
 }
 
-macro_rules! draw_id {
-    ($(#[$doc:meta])* $draw:ident, $id:ident) => {
-        $(#[$doc])*
-        #[must_use]
-        pub fn $draw() -> $id {
-            loop {
-                let text = Zeroizing::new(format!("{}{}", $id::PREFIX, random::id_text()));
-                // 22 characters of base64url are valid in every id, so the first iteration returns.
-                if let Ok(id) = $id::parse(&text) {
-                    return id;
-                }
-            }
+fn draw_id<T, E>(prefix: &str, parse: fn(&str) -> Result<T, E>) -> T {
+    loop {
+        let text = Zeroizing::new(format!("{prefix}{}", random::id_text()));
+        // 22 characters of base64url are valid in every id, so the first iteration returns.
+        if let Ok(id) = parse(&text) {
+            return id;
         }
-    };
+    }
 }
 
-draw_id! {
-    /// Draws a uid of 128 random bits.
-    draw_user_id, UserId
+/// Draws a uid of 128 random bits.
+#[must_use]
+pub fn draw_user_id() -> UserId {
+    draw_id(UserId::PREFIX, UserId::parse)
 }
-draw_id! {
-    /// Draws an account id of 128 random bits.
-    draw_account_id, AccountId
+
+/// Draws an account id of 128 random bits.
+#[must_use]
+pub fn draw_account_id() -> AccountId {
+    draw_id(AccountId::PREFIX, AccountId::parse)
 }
-draw_id! {
-    /// Draws a session id of 128 random bits.
-    draw_session_id, SessionId
+
+/// Draws a session id of 128 random bits.
+#[must_use]
+pub fn draw_session_id() -> SessionId {
+    draw_id(SessionId::PREFIX, SessionId::parse)
 }
-draw_id! {
-    /// Draws a settings id of 128 random bits.
-    draw_settings_id, SettingsId
+
+/// Draws a settings id of 128 random bits.
+#[must_use]
+pub fn draw_settings_id() -> SettingsId {
+    draw_id(SettingsId::PREFIX, SettingsId::parse)
 }
-draw_id! {
-    /// Draws an id of a mail, of 128 random bits.
-    draw_mail_id, MailId
+
+/// Draws an id of a mail, of 128 random bits.
+#[must_use]
+pub fn draw_mail_id() -> MailId {
+    draw_id(MailId::PREFIX, MailId::parse)
 }
 
 /// Draws a value of the claim `jti`: 128 random bits in 22 characters of base64url.
@@ -121,9 +124,6 @@ impl TokenKeys {
     /// # Errors
     /// [`KeyFileError`] if a file cannot be read or written, or is not a key of 32 bytes.
     pub fn open(dir: Option<&Path>) -> Result<Self, KeyFileError> {
-        if let Some(dir) = dir {
-            key_file::make_dir(dir)?;
-        }
         Ok(Self {
             api_key: open_key(dir, KeyFile::ApiKey)?,
             refresh: open_key(dir, KeyFile::Refresh)?,
@@ -134,8 +134,8 @@ impl TokenKeys {
     /// Returns the keyed digest of an API key: HMAC-SHA-256 of the SHA-256 of its secret.
     #[must_use]
     pub fn api_key_digest(&self, key: &ApiKeyText) -> Digest {
-        let inner = digest(key.secret().expose());
-        if key.is_imported() {
+        let inner = digest(key.secret.expose());
+        if key.is_imported {
             return self.imported_key_digest(&inner);
         }
         Digest(copy_32(hmac::sign(&self.api_key, &inner.0).as_ref()))
@@ -284,7 +284,7 @@ mod tests {
         );
         assert_ne!(
             at_rest,
-            digest(key.secret().expose()),
+            digest(key.secret.expose()),
             "the plain SHA-256 is not at rest"
         );
         let text = key.text();
@@ -293,7 +293,7 @@ mod tests {
             !keys.api_key_matches(&bare, &at_rest),
             "an own key comes whole"
         );
-        let imported = keys.imported_key_digest(&digest(key.secret().expose()));
+        let imported = keys.imported_key_digest(&digest(key.secret.expose()));
         assert!(keys.api_key_matches(&bare, &imported));
         assert!(!keys.api_key_matches(&key, &imported));
     }
@@ -388,7 +388,7 @@ mod tests {
         let key = ApiKeyText::draw(key_id("abcd1234"));
         let token = RefreshToken::draw(session());
         let shown = format!("{keys:?} {key:?} {token:?}");
-        assert!(!shown.contains(key.secret().expose()));
+        assert!(!shown.contains(key.secret.expose()));
         assert!(!shown.contains(token.text().expose()));
         assert!(shown.contains("TokenKeys(..)"));
     }
@@ -440,7 +440,7 @@ mod tests {
             if let Some(key) = key {
                 assert_eq!(key.text().expose(), text);
                 assert!(is_api_key_form(text));
-                assert!(!format!("{key:?}").contains(key.secret().expose()));
+                assert!(!format!("{key:?}").contains(key.secret.expose()));
             }
             if let Ok(jwt) = jwt {
                 let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);

@@ -11,6 +11,7 @@ mod keeping;
 mod kept;
 pub mod pardons;
 pub mod places;
+pub mod single_flight;
 mod ticket;
 
 use std::cmp::Reverse;

@@ -53,7 +53,7 @@ async fn list(services: &Services) -> Result<Value, String> {
         None => None,
     };
     let rings = [&services.signing, &services.assertion_keys];
-    let rings = rings.map(|ring| (ring.signed(), ring.list()));
+    let rings = rings.map(|ring| (ring.signed, ring.list()));
     Ok(rows(findings, &rings))
 }
 
@@ -208,8 +208,7 @@ async fn renew(
     output: &Arc<Output>,
 ) -> Result<Value, AppError> {
     let now = SystemClock::new().now();
-    let fresh =
-        |signed, algorithm| NextRing::fresh(signed, algorithm, now).map(NextRing::into_text);
+    let fresh = |signed, algorithm| NextRing::fresh(signed, algorithm, now).map(|ring| ring.text);
     let bytes = match file {
         KeyFile::Signing => fresh(Signed::AccessToken, config.tokens.algorithm).map_err(failed)?,
         KeyFile::Assertion => fresh(Signed::Assertion, assertion::ALGORITHM).map_err(failed)?,

@@ -6,18 +6,17 @@
 
 mod answer;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
-use tokio::sync::OnceCell;
 
 use crate::fetch::{FetchError, Fetcher};
 use crate::limit::places::SharedSlots;
+use crate::limit::single_flight::SingleFlight;
 use crate::model::access::{LevelOrder, Name, ResourceId, ResourceRole};
 use crate::model::bucket::Bucket;
 use crate::model::clock::Clock;
@@ -76,8 +75,10 @@ pub struct RoleSources {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     known: Cache<String, Arc<CachedQuestion>>,
-    /// Queries in flight, by key. The lock is never held across an await.
-    flights: Mutex<HashMap<String, Arc<OnceCell<SharedAnswer>>>>,
+    /// Queries in flight, by key.
+    flights: SingleFlight<String, SharedAnswer>,
+    /// Held while an answer is compared with the cached one and stored.
+    storing: Mutex<()>,
     /// Numbers the queries in the order in which they began.
     begun: AtomicU64,
     forced: Cache<String, Arc<Bucket>>,
@@ -142,7 +143,8 @@ impl RoleSources {
                 .eviction_policy(EvictionPolicy::lru())
                 .time_to_live(life.unwrap_or_default().max(PAUSE))
                 .build(),
-            flights: Mutex::default(),
+            flights: SingleFlight::default(),
+            storing: Mutex::default(),
             begun: AtomicU64::new(0),
             forced: Cache::builder().max_capacity(FORCED_CALLERS_MAX).build(),
         }
@@ -204,18 +206,14 @@ impl RoleSources {
         if reading == CacheUse::Forced {
             return self.ask(source, question, key, reading).await;
         }
-        let seat = self.board(key);
-        let Some(cell) = &seat.cell else {
-            return Err(SourceDown);
-        };
-        let asked = cell.get_or_init(|| async {
+        let ask = || async {
             // Another flight may have finished since the first check.
             match self.settled(source, key) {
                 Some(settled) => settled,
                 None => self.ask(source, question, key, reading).await,
             }
-        });
-        asked.await.clone()
+        };
+        self.flights.join(key.to_owned(), ask).await
     }
 
     /// Returns the last answer to a question, however old; `None` if there is none in the cache.
@@ -287,7 +285,7 @@ impl RoleSources {
         self.metrics.role_source_requests.inc();
         let outcome = self.fetch(source, question).await;
         let now = self.clock.elapsed();
-        let flights = self.lock();
+        let storing = self.storing.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.known.get(key);
         let outdated = before.as_ref().is_some_and(|before| begun < before.begun);
         match outcome {
@@ -311,7 +309,7 @@ impl RoleSources {
                 if !outdated {
                     self.known.insert(key.to_owned(), Arc::clone(&known));
                 }
-                drop(flights);
+                drop(storing);
                 self.metrics.role_source_errors.inc();
                 source.warn(&error, now);
                 match reading {
@@ -351,24 +349,6 @@ impl RoleSources {
             }
         })?;
         Ok(roles)
-    }
-
-    /// Joins the query in flight, or begins one.
-    fn board<'a>(&'a self, key: &'a str) -> FlightSeat<'a> {
-        let mut flights = self.lock();
-        let cell = match flights.get(key) {
-            Some(cell) => Arc::clone(cell),
-            None => Arc::clone(flights.entry(key.to_owned()).or_default()),
-        };
-        FlightSeat {
-            sources: self,
-            key,
-            cell: Some(cell),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<OnceCell<SharedAnswer>>>> {
-        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -429,30 +409,6 @@ fn key_of(question: MembershipQuestion<'_>) -> String {
         question.id.unwrap_or_default(),
     ]
     .join("\0")
-}
-
-/// One caller's share in a flight. The last one to leave removes it from the map, whether it finished or was cancelled.
-struct FlightSeat<'a> {
-    sources: &'a RoleSources,
-    key: &'a str,
-    cell: Option<Arc<OnceCell<SharedAnswer>>>,
-}
-
-impl Drop for FlightSeat<'_> {
-    fn drop(&mut self) {
-        let mut flights = self.sources.lock();
-        let Some(mine) = self.cell.take() else {
-            return;
-        };
-        let is_listed = flights
-            .get(self.key)
-            .is_some_and(|cell| Arc::ptr_eq(cell, &mine));
-        // Clones are created and dropped only under the lock, so 2 means: the map's and this one.
-        if is_listed && (mine.initialized() || Arc::strong_count(&mine) == 2) {
-            flights.remove(self.key);
-        }
-        drop(mine);
-    }
 }
 
 #[cfg(test)]

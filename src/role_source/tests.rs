@@ -202,7 +202,7 @@ async fn questions_at_once_share_one_flight() {
         assert_eq!(asker.await.unwrap(), Ok(1));
     }
     assert_eq!(scene.service.asked(), 1);
-    assert!(scene.sources.lock().is_empty());
+    assert_eq!(scene.sources.flights.count(), 0);
 }
 
 #[tokio::test]

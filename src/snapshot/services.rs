@@ -27,7 +27,6 @@ use crate::store::generations::Generations;
 use crate::store::key_files::{KeyFiles, KeyFilesError};
 use crate::store::memory::MemoryStore;
 use crate::store::sled::{SledStore, make_private};
-use crate::store::uses::SessionUses;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::output::Output;
@@ -140,7 +139,7 @@ pub async fn open(
         backups,
         key_files,
         clock,
-        session_uses: Arc::new(SessionUses::new()),
+        session_uses: Arc::default(),
         access: Arc::new(if config.log.access {
             AccessLog::onto(Arc::clone(&output))
         } else {

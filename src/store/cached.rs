@@ -3,20 +3,18 @@
 //! The entries are in a moka cache, but its invalidation and its own loading are not relied on: a slow read could put
 //! back what was revoked in the meantime. An entry is used only while the [`Stamp`] taken before its read is current.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
-use tokio::sync::OnceCell;
 
+use crate::limit::single_flight::SingleFlight;
 use crate::model::access::Membership;
 use crate::model::account::Account;
 use crate::model::id::UserId;
-use crate::store::Store;
-use crate::store::error::{Result, StoreError};
 use crate::store::generations::Stamp;
+use crate::store::{Result, Store, StoreError};
 
 /// An account and its memberships as of one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,9 +39,6 @@ pub fn weight_of(words: usize) -> u32 {
 /// The result of a load; a failure is shared by all who waited for it.
 type Loaded = Result<Option<Arc<Subject>>, Arc<StoreError>>;
 
-/// Loads in flight, by uid and the stamp taken before they began.
-type Flights = HashMap<(UserId, Stamp), Arc<OnceCell<Loaded>>>;
-
 /// A cache of subjects by uid, in front of any store.
 ///
 /// Single flight: concurrent calls for a uid share one load. A load that began before a change is not shared with calls
@@ -51,8 +46,8 @@ type Flights = HashMap<(UserId, Stamp), Arc<OnceCell<Loaded>>>;
 pub struct Subjects {
     store: Arc<dyn Store>,
     cache: Cache<UserId, (Stamp, Arc<Subject>)>,
-    /// Never locked across an await.
-    flights: Mutex<Flights>,
+    /// Loads in flight, by uid and the stamp taken before they began.
+    flights: SingleFlight<(UserId, Stamp), Loaded>,
 }
 
 impl Subjects {
@@ -69,7 +64,7 @@ impl Subjects {
         Self {
             store,
             cache,
-            flights: Mutex::default(),
+            flights: SingleFlight::default(),
         }
     }
 
@@ -85,15 +80,10 @@ impl Subjects {
         if let Some(subject) = self.kept(uid, stamp) {
             return Ok(Some((subject, stamp)));
         }
-        let seat = self.board(uid, stamp);
-        let loaded = match &seat.loaded {
-            Some(cell) => cell.get_or_init(|| self.load(uid, stamp)).await.clone(),
-            None => self.load(uid, stamp).await,
-        };
-        match loaded {
-            Ok(subject) => Ok(subject.map(|subject| (subject, stamp))),
-            Err(shared) => Err(StoreError::cannot_read(shared)),
-        }
+        let key = (uid.clone(), stamp);
+        let loaded = self.flights.join(key, || self.load(uid, stamp)).await;
+        let subject = loaded.map_err(StoreError::cannot_read)?;
+        Ok(subject.map(|subject| (subject, stamp)))
     }
 
     fn kept(&self, uid: &UserId, stamp: Stamp) -> Option<Arc<Subject>> {
@@ -115,21 +105,6 @@ impl Subjects {
             .insert(uid.clone(), (stamp, Arc::clone(&subject)));
         Ok(Some(subject))
     }
-
-    /// Joins the load of a uid in flight for this stamp, or begins one.
-    fn board(&self, uid: &UserId, stamp: Stamp) -> LoadSeat<'_> {
-        let key = (uid.clone(), stamp);
-        let loaded = Arc::clone(self.lock().entry(key.clone()).or_default());
-        LoadSeat {
-            subjects: self,
-            key,
-            loaded: Some(loaded),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Flights> {
-        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl fmt::Debug for Subjects {
@@ -137,30 +112,6 @@ impl fmt::Debug for Subjects {
         f.debug_struct("Subjects")
             .field("entries", &self.cache.entry_count())
             .finish_non_exhaustive()
-    }
-}
-
-/// One caller's share in a load: the last one to be dropped removes the load from the list, finished or not.
-struct LoadSeat<'a> {
-    subjects: &'a Subjects,
-    key: (UserId, Stamp),
-    loaded: Option<Arc<OnceCell<Loaded>>>,
-}
-
-impl Drop for LoadSeat<'_> {
-    fn drop(&mut self) {
-        let mut flights = self.subjects.lock();
-        let Some(mine) = self.loaded.take() else {
-            return;
-        };
-        let is_listed = flights
-            .get(&self.key)
-            .is_some_and(|listed| Arc::ptr_eq(listed, &mine));
-        // Clones are made and dropped only under the lock: the list's own and this one are the last two.
-        if is_listed && (mine.initialized() || Arc::strong_count(&mine) == 2) {
-            flights.remove(&self.key);
-        }
-        drop(mine);
     }
 }
 
@@ -271,7 +222,7 @@ mod tests {
         assert!(is_kept(&subjects, &uid(1)));
         assert_eq!(generation(subjects.get(&uid(1)).await), 0);
         assert_eq!(store.reads.load(Ordering::SeqCst), 2);
-        assert!(subjects.lock().is_empty());
+        assert_eq!(subjects.flights.count(), 0);
     }
 
     #[tokio::test]
@@ -292,7 +243,7 @@ mod tests {
         assert_eq!(after.await.unwrap(), changed);
         // The slow load has not put back what it read.
         assert_eq!(generation(subjects.get(&uid(1)).await), changed);
-        assert!(subjects.lock().is_empty());
+        assert_eq!(subjects.flights.count(), 0);
     }
 
     #[tokio::test]
@@ -307,15 +258,15 @@ mod tests {
         settle().await;
         first.abort();
         settle().await;
-        assert_eq!(subjects.lock().len(), 1);
+        assert_eq!(subjects.flights.count(), 1);
         store.gate.add_permits(1);
         assert_eq!(second.await.unwrap(), 0);
-        assert!(subjects.lock().is_empty());
+        assert_eq!(subjects.flights.count(), 0);
         let alone = get();
         settle().await;
         alone.abort();
         settle().await;
-        assert!(subjects.lock().is_empty());
+        assert_eq!(subjects.flights.count(), 0);
     }
 
     #[tokio::test]
@@ -386,6 +337,6 @@ mod tests {
         for reader in readers {
             reader.await.unwrap();
         }
-        assert!(subjects.lock().is_empty());
+        assert_eq!(subjects.flights.count(), 0);
     }
 }

@@ -12,14 +12,13 @@ use crate::model::clock::Timestamp;
 use crate::model::id::{AccountId, KeyId, MailId, SessionId, SettingsId, UserId};
 use crate::model::mail::{DueMails, QueuedMail};
 use crate::store::engine::{Engine, EngineExt as _, decode_counters, encode_counters};
-use crate::store::error::Result;
 use crate::store::intents::{
     accounts, import, keys, mails, members, old_hashes, passwords, people, purge, sessions,
     settings,
 };
 use crate::store::{
     AccountChange, Creation, Guarded, IdentityChange, ImportConflict, ImportStep, ImportedPerson,
-    KeyChange, MembershipChange, NewPassword, RefreshRotation, Rotation, layout, reads,
+    KeyChange, MembershipChange, NewPassword, RefreshRotation, Result, Rotation, layout, reads,
 };
 
 /// Records that one slice of a purge reads: less than a millisecond of a reader's or the writer's time.
@@ -397,10 +396,8 @@ pub trait Store: Engine {
     async fn keys_used(&self, ids: &[KeyId]) -> Result<Vec<Option<Timestamp>>> {
         let ids = ids.to_vec();
         self.read(move |records| {
-            let used = ids
-                .iter()
-                .map(|id| records.load(&layout::api_key_used(*id)));
-            used.collect()
+            let keys = ids.into_iter().map(layout::api_key_used);
+            keys.map(|key| records.load(&key)).collect()
         })
         .await
     }
@@ -419,8 +416,10 @@ pub trait Store: Engine {
         expected: Option<&Name>,
     ) -> Result<MembershipChange> {
         let (uid, expected) = (uid.clone(), expected.cloned());
-        self.write(move |tx| members::set(tx, &uid, &membership, expected.as_ref()))
-            .await
+        self.write(move |tx| {
+            members::set(tx, &uid, &membership, expected.as_ref(), members::BOUNDS)
+        })
+        .await
     }
 
     /// Ends a membership if its stored level is `expected`, and advances the generation; also of a disabled account,

@@ -7,11 +7,9 @@ use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
 use crate::limit::{CounterChange, KeptCounter, KeptKey};
-use crate::store::error::{Result, StoreError};
 use crate::store::generations::Generations;
 use crate::store::layout::{self, RecordKey};
-use crate::store::record;
-use crate::store::transaction::{Changes, RecordEntry, Records, Transaction};
+use crate::store::{Changes, RecordEntry, Records, Result, StoreError, Transaction, record};
 
 /// A read that passes on its own result. The caller gets [`StoreError::Busy`] if the job is dropped before it has run.
 pub(crate) type StoreRead = Box<dyn FnOnce(&dyn Records) + Send>;
@@ -103,12 +101,11 @@ pub(crate) fn decode_counters(entries: Vec<RecordEntry>) -> Vec<(KeptKey, KeptCo
 
 /// Encodes changes of counters as side entries.
 pub(crate) fn encode_counters(changes: &[CounterChange]) -> Result<Changes> {
-    let mut bytes = Changes::new();
-    for (key, counter) in changes {
+    let encode = |(key, counter): &CounterChange| {
         let place = layout::counter(key);
         let counter = counter.as_ref();
         let counter = counter.map(|counter| record::encode(&place, counter));
-        bytes.insert(place.bytes().to_vec(), counter.transpose()?);
-    }
-    Ok(bytes)
+        Ok((place.bytes().to_vec(), counter.transpose()?))
+    };
+    changes.iter().map(encode).collect()
 }

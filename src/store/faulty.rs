@@ -7,10 +7,9 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 
 use crate::store::engine::{Engine, EngineExt as _, StoreRead, StoreWrite};
-use crate::store::error::{Result, StoreError};
 use crate::store::generations::Generations;
 use crate::store::memory::MemoryStore;
-use crate::store::transaction::{Changes, RecordEntry, Records, Transaction};
+use crate::store::{Changes, RecordEntry, Records, Result, StoreError, Transaction};
 
 /// Records in memory behind an engine that fails.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use crate::model::clock::Timestamp;
 use crate::model::id::{KeyId, UserId};
 use crate::model::key_file::KeyMark;
 use crate::model::mail::QueuedMail;
-use crate::store::error::Result;
+use crate::store::Result;
 use crate::store::layout::{self, parse_part};
 use crate::store::record::{self, decode_entry};
 use crate::store::staged::Staged;
@@ -52,7 +52,7 @@ pub(crate) enum InspectedRecord {
 /// `StoreError::Damaged`, also for an unknown kind; `StoreError::Newer`.
 pub(crate) fn read(key: &[u8], value: &[u8]) -> Result<InspectedRecord> {
     let (&kind, rest) = key.split_first().ok_or_else(|| layout::damaged(key))?;
-    let record = match kind {
+    Ok(match kind {
         layout::ACCOUNT => InspectedRecord::Account(decode_entry(key, value)?),
         layout::SESSION => InspectedRecord::Session(decode_entry(key, value)?),
         layout::API_KEY => InspectedRecord::ApiKey(decode_entry(key, value)?),
@@ -110,8 +110,7 @@ pub(crate) fn read(key: &[u8], value: &[u8]) -> Result<InspectedRecord> {
             record::check(key, value)?;
             return Err(layout::damaged(key));
         }
-    };
-    Ok(record)
+    })
 }
 
 fn derived<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<InspectedRecord> {

@@ -5,7 +5,6 @@
 //! fingerprints are recorded first, then the file is replaced, and then only the new fingerprint is kept: after a crash
 //! at any point, the file found is known.
 
-use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,9 +19,8 @@ use crate::crypto::signing::{NextRing, SigningKeys};
 use crate::model::clock::Timestamp;
 use crate::model::key_file::{KeyFile, KeyMark, KeyMarks};
 use crate::store::engine::EngineExt as _;
-use crate::store::error::{Result, StoreError};
 use crate::store::sled::{OpenCounts, SledStore, files};
-use crate::store::{layout, reads};
+use crate::store::{Result, StoreError, layout, reads};
 
 /// Directory of the key files inside the store's directory.
 pub(crate) const DIRECTORY: &str = "keys";
@@ -71,22 +69,15 @@ pub enum KeyFilesError {
         path: PathBuf,
         /// The system's error.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
 }
 
 /// The key files of an open store.
+#[derive(Debug)]
 pub struct KeyFiles {
     store: Arc<SledStore>,
     dir: PathBuf,
-}
-
-impl fmt::Debug for KeyFiles {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyFiles")
-            .field("dir", &self.dir)
-            .finish_non_exhaustive()
-    }
 }
 
 impl KeyFiles {
@@ -155,16 +146,11 @@ impl KeyFiles {
         if problems.is_empty() {
             return Ok(());
         }
+        let dir = self.dir.clone();
         if problems.len() == unmade {
-            return Err(KeyFilesError::Unmade {
-                dir: self.dir.clone(),
-                problems,
-            });
+            return Err(KeyFilesError::Unmade { dir, problems });
         }
-        Err(KeyFilesError::Unfit {
-            dir: self.dir.clone(),
-            problems,
-        })
+        Err(KeyFilesError::Unfit { dir, problems })
     }
 
     /// Records the fingerprints once all files exist. `now`: the creation time to record for a store without any
@@ -174,15 +160,13 @@ impl KeyFiles {
     /// [`StoreError`]; then the next start repeats it.
     pub async fn settle(&self, now: Timestamp) -> Result<()> {
         let before = self.marks().await?;
-        let findings = self.look_beside(&before);
         let is_new = before.is_empty() && self.counted().records == 0;
-        let is_known = |finding: &KeyFinding| {
-            matches!(finding.state, KeyFileState::Fits | KeyFileState::Unknown)
-        };
-        let findings = findings.into_iter().filter(is_known);
-        let marks: KeyMarks = findings
-            .filter_map(|finding| Some((finding.file, finding.mark?)))
-            .collect();
+        let mut marks = KeyMarks::new();
+        for finding in self.look_beside(&before) {
+            if matches!(finding.state, KeyFileState::Fits | KeyFileState::Unknown) {
+                marks.extend(finding.mark.map(|mark| (finding.file, mark)));
+            }
+        }
         let is_adopted = before.is_empty() && !is_new && !marks.is_empty();
         self.put(marks, is_new.then_some(now)).await?;
         if is_adopted {
@@ -204,7 +188,7 @@ impl KeyFiles {
     /// # Errors
     /// [`KeyFilesError`]; then the previous ring is still in force.
     pub async fn replace(&self, ring: &SigningKeys, next: NextRing) -> Result<(), KeyFilesError> {
-        let file = ring.signed().file();
+        let file = ring.signed.file();
         let mark = self.marks().await?.remove(&file);
         let Some((mut mark, present)) = mark.zip(ring.fingerprint()) else {
             // The first start records the files present at its end.
@@ -248,22 +232,18 @@ impl KeyFiles {
         let known_by = present
             .as_ref()
             .map(|bytes| key_file::fingerprint(file.name(), bytes));
-        if let Some(place) = mark
-            .fingerprints
-            .iter()
-            .position(|it| Some(*it) == known_by)
-        {
+        let mut known = mark.fingerprints.iter();
+        if let Some(place) = known.position(|it| Some(*it) == known_by) {
             mark.fingerprints.swap(0, place);
         }
         mark.fingerprints.truncate(FINGERPRINTS_MAX - 1);
         mark.fingerprints.push(fingerprint);
         self.put(marks, None).await?;
-        let kept = self
-            .keep_aside(file, present.as_deref().map(Vec::as_slice), aside)
-            .map_err(|source| KeyFilesError::Aside {
-                path: path.clone(),
-                source,
-            })?;
+        let kept = keep_aside(&path, file, present.as_deref().map(Vec::as_slice), aside);
+        let kept = kept.map_err(|source| {
+            let path = path.clone();
+            KeyFilesError::Aside { path, source }
+        })?;
         key_file::write(&path, bytes)?;
         let mark = KeyMark {
             fingerprints: vec![fingerprint],
@@ -271,29 +251,6 @@ impl KeyFiles {
         };
         self.put(KeyMarks::from([(file, mark)]), None).await?;
         Ok(kept)
-    }
-
-    /// Copies the present key file, if there is one, into another directory and returns its path there. A readable file
-    /// (`present`) also stays until it is replaced, because no start would succeed without it.
-    fn keep_aside(
-        &self,
-        file: KeyFile,
-        present: Option<&[u8]>,
-        aside: &Path,
-    ) -> io::Result<Option<PathBuf>> {
-        let path = self.dir.join(file.name());
-        if fs::symlink_metadata(&path).is_err() {
-            return Ok(None);
-        }
-        files::make_private(aside)?;
-        let kept = aside.join(file.name());
-        if let Some(bytes) = present {
-            files::replace(aside, file.name(), bytes)?;
-        } else {
-            fs::rename(&path, &kept)?;
-            files::sync_dir(aside)?;
-        }
-        Ok(Some(kept))
     }
 
     /// Returns the fingerprint records. In an older gateway's store each file is given one, so that another file that
@@ -329,6 +286,28 @@ impl KeyFiles {
             })
             .await
     }
+}
+
+/// Copies the present key file, if there is one, into another directory and returns its path there. A readable file
+/// (`present`) also stays until it is replaced, because no start would succeed without it.
+fn keep_aside(
+    path: &Path,
+    file: KeyFile,
+    present: Option<&[u8]>,
+    aside: &Path,
+) -> io::Result<Option<PathBuf>> {
+    if fs::symlink_metadata(path).is_err() {
+        return Ok(None);
+    }
+    files::make_private(aside)?;
+    let kept = aside.join(file.name());
+    if let Some(bytes) = present {
+        files::replace(aside, file.name(), bytes)?;
+    } else {
+        fs::rename(path, &kept)?;
+        files::sync_dir(aside)?;
+    }
+    Ok(Some(kept))
 }
 
 #[cfg(test)]

@@ -63,13 +63,12 @@ impl KeyFinding {
             KeyFileState::Altered => "is not the one that the records were written with".to_owned(),
             KeyFileState::Unreadable(why) => format!("cannot be read: {why}"),
             KeyFileState::Fits | KeyFileState::Unknown | KeyFileState::NotMade => {
-                return self
-                    .exposed
-                    .map(|exposed| format!("key file {name}: {exposed}"));
+                let exposed = self.exposed?;
+                return Some(format!("key file {name}: {exposed}"));
             }
         };
-        let hangs = self.file.protects();
-        Some(format!("key file {name} {what} (it is for {hangs})"))
+        let purpose = self.file.protects();
+        Some(format!("key file {name} {what} (it is for {purpose})"))
     }
 }
 
@@ -81,7 +80,6 @@ pub fn look(keys: &Path, marks: &KeyMarks, has_accounts: bool) -> Vec<KeyFinding
     let is_older = marks.is_empty() && has_accounts;
     let of = |file: KeyFile| {
         let mark = marks.get(&file);
-        let found = key_file::look(keys, file.name());
         let mut finding = KeyFinding {
             file,
             state: KeyFileState::Missing,
@@ -89,7 +87,7 @@ pub fn look(keys: &Path, marks: &KeyMarks, has_accounts: bool) -> Vec<KeyFinding
             exposed: None,
             mark: None,
         };
-        match found {
+        match key_file::look(keys, file.name()) {
             FoundKeyFile::Missing if mark.is_none() && !is_older => {
                 finding.state = KeyFileState::NotMade;
             }

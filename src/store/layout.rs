@@ -14,7 +14,7 @@ use crate::model::clock::Timestamp;
 use crate::model::id::{AccountId, KeyId, MailId, SessionId, SettingsId, UserId};
 use crate::model::key_file::{KeyFile, KeyMark};
 use crate::model::mail::QueuedMail;
-use crate::store::error::StoreError;
+use crate::store::StoreError;
 use crate::store::staged::Staged;
 
 // A new kind also needs a line in `inspect::read`: a check, a restore and an export report an unknown one as damage.
@@ -116,12 +116,9 @@ pub(crate) fn label(key: &[u8]) -> String {
     if shown.is_empty() {
         return tree.to_owned();
     }
-    let text: Vec<_> = shown
-        .split(|byte| *byte == 0)
-        .map(<[u8]>::escape_ascii)
-        .collect();
-    let text: Vec<_> = text.iter().map(ToString::to_string).collect();
-    format!("{tree}: {}", text.join(" "))
+    let parts = shown.split(|byte| *byte == 0);
+    let parts: Vec<_> = parts.map(|part| part.escape_ascii().to_string()).collect();
+    format!("{tree}: {}", parts.join(" "))
 }
 
 /// Returns the name of a key's kind.
@@ -201,10 +198,8 @@ pub(crate) fn token(digest: &Digest) -> RecordKey<OneTimeToken> {
 }
 
 pub(crate) fn token_of(uid: &UserId, digest: &Digest) -> RecordKey<()> {
-    RecordKey::raw(
-        TOKEN_OF,
-        &[uid.as_str().as_bytes(), &[0], &digest.0].concat(),
-    )
+    let parts = [uid.as_str().as_bytes(), &[0], &digest.0];
+    RecordKey::raw(TOKEN_OF, &parts.concat())
 }
 
 pub(crate) fn membership(uid: &UserId, resource: &Name, id: &ResourceId) -> RecordKey<Name> {
@@ -331,6 +326,11 @@ impl Prefix {
         Self(vec![kind])
     }
 
+    /// Returns the prefix of the keys of a kind whose first part is this uid.
+    pub(crate) fn of_uid(kind: u8, uid: &UserId) -> Self {
+        Self::of(kind, &[uid.as_str()])
+    }
+
     /// Returns the bytes that all keys begin with.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
@@ -345,22 +345,6 @@ impl Prefix {
 /// Returns the prefix of the mails due at this time; those due later follow it.
 pub(crate) fn mails_due_at(at: Timestamp) -> Prefix {
     Prefix::of(MAIL_DUE, &[&due_digits(at)])
-}
-
-pub(crate) fn sessions_of(uid: &UserId) -> Prefix {
-    Prefix::of(SESSION_OF, &[uid.as_str()])
-}
-
-pub(crate) fn api_keys_of(uid: &UserId) -> Prefix {
-    Prefix::of(API_KEY_OF, &[uid.as_str()])
-}
-
-pub(crate) fn tokens_of(uid: &UserId) -> Prefix {
-    Prefix::of(TOKEN_OF, &[uid.as_str()])
-}
-
-pub(crate) fn memberships_of(uid: &UserId) -> Prefix {
-    Prefix::of(MEMBERSHIP, &[uid.as_str()])
 }
 
 pub(crate) fn members_of(resource: &Name, id: &ResourceId) -> Prefix {

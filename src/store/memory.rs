@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use crate::store::engine::{Engine, StoreRead, StoreWrite};
-use crate::store::error::Result;
 use crate::store::generations::Generations;
-use crate::store::transaction::{Changes, RecordEntry, Transaction};
+use crate::store::transaction::apply;
+use crate::store::{Changes, RecordEntry, Result, Transaction};
 
 /// A store in memory: the same records and intents as on disk, in a map under one lock.
 pub struct MemoryStore {
@@ -77,14 +77,5 @@ impl Engine for MemoryStore {
         let mut side = self.side.lock().unwrap_or_else(PoisonError::into_inner);
         apply(&mut side, changes);
         Ok(())
-    }
-}
-
-fn apply(map: &mut BTreeMap<Vec<u8>, Vec<u8>>, changes: Changes) {
-    for (key, change) in changes {
-        match change {
-            Some(bytes) => map.insert(key, bytes),
-            None => map.remove(&key),
-        };
     }
 }

@@ -34,6 +34,8 @@ pub mod uses;
 use std::time::Duration;
 
 pub use crate::store::contract::Store;
+pub(crate) use crate::store::error::{Result, StoreError};
+pub(crate) use crate::store::transaction::{Changes, RecordEntry, Records, Transaction};
 
 use crate::model::access::{Membership, Name, Role};
 use crate::model::account::{Account, AccountStatus, Digest, EmailAddress, PasswordHash, Session};

@@ -12,10 +12,8 @@ use crate::model::clock::{AHEAD_MAX, Timestamp};
 use crate::model::id::{AccountId, KeyId, MailId, SessionId, UserId};
 use crate::model::key_file::{KeyFile, KeyMarks};
 use crate::model::mail::DueMails;
-use crate::store::error::Result;
 use crate::store::layout::{self, Prefix, RecordKey, damaged, parse_part};
-use crate::store::record;
-use crate::store::transaction::Records;
+use crate::store::{RecordEntry, Records, Result, record};
 
 /// Whether an account of this status reserves its name and address.
 pub(crate) fn reserves(status: AccountStatus) -> bool {
@@ -61,7 +59,7 @@ pub(crate) fn accounts(
 }
 
 pub(crate) fn session_ids(records: &dyn Records, uid: &UserId) -> Result<Vec<SessionId>> {
-    ids(records, &layout::sessions_of(uid), SessionId::parse)
+    ids(records, layout::SESSION_OF, uid, SessionId::parse)
 }
 
 pub(crate) fn sessions_of(records: &dyn Records, uid: &UserId) -> Result<Vec<Session>> {
@@ -70,7 +68,7 @@ pub(crate) fn sessions_of(records: &dyn Records, uid: &UserId) -> Result<Vec<Ses
 }
 
 pub(crate) fn key_ids(records: &dyn Records, uid: &UserId) -> Result<Vec<KeyId>> {
-    ids(records, &layout::api_keys_of(uid), KeyId::parse)
+    ids(records, layout::API_KEY_OF, uid, KeyId::parse)
 }
 
 pub(crate) fn api_keys_of(records: &dyn Records, uid: &UserId) -> Result<Vec<ApiKey>> {
@@ -78,16 +76,17 @@ pub(crate) fn api_keys_of(records: &dyn Records, uid: &UserId) -> Result<Vec<Api
     load_all(records, ids.into_iter().map(layout::api_key))
 }
 
-/// Returns the ids at the end of the keys under a prefix.
+/// Returns the ids at the end of the keys of a kind and a uid.
 fn ids<T, E>(
     records: &dyn Records,
-    prefix: &Prefix,
+    kind: u8,
+    uid: &UserId,
     parse: impl Fn(&str) -> Result<T, E>,
 ) -> Result<Vec<T>> {
-    let names = records.names(prefix)?;
-    let ids = names.iter();
-    ids.map(|name| parse_part(prefix.bytes(), name, &parse))
-        .collect()
+    let prefix = Prefix::of_uid(kind, uid);
+    let names = records.names(&prefix)?;
+    let id = |name: &Vec<u8>| parse_part(prefix.bytes(), name, &parse);
+    names.iter().map(id).collect()
 }
 
 /// Returns the records under these keys, without missing ones.
@@ -100,34 +99,31 @@ pub(crate) fn load_all<T: DeserializeOwned>(
 }
 
 pub(crate) fn token_digests(records: &dyn Records, uid: &UserId) -> Result<Vec<Digest>> {
-    let prefix = layout::tokens_of(uid);
+    let prefix = Prefix::of_uid(layout::TOKEN_OF, uid);
     let names = records.names(&prefix)?;
-    names
-        .iter()
-        .map(|name| {
-            let bytes = name.as_slice().try_into();
-            bytes.map(Digest).map_err(|_| damaged(prefix.bytes()))
-        })
-        .collect()
+    let digest = |name: Vec<u8>| {
+        let bytes = name.try_into();
+        bytes.map(Digest).map_err(|_| damaged(prefix.bytes()))
+    };
+    names.into_iter().map(digest).collect()
 }
 
 pub(crate) fn memberships_of(records: &dyn Records, uid: &UserId) -> Result<Vec<Membership>> {
-    let prefix = layout::memberships_of(uid);
+    let prefix = Prefix::of_uid(layout::MEMBERSHIP, uid);
     let entries = records.scan(prefix.bytes(), None, usize::MAX)?;
-    let mut memberships = Vec::with_capacity(entries.len());
-    for (key, value) in entries {
-        let (resource, id) = two_parts(&key, &prefix)?;
-        let resource = Name::parse(resource).map_err(|_| damaged(&key))?;
-        let id = ResourceId::parse(id).map_err(|_| damaged(&key))?;
-        let level = record::decode(&layout::membership(uid, &resource, &id), &value)?;
-        memberships.push(Membership {
+    let membership = |(key, value): &RecordEntry| {
+        let (resource, id) = two_parts(key, &prefix)?;
+        let resource = Name::parse(resource).map_err(|_| damaged(key))?;
+        let id = ResourceId::parse(id).map_err(|_| damaged(key))?;
+        let level = record::decode(&layout::membership(uid, &resource, &id), value)?;
+        Ok(Membership {
             resource,
             id,
             level,
-        });
-    }
+        })
+    };
     // Keys are already in the order of resource and id.
-    Ok(memberships)
+    entries.iter().map(membership).collect()
 }
 
 pub(crate) fn members_of(
@@ -139,13 +135,12 @@ pub(crate) fn members_of(
     let prefix = layout::members_of(resource, id);
     let after = after.map(|uid| layout::member(resource, id, uid));
     let entries = records.scan(prefix.bytes(), after.as_ref().map(RecordKey::bytes), limit)?;
-    let mut members = Vec::with_capacity(entries.len());
-    for (key, value) in entries {
-        let uid = parse_part(&key, prefix.rest(&key), UserId::parse)?;
-        let level = record::decode(&layout::member(resource, id, &uid), &value)?;
-        members.push((uid, level));
-    }
-    Ok(members)
+    let member = |(key, value): &RecordEntry| {
+        let uid = parse_part(key, prefix.rest(key), UserId::parse)?;
+        let level = record::decode(&layout::member(resource, id, &uid), value)?;
+        Ok((uid, level))
+    };
+    entries.iter().map(member).collect()
 }
 
 pub(crate) fn due_mails(records: &dyn Records, now: Timestamp, limit: usize) -> Result<DueMails> {
@@ -174,12 +169,12 @@ pub(crate) fn mails_ahead(
 ) -> Result<Vec<MailId>> {
     let prefix = Prefix::kind(layout::MAIL_DUE);
     let after = layout::mails_due_at(now.plus(AHEAD_MAX));
-    let mut ids = Vec::new();
-    for (key, _) in records.scan(prefix.bytes(), Some(after.bytes()), limit)? {
-        let (_, id) = two_parts(&key, &prefix)?;
-        ids.push(MailId::parse(id).map_err(|_| damaged(&key))?);
-    }
-    Ok(ids)
+    let entries = records.scan(prefix.bytes(), Some(after.bytes()), limit)?;
+    let id = |(key, _): &RecordEntry| {
+        let (_, id) = two_parts(key, &prefix)?;
+        MailId::parse(id).map_err(|_| damaged(key))
+    };
+    entries.iter().map(id).collect()
 }
 
 pub(crate) fn mail_count(records: &dyn Records) -> Result<usize> {

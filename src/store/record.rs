@@ -6,8 +6,8 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::store::error::{Result, StoreError};
 use crate::store::layout::{self, RecordKey};
+use crate::store::{Result, StoreError};
 
 /// The version written here, and the newest one that can be read.
 const VERSION: u8 = 1;

@@ -8,9 +8,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::model::id::UserId;
-use crate::store::error::{Result, StoreError};
 use crate::store::layout::{Prefix, RecordKey};
-use crate::store::record;
+use crate::store::{Result, StoreError, record};
 
 /// A key and its record, as bytes.
 pub(crate) type RecordEntry = (Vec<u8>, Vec<u8>);
@@ -30,18 +29,15 @@ pub trait Records {
 impl dyn Records + '_ {
     /// Returns the record under a key.
     pub(crate) fn load<T: DeserializeOwned>(&self, key: &RecordKey<T>) -> Result<Option<T>> {
-        self.get(key.bytes())?
-            .map(|bytes| record::decode(key, &bytes))
-            .transpose()
+        let bytes = self.get(key.bytes())?;
+        bytes.map(|bytes| record::decode(key, &bytes)).transpose()
     }
 
     /// Returns the parts of the keys under a prefix after it.
     pub(crate) fn names(&self, prefix: &Prefix) -> Result<Vec<Vec<u8>>> {
         let entries = self.scan(prefix.bytes(), None, usize::MAX)?;
-        Ok(entries
-            .iter()
-            .map(|(key, _)| prefix.rest(key).to_vec())
-            .collect())
+        let names = entries.iter().map(|(key, _)| prefix.rest(key).to_vec());
+        Ok(names.collect())
     }
 }
 
@@ -63,6 +59,19 @@ impl Records for BTreeMap<Vec<u8>, Vec<u8>> {
 /// Returns the lower bound of a scan.
 pub(crate) fn first<'a>(prefix: &'a [u8], after: Option<&'a [u8]>) -> Bound<&'a [u8]> {
     after.map_or(Bound::Included(prefix), Bound::Excluded)
+}
+
+/// Makes changes to records.
+pub(crate) fn apply(
+    records: &mut BTreeMap<Vec<u8>, Vec<u8>>,
+    changes: impl IntoIterator<Item = (Vec<u8>, Option<Vec<u8>>)>,
+) {
+    for (key, change) in changes {
+        match change {
+            Some(bytes) => records.insert(key, bytes),
+            None => records.remove(&key),
+        };
+    }
 }
 
 /// Records with changes on top.
@@ -92,12 +101,11 @@ impl<C: Borrow<Changes>> Records for Layered<'_, C> {
         let base = limit.saturating_add(changed.len());
         let base = self.base.scan(prefix, after, base)?;
         let mut merged: BTreeMap<_, _> = base.into_iter().collect();
-        for (key, change) in changed {
-            match change {
-                Some(value) => merged.insert(key.clone(), value.clone()),
-                None => merged.remove(key),
-            };
-        }
+        let changed = changed.into_iter();
+        apply(
+            &mut merged,
+            changed.map(|(key, to)| (key.clone(), to.clone())),
+        );
         Ok(merged.into_iter().take(limit).collect())
     }
 }
@@ -108,20 +116,8 @@ pub(crate) type Overlay<'a> = Layered<'a, Changes>;
 impl<'a> Overlay<'a> {
     /// Creates an overlay without changes.
     pub(crate) fn over(base: &'a dyn Records) -> Self {
-        Self {
-            base,
-            changes: Changes::new(),
-        }
-    }
-
-    /// Adds the changes of a transaction that ran on this overlay.
-    pub(crate) fn absorb(&mut self, changes: Changes) {
-        self.changes.extend(changes);
-    }
-
-    /// Returns the changes.
-    pub(crate) fn changes(&self) -> &Changes {
-        &self.changes
+        let changes = Changes::new();
+        Self { base, changes }
     }
 }
 
@@ -134,10 +130,8 @@ pub struct Transaction<'a> {
 impl<'a> Transaction<'a> {
     /// Creates a transaction without changes.
     pub(crate) fn over(base: &'a dyn Records) -> Self {
-        Self {
-            overlay: Overlay::over(base),
-            touched: BTreeSet::new(),
-        }
+        let (overlay, touched) = (Overlay::over(base), BTreeSet::new());
+        Self { overlay, touched }
     }
 
     /// Returns the records as they would be afterwards.
@@ -152,18 +146,13 @@ impl<'a> Transaction<'a> {
 
     /// Writes a record.
     pub(crate) fn put<T: Serialize>(&mut self, key: &RecordKey<T>, value: &T) -> Result<()> {
-        let bytes = record::encode(key, value)?;
-        self.overlay
-            .changes
-            .insert(key.bytes().to_vec(), Some(bytes));
+        let bytes = Some(record::encode(key, value)?);
+        self.overlay.changes.insert(key.bytes().to_vec(), bytes);
         Ok(())
     }
 
     /// Writes a record whose key must be free.
-    pub(crate) fn put_new<T>(&mut self, key: &RecordKey<T>, value: &T) -> Result<()>
-    where
-        T: Serialize,
-    {
+    pub(crate) fn put_new<T: Serialize>(&mut self, key: &RecordKey<T>, value: &T) -> Result<()> {
         if self.overlay.get(key.bytes())?.is_some() {
             return Err(StoreError::Collision { tree: key.tree() });
         }
@@ -183,7 +172,7 @@ impl<'a> Transaction<'a> {
     /// Adopts the changes of another transaction on the same records.
     #[cfg(test)]
     pub(crate) fn adopt(&mut self, (changes, touched): (Changes, BTreeSet<UserId>)) {
-        self.overlay.absorb(changes);
+        self.overlay.changes.extend(changes);
         self.touched.extend(touched);
     }
 
@@ -232,7 +221,7 @@ mod tests {
     fn changes_lie_on_top_and_the_base_stays_as_it_was() {
         let base = map(&["a1", "b1", "b2"]);
         let mut overlay = Overlay::over(&base);
-        overlay.absorb(Changes::from([
+        overlay.changes.extend(Changes::from([
             (b"b1".to_vec(), None),
             (b"b3".to_vec(), Some(b"new".to_vec())),
             (b"a1".to_vec(), Some(b"new".to_vec())),

@@ -22,16 +22,6 @@ pub struct SessionUses {
 }
 
 impl SessionUses {
-    /// Creates an empty queue without a writer.
-    #[must_use]
-    pub fn new() -> Self {
-        let (sender, receiver) = mpsc::channel(WAITING_MAX);
-        Self {
-            sender,
-            receiver: Mutex::new(Some(receiver)),
-        }
-    }
-
     /// Adds a use; `false`: the queue is full.
     pub fn note(&self, used: SessionUse) -> bool {
         self.sender.try_send(used).is_ok()
@@ -39,11 +29,8 @@ impl SessionUses {
 
     /// Writes queued uses as long as it is polled. A second call returns at once.
     pub async fn write_to(self: Arc<Self>, store: Arc<dyn Store>) {
-        let receiver = self
-            .receiver
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let receiver = self.receiver.lock();
+        let receiver = receiver.unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut receiver) = receiver else { return };
         let mut batch = Vec::new();
         while 0 < receiver.recv_many(&mut batch, BATCH_MAX).await {
@@ -59,8 +46,13 @@ impl SessionUses {
 }
 
 impl Default for SessionUses {
+    /// Creates an empty queue without a writer.
     fn default() -> Self {
-        Self::new()
+        let (sender, receiver) = mpsc::channel(WAITING_MAX);
+        Self {
+            sender,
+            receiver: Mutex::new(Some(receiver)),
+        }
     }
 }
 
@@ -72,7 +64,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_told() {
-        let uses = SessionUses::new();
+        let uses = SessionUses::default();
         let one = SessionUse {
             session: draw_session_id(),
             at: Timestamp::from_secs(1),

@@ -23,7 +23,6 @@ use crate::snapshot::{OwnEndpoints, RequestScope, Services, Snapshot};
 use crate::store::Store;
 use crate::store::generations::Generations;
 use crate::store::memory::MemoryStore;
-use crate::store::uses::SessionUses;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::output::Output;
@@ -108,7 +107,7 @@ impl Gateway {
             .unwrap(),
             counters: Arc::new(CounterSets::new(&clock)),
             clock,
-            session_uses: Arc::new(SessionUses::new()),
+            session_uses: Arc::default(),
             metrics,
             access: Arc::new(AccessLog::off()),
             output: Output::to_nowhere(),

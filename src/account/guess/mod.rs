@@ -90,7 +90,7 @@ impl Accounts {
         // INVARIANT: a caller who disconnects here has made a guess: the ticket is dropped, which counts it
         // (what_is_given_back_was_not_counted_and_what_is_dropped_was).
         let passwords = &self.parts.passwords;
-        let verdict = match passwords.verify_evenly(password, hash, rounds).await {
+        let verdict = match passwords.verify(password, hash, rounds).await {
             Ok(verdict) => verdict,
             Err(busy) => {
                 ticket.give_back();

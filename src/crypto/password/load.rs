@@ -65,15 +65,13 @@ impl QueueLoad {
 }
 
 impl QueuePlace {
-    /// Marks the beginning of its job.
-    pub(super) fn started(&self) -> Duration {
-        self.load.clock.elapsed()
-    }
-
-    /// Marks the end of its job.
-    pub(super) fn ended(self, started: Duration) {
+    /// Runs the job of this place, and measures its time.
+    pub(super) fn measure<T>(self, job: impl FnOnce() -> T) -> T {
+        let started = self.load.clock.elapsed();
+        let result = job();
         let took = self.load.clock.elapsed().saturating_sub(started);
         self.load.measured(took, self.hashes);
+        result
     }
 }
 

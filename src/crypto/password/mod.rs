@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 pub use crate::crypto::password::forms::composed;
 
 use crate::crypto::password::forms::PasswordForms;
-use crate::crypto::password::load::{QueueLoad, QueuePlace};
+use crate::crypto::password::load::QueueLoad;
 use crate::crypto::password::queue::JobQueue;
 use crate::crypto::random;
 use crate::crypto::sha_crypt::{self, ShaCrypt};
@@ -57,7 +57,7 @@ const BLOCKS_MIN: u32 = 8;
 /// threads finish the queued jobs and end.
 #[derive(Debug)]
 pub struct PasswordPool {
-    jobs: Sender<Queued>,
+    jobs: Sender<HashJob>,
     load: Arc<QueueLoad>,
 }
 
@@ -97,10 +97,8 @@ pub enum UnfitHash {
 /// # Errors
 /// [`UnfitHash`] gives the reason.
 pub fn check_foreign(hash: &PasswordHash) -> Result<(), UnfitHash> {
-    if hash
-        .sha_crypt_rounds()
-        .is_some_and(|rounds| sha_crypt::ROUNDS_MAX < rounds)
-    {
+    let rounds = hash.sha_crypt_rounds();
+    if rounds.is_some_and(|rounds| sha_crypt::ROUNDS_MAX < rounds) {
         return Err(UnfitHash::TooManyRounds);
     }
     match VerifiableHash::read(hash) {
@@ -112,26 +110,8 @@ pub fn check_foreign(hash: &PasswordHash) -> Result<(), UnfitHash> {
     }
 }
 
-/// A job and its place in the queue.
-#[derive(Debug)]
-struct Queued {
-    job: HashJob,
-    place: QueuePlace,
-}
-
-#[derive(Debug)]
-enum HashJob {
-    Hash {
-        password: Secret,
-        reply: oneshot::Sender<PasswordHash>,
-    },
-    Verify {
-        password: PasswordForms,
-        hash: Option<PasswordHash>,
-        rounds: u32,
-        reply: oneshot::Sender<Verification>,
-    },
-}
+/// A job for a thread of the pool, which answers its caller itself.
+type HashJob = Box<dyn FnOnce(&mut Hasher) + Send>;
 
 impl PasswordPool {
     /// Starts `threads` threads, at least one. A job is refused if it would wait for longer than `wait_max`, by the times of
@@ -165,13 +145,16 @@ impl PasswordPool {
         if !length_fits(&password) {
             return Err(HashError::Length);
         }
-        let (reply, answer) = oneshot::channel();
-        self.enqueue(HashJob::Hash { password, reply }, 1)?;
-        answer.await.map_err(|_| HashError::Busy)
+        let hash = self.run(1, move |hasher| hasher.hash(&password)).await?;
+        hash.ok_or(HashError::Busy)
     }
 
     /// Compares a password with a hash, as typed and in its composed form. Without a hash it does the same work and never
     /// matches.
+    ///
+    /// `rounds`: the most rounds of any account's SHA-256-crypt hash. A password that does not match always costs one hash at
+    /// the current parameters and `rounds` rounds, so the time reveals neither the kind of an account's hash nor whether there
+    /// is one.
     ///
     /// Old hashes are of passwords as typed, and a letter with an accent is one character on some keyboards and two on others
     /// (NIST SP 800-63B-4 section 3.1.1.2 requires a normal form). Both forms are compared only if they differ, which depends
@@ -186,21 +169,6 @@ impl PasswordPool {
         &self,
         password: Secret,
         hash: Option<PasswordHash>,
-    ) -> Result<Verification, HashError> {
-        self.verify_evenly(password, hash, 0).await
-    }
-
-    /// Does what [`Self::verify`] does, where some accounts have SHA-256-crypt hashes of up to `rounds` rounds.
-    ///
-    /// A password that does not match always costs one hash at the current parameters and `rounds` rounds, so the time reveals
-    /// neither the kind of an account's hash nor whether there is one.
-    ///
-    /// # Errors
-    /// [`HashError::Busy`] if the queue is full.
-    pub async fn verify_evenly(
-        &self,
-        password: Secret,
-        hash: Option<PasswordHash>,
         rounds: u32,
     ) -> Result<Verification, HashError> {
         let (password, hash) = if length_fits(&password) {
@@ -208,23 +176,38 @@ impl PasswordPool {
         } else {
             (PasswordForms::of(Secret::new(String::new())), None)
         };
-        let hashes = password.count();
-        let (reply, answer) = oneshot::channel();
-        let job = HashJob::Verify {
-            password,
-            hash,
-            rounds,
-            reply,
-        };
-        self.enqueue(job, hashes)?;
-        answer.await.map_err(|_| HashError::Busy)
+        self.run(password.count(), move |hasher| {
+            hasher.verify_forms(&password, hash.as_ref(), rounds)
+        })
+        .await
     }
 
-    /// Queues a job that computes `hashes` hashes.
-    fn enqueue(&self, job: HashJob, hashes: u64) -> Result<(), HashError> {
+    /// Computes `hashes` hashes on a thread of the pool.
+    async fn run<T: Send + 'static>(
+        &self,
+        hashes: u64,
+        compute: impl FnOnce(&mut Hasher) -> T + Send + 'static,
+    ) -> Result<T, HashError> {
         let place = self.load.enter(hashes).ok_or(HashError::Busy)?;
-        let queued = self.jobs.send(Queued { job, place });
-        queued.map_err(|_| HashError::Busy)
+        let (reply, answer) = oneshot::channel();
+        let job = move |hasher: &mut Hasher| {
+            // The caller has stopped waiting, as those of most queued jobs have under load.
+            if reply.is_closed() {
+                return;
+            }
+            // A panic in a foreign crate would end this thread, and eventually all of them. Catching it drops the reply,
+            // which the caller takes for a full queue.
+            let outcome = place.measure(|| catch_unwind(AssertUnwindSafe(|| compute(hasher))));
+            if let Ok(result) = outcome {
+                drop(reply.send(result));
+            } else {
+                tracing::error!("a password could not be hashed: the hash function panicked");
+                *hasher = Hasher::default();
+            }
+        };
+        let queued = self.jobs.send(Box::new(job));
+        queued.map_err(|_| HashError::Busy)?;
+        answer.await.map_err(|_| HashError::Busy)
     }
 }
 
@@ -233,79 +216,29 @@ fn length_fits(password: &Secret) -> bool {
 }
 
 /// Runs one thread of the pool until the pool is dropped.
-fn work(queue: &JobQueue<Queued>) {
-    while let Some((Queued { job, place }, blocks)) = queue.next() {
+fn work(queue: &JobQueue<HashJob>) {
+    while let Some((job, blocks)) = queue.next() {
         let mut hasher = Hasher { blocks };
-        if !job.is_given_up() {
-            let started = place.started();
-            // A panic in a foreign crate would end this thread, and eventually all of them. Catching it drops the reply,
-            // which the caller takes for a full queue.
-            let outcome = catch_unwind(AssertUnwindSafe(|| hasher.run(job)));
-            place.ended(started);
-            if outcome.is_err() {
-                tracing::error!("a password could not be hashed: the hash function panicked");
-                hasher = Hasher::new();
-            }
-        }
+        job(&mut hasher);
         queue.give_back(hasher.blocks);
     }
 }
 
-impl HashJob {
-    /// Skips a job whose caller has stopped waiting, as most of the queue has under load.
-    fn is_given_up(&self) -> bool {
-        match self {
-            Self::Hash { reply, .. } => reply.is_closed(),
-            Self::Verify { reply, .. } => reply.is_closed(),
-        }
-    }
-}
-
-fn phc_string(salt: &[u8], output: &[u8]) -> PasswordHash {
-    PasswordHash::new(format!(
-        "$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}${}${}",
-        STANDARD_NO_PAD.encode(salt),
-        STANDARD_NO_PAD.encode(output)
-    ))
-}
-
 /// The hasher and its memory.
+#[derive(Default)]
 struct Hasher {
     blocks: Vec<Block>,
 }
 
 impl Hasher {
-    fn new() -> Self {
-        Self { blocks: Vec::new() }
-    }
-
-    fn run(&mut self, job: HashJob) {
-        match job {
-            HashJob::Hash { password, reply } => {
-                if let Some(hash) = self.hash(&password) {
-                    let _ = reply.send(hash);
-                }
-            }
-            HashJob::Verify {
-                password,
-                hash,
-                rounds,
-                reply,
-            } => {
-                let verdict = self.judge_forms(&password, hash.as_ref(), rounds);
-                let _ = reply.send(verdict);
-            }
-        }
-    }
-
     /// Compares each form in turn, until one matches.
-    fn judge_forms(
+    fn verify_forms(
         &mut self,
         password: &PasswordForms,
         hash: Option<&PasswordHash>,
         rounds: u32,
     ) -> Verification {
-        let typed = self.judge(&password.typed, hash, rounds);
+        let typed = self.verify(&password.typed, hash, rounds);
         let Some(composed) = &password.composed else {
             return typed;
         };
@@ -316,25 +249,24 @@ impl Hasher {
                 outdated: true,
             };
         }
-        self.judge(composed, hash, rounds)
+        self.verify(composed, hash, rounds)
     }
 
-    fn judge(
+    fn verify(
         &mut self,
         password: &Secret,
         hash: Option<&PasswordHash>,
         rounds: u32,
     ) -> Verification {
-        let (matches, outdated, blocks_spent, rounds_spent) = match hash
-            .and_then(VerifiableHash::read)
-        {
-            Some(VerifiableHash::Argon2(stored)) => {
-                let matches = self.verify(password, &stored);
-                (matches, !stored.is_current(), stored.work(), 0)
-            }
-            Some(VerifiableHash::ShaCrypt(old)) => (old.matches(password), true, 0, old.rounds()),
-            None => (false, false, 0, 0),
-        };
+        let (matches, outdated, blocks_spent, rounds_spent) =
+            match hash.and_then(VerifiableHash::read) {
+                Some(VerifiableHash::Argon2(stored)) => {
+                    let matches = self.matches_argon2(password, &stored);
+                    (matches, !stored.is_current(), stored.work(), 0)
+                }
+                Some(VerifiableHash::ShaCrypt(old)) => (old.matches(password), true, 0, old.rounds),
+                None => (false, false, 0, 0),
+            };
         if !matches {
             self.spend(password, BLOCKS_WORK.saturating_sub(blocks_spent));
             sha_crypt::spend(password, rounds.saturating_sub(rounds_spent));
@@ -366,10 +298,14 @@ impl Hasher {
         random::fill(&mut salt);
         let mut output = [0; OUTPUT_BYTES];
         self.fill(&context, password, &salt, &mut output)?;
-        Some(phc_string(&salt, &output))
+        Some(PasswordHash::new(format!(
+            "$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}${}${}",
+            STANDARD_NO_PAD.encode(salt),
+            STANDARD_NO_PAD.encode(output)
+        )))
     }
 
-    fn verify(&mut self, password: &Secret, stored: &ParsedArgon2) -> bool {
+    fn matches_argon2(&mut self, password: &Secret, stored: &ParsedArgon2) -> bool {
         let mut output = vec![0; stored.output.len()];
         let filled = self.fill(&stored.context, password, &stored.salt, &mut output);
         filled.is_some() && output.ct_eq(&stored.output).into()

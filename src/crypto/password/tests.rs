@@ -14,15 +14,9 @@ fn runtime() -> tokio::runtime::Runtime {
 
 /// Verifies on the current thread.
 fn verdict(password: &str, hash: Option<&str>) -> Verification {
-    let (reply, mut answer) = oneshot::channel();
-    let job = HashJob::Verify {
-        password: PasswordForms::of(secret(password)),
-        hash: hash.map(|text| PasswordHash::new(text.to_owned())),
-        rounds: 0,
-        reply,
-    };
-    Hasher::new().run(job);
-    answer.try_recv().unwrap()
+    let hash = hash.map(|text| PasswordHash::new(text.to_owned()));
+    let forms = PasswordForms::of(secret(password));
+    Hasher::default().verify_forms(&forms, hash.as_ref(), 0)
 }
 
 const NO: Verification = Verification {
@@ -41,7 +35,7 @@ fn a_password_matches_its_own_hash_only() {
         assert_ne!(hash, again, "each hash has its own salt");
 
         let right = pool
-            .verify(secret("correct horse"), Some(hash.clone()))
+            .verify(secret("correct horse"), Some(hash.clone()), 0)
             .await;
         let expected = Verification {
             matches: true,
@@ -49,10 +43,10 @@ fn a_password_matches_its_own_hash_only() {
         };
         assert_eq!(right, Ok(expected));
         for wrong in ["correct horsf", "", "correct horse ", &"x".repeat(1025)] {
-            let verdict = pool.verify(secret(wrong), Some(hash.clone())).await;
+            let verdict = pool.verify(secret(wrong), Some(hash.clone()), 0).await;
             assert_eq!(verdict, Ok(NO), "{wrong}");
         }
-        assert_eq!(pool.verify(secret("correct horse"), None).await, Ok(NO));
+        assert_eq!(pool.verify(secret("correct horse"), None, 0).await, Ok(NO));
     });
 }
 
@@ -63,7 +57,7 @@ fn passwords_of_1_to_1024_bytes_are_hashed_whole() {
         let longest = "p".repeat(PASSWORD_BYTES_MAX);
         let hash = pool.hash(secret(&longest)).await.unwrap();
         let cut = "p".repeat(PASSWORD_BYTES_MAX - 1);
-        assert_eq!(pool.verify(secret(&cut), Some(hash)).await, Ok(NO));
+        assert_eq!(pool.verify(secret(&cut), Some(hash), 0).await, Ok(NO));
         for bad in ["", &"p".repeat(PASSWORD_BYTES_MAX + 1)] {
             assert_eq!(pool.hash(secret(bad)).await, Err(HashError::Length));
         }
@@ -133,8 +127,8 @@ fn what_does_not_match_fills_as_many_blocks_whichever_hash_there_is() {
         (Some(weak), MEMORY_KIB - 256),
     ] {
         let hash = hash.map(|text| PasswordHash::new(text.to_owned()));
-        let mut hasher = Hasher::new();
-        let judged = hasher.judge(&secret("wrong"), hash.as_ref(), 2000);
+        let mut hasher = Hasher::default();
+        let judged = hasher.verify(&secret("wrong"), hash.as_ref(), 2000);
         assert_eq!(judged, NO);
         // The blocks stay with the hasher: as many as were filled in one pass.
         assert_eq!(hasher.blocks.len(), memory as usize, "{hash:?}");
@@ -175,7 +169,7 @@ fn foreign_hashes_within_our_own_cost_are_taken_over() {
 fn memory_of_a_larger_hash_is_given_back() {
     let params = Params::new(2 * MEMORY_KIB, 1, 1, None).unwrap();
     let context = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-    let mut hasher = Hasher::new();
+    let mut hasher = Hasher::default();
     let filled = hasher.fill(&context, &secret("password"), b"somesalt", &mut [0; 32]);
     assert!(filled.is_some());
     assert_eq!(hasher.blocks.capacity(), MEMORY_KIB as usize);
@@ -197,13 +191,14 @@ fn a_full_queue_is_busy_and_nobody_works_for_who_has_gone() {
         }
     });
     // The select has dropped the first caller: its job is skipped, and its place is free.
-    let queued: Queued = waiting.recv().unwrap();
-    assert!(queued.job.is_given_up());
-    drop(queued);
+    let job: HashJob = waiting.recv().unwrap();
+    let mut hasher = Hasher::default();
+    job(&mut hasher);
+    assert!(hasher.blocks.is_empty());
     assert!(pool.load.enter(1).is_some());
 
     drop(waiting);
-    let ended = runtime().block_on(pool.verify(secret("third"), None));
+    let ended = runtime().block_on(pool.verify(secret("third"), None, 0));
     assert_eq!(ended, Err(HashError::Busy));
 }
 
@@ -216,7 +211,7 @@ fn sixteen_at_once_are_all_hashed() {
         let all: Vec<_> = (0..16)
             .map(|number| {
                 let password = if number % 2 == 0 { &one } else { &two };
-                Box::pin(pool.verify(password.clone(), Some(hash.clone())))
+                Box::pin(pool.verify(password.clone(), Some(hash.clone()), 0))
             })
             .collect();
         let mut all = all;
@@ -246,7 +241,7 @@ fn sixteen_at_once_are_all_hashed() {
 fn a_password_counts_as_typed_and_composed() {
     const COMPOSED: &str = "gr\u{fc}ne Stra\u{df}e 7";
     const TYPED: &str = "gru\u{308}ne Stra\u{df}e 7";
-    let mut hasher = Hasher::new();
+    let mut hasher = Hasher::default();
     // An older hash is of the text as typed; new hashes are of the composed form.
     let old = hasher.hash(&secret(TYPED)).unwrap();
     let new = runtime().block_on(async {

@@ -14,17 +14,16 @@ use zeroize::Zeroizing;
 
 use crate::model::clock::Timestamp;
 use crate::store::backup::{BackupError, KEY_FILE_BYTES_MAX, create_private, io_error};
-use crate::store::error::StoreError;
-use crate::store::sled::census::Census;
-use crate::store::{layout, record};
+use crate::store::sled::Census;
+use crate::store::{StoreError, layout, record};
 
 const MAGIC: &[u8; 16] = b"DOORWARD BACKUP\n";
 /// The version written here, and the newest one that can be read.
 const VERSION: u8 = 1;
 
 const HEADER: u8 = b'H';
-const KEY_FILE: u8 = b'K';
-const RECORD: u8 = b'R';
+pub(crate) const KEY_FILE: u8 = b'K';
+pub(crate) const RECORD: u8 = b'R';
 const END: u8 = b'E';
 
 /// Longest key of a frame in bytes: longer than any store key and any file name.
@@ -91,27 +90,18 @@ impl BackupWriter {
         Ok(writer)
     }
 
-    pub(crate) fn key_file(&mut self, name: &str, bytes: &[u8]) -> Result<(), BackupError> {
-        self.frame(KEY_FILE, name.as_bytes(), bytes)
-    }
-
-    pub(crate) fn record(&mut self, key: &[u8], value: &[u8]) -> Result<(), BackupError> {
-        self.frame(RECORD, key, value)
-    }
-
     /// Completes the file. Its contents are durable when this returns, but its name may not be.
     pub(crate) fn finish(mut self) -> Result<(), BackupError> {
         self.frame(END, &[], &[])?;
         let sum = self.sum.clone().finalize();
         self.put(&sum.to_le_bytes())?;
-        let synced = self
-            .out
-            .flush()
-            .and_then(|()| self.out.get_ref().sync_all());
+        let flushed = self.out.flush();
+        let synced = flushed.and_then(|()| self.out.get_ref().sync_all());
         synced.map_err(|error| self.failed(error))
     }
 
-    fn frame(&mut self, kind: u8, key: &[u8], value: &[u8]) -> Result<(), BackupError> {
+    /// Writes a key file, whose key is its name, or a record.
+    pub(crate) fn frame(&mut self, kind: u8, key: &[u8], value: &[u8]) -> Result<(), BackupError> {
         let length = |bytes: &[u8], max: usize| {
             let length = u32::try_from(bytes.len()).ok();
             length.filter(|_| bytes.len() <= max).map(u32::to_le_bytes)
@@ -152,7 +142,7 @@ pub(crate) struct BackupReader {
     path: PathBuf,
     input: BufReader<File>,
     sum: crc32fast::Hasher,
-    header: BackupHeader,
+    pub(crate) header: BackupHeader,
     counted: Census,
     last_key: Vec<u8>,
     is_over: bool,
@@ -173,13 +163,11 @@ impl BackupReader {
         };
         let mut magic = [0; MAGIC.len()];
         reader.take(&mut magic).map_err(|error| match error {
-            BackupError::Damaged { path, .. } => BackupError::Foreign { path },
+            BackupError::Damaged { path, .. } => BackupError::Foreign(path),
             error => error,
         })?;
         if magic != *MAGIC {
-            return Err(BackupError::Foreign {
-                path: path.to_owned(),
-            });
+            return Err(BackupError::Foreign(path.to_owned()));
         }
         let mut version = [0];
         reader.take(&mut version)?;
@@ -187,17 +175,10 @@ impl BackupReader {
             return Err(reader.other_version(version[0]));
         }
         let (kind, _, value) = reader.frame()?;
-        let header = serde_json::from_slice(&value);
-        reader.header = header
-            .ok()
-            .filter(|_| kind == HEADER)
-            .ok_or_else(|| reader.damaged("its header cannot be read"))?;
+        let header = serde_json::from_slice(&value).ok();
+        let header = header.filter(|_| kind == HEADER);
+        reader.header = header.ok_or_else(|| reader.damaged("its header cannot be read"))?;
         Ok(reader)
-    }
-
-    /// Returns the header.
-    pub(crate) const fn header(&self) -> &BackupHeader {
-        &self.header
     }
 
     /// Returns the next key file or record; `None`: the end was reached and the whole file is intact.
@@ -247,10 +228,8 @@ impl BackupReader {
         if count.map_err(io_error("read", &self.path))? != 0 {
             return Err(self.damaged("something follows its end"));
         }
-        match self.header.census.differs(&self.counted) {
-            Some(found) => Err(self.damaged(&format!("its {found}"))),
-            None => Ok(()),
-        }
+        let difference = self.header.census.differs(&self.counted);
+        difference.map_or(Ok(()), |found| Err(self.damaged(&format!("its {found}"))))
     }
 
     fn frame(&mut self) -> Result<BackupFrame, BackupError> {
@@ -273,16 +252,13 @@ impl BackupReader {
     }
 
     fn take(&mut self, bytes: &mut [u8]) -> Result<(), BackupError> {
-        match self.input.read_exact(bytes) {
-            Ok(()) => {
-                self.sum.update(bytes);
-                Ok(())
-            }
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                Err(self.damaged("it is cut short"))
-            }
-            Err(error) => Err(io_error("read", &self.path)(error)),
-        }
+        let read = self.input.read_exact(bytes);
+        read.map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => self.damaged("it is cut short"),
+            _ => io_error("read", &self.path)(error),
+        })?;
+        self.sum.update(bytes);
+        Ok(())
     }
 
     /// Returns the error for a file of another version: damage, unless its checksum is correct.

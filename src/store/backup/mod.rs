@@ -20,20 +20,18 @@ use zeroize::Zeroizing;
 
 use crate::crypto::key_file::fingerprint;
 use crate::model::clock::Timestamp;
-use crate::store::error::StoreError;
+use crate::store::backup::file::{BackupHeader, BackupItem, BackupReader, BackupWriter};
+use crate::store::backup::names::{name, names_in, own_names, prune, time_in, time_of};
 use crate::store::inspect::{self, InspectedRecord};
 use crate::store::key_files::DIRECTORY as KEYS;
-use crate::store::layout;
-use crate::store::sled::census::Census;
-use crate::store::sled::{Findings, SledStore, files};
+use crate::store::sled::{Census, Findings, SledStore, files};
+use crate::store::{StoreError, layout};
 
 pub use crate::store::backup::export::{export, export_to};
 pub use crate::store::backup::restore::{Restored, restore};
 pub use crate::store::backup::restored_keys::KeyFileFate;
 
-use crate::store::backup::file::{BackupHeader, BackupItem, BackupReader, BackupWriter};
 pub(crate) use crate::store::backup::names::stamp;
-use crate::store::backup::names::{name, names_in, own_names, prune, time_in, time_of};
 
 /// Directory of the backups inside the store's directory.
 const DIRECTORY: &str = "backup";
@@ -66,11 +64,8 @@ pub enum BackupError {
         path: PathBuf,
     },
     /// The file is not a backup.
-    #[error("{path} is no backup of a doorward store")]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-    },
+    #[error("{0} is no backup of a doorward store")]
+    Foreign(PathBuf),
     /// A newer gateway wrote it: stop rather than guess.
     #[error(
         "{path} was written by a newer doorward, in version {found} of the form; known here is {known}"
@@ -93,29 +88,23 @@ pub enum BackupError {
     },
     /// The store to be saved is incomplete.
     #[error(
-        "the store is not whole: its census tells of {told} records, found are {found} or others"
+        "the store is not whole: its census tells of {expected} records, found are {found} or others"
     )]
     Lossy {
         /// Number of records in the census.
-        told: u64,
+        expected: u64,
         /// Records found.
         found: u64,
     },
-    /// A key file is missing, or is not the one that the records need.
+    /// The key file of this name is missing, or is not the one that the records need.
     #[error(
-        "key file {name} is missing, or not the one that the records were written with: no backup is made without it. \
+        "key file {0} is missing, or not the one that the records were written with: no backup is made without it. \
          `doorward keys list` tells how each key file stands"
     )]
-    KeyFile {
-        /// The key file's name.
-        name: String,
-    },
-    /// The store belongs to another user, whose gateway could not read files created here.
-    #[error("{path} belongs to another user: run this as the user that runs doorward")]
-    Owner {
-        /// The store's directory.
-        path: PathBuf,
-    },
+    KeyFile(String),
+    /// The store in this directory belongs to another user, whose gateway could not read files created here.
+    #[error("{0} belongs to another user: run this as the user that runs doorward")]
+    Owner(PathBuf),
     /// The system could not start a thread.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
@@ -125,7 +114,7 @@ pub enum BackupError {
 }
 
 /// The contents of a backup.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BackupContents {
     /// Everything acknowledged before this time is included, and nothing later.
     pub as_of: Timestamp,
@@ -204,11 +193,8 @@ impl Backups {
     /// # Errors
     /// [`BackupError`]; no file is left behind.
     pub fn make_at(&self, to: &Path, now: Timestamp) -> Result<FinishedBackup, BackupError> {
-        let path = if to.is_dir() {
-            to.join(name(now))
-        } else {
-            to.to_owned()
-        };
+        let in_dir = to.is_dir().then(|| to.join(name(now)));
+        let path = in_dir.unwrap_or_else(|| to.to_owned());
         let _turn = self.turn();
         self.make_file(path, now, CopyPurpose::Restore)
     }
@@ -230,13 +216,12 @@ impl Backups {
         };
         let written = match write() {
             // A key ring may have been rotated between reading its file and reading its record.
-            Err(BackupError::KeyFile { .. }) => write(),
+            Err(BackupError::KeyFile(_)) => write(),
             written => written,
         };
         let made = written.and_then(|()| {
             let contents = look_through(&partial)?;
-            let bytes = fs::metadata(&partial).map(|metadata| metadata.len());
-            let bytes = bytes.map_err(io_error("read", &partial))?;
+            let metadata = fs::metadata(&partial).map_err(io_error("read", &partial))?;
             let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
             fs::rename(&partial, &path)
                 .and_then(|()| files::sync_dir(dir.unwrap_or(Path::new("."))))
@@ -244,7 +229,7 @@ impl Backups {
             Ok(FinishedBackup {
                 path,
                 contents,
-                bytes,
+                bytes: metadata.len(),
                 removed: Vec::new(),
                 later: 0,
             })
@@ -318,10 +303,10 @@ impl Backups {
     ) -> Result<(), BackupError> {
         let key_files = key_files(&self.dir.join(KEYS))?;
         let mut walk = self.store.walk()?;
-        let census = walk.census();
+        let census = walk.census;
         let mut out = BackupWriter::create(partial, &BackupHeader::new(now, &census))?;
         for (name, bytes) in &key_files {
-            out.key_file(name, bytes)?;
+            out.frame(file::KEY_FILE, name.as_bytes(), bytes)?;
         }
         let mut counted = Census::EMPTY;
         while let Some(entries) = walk.next()? {
@@ -330,12 +315,12 @@ impl Backups {
                 if for_use == CopyPurpose::Restore && key.first() == Some(&layout::KEY_MARK) {
                     compare_key_file(&key, &value, &key_files)?;
                 }
-                out.record(&key, &value)?;
+                out.frame(file::RECORD, &key, &value)?;
             }
         }
         if !counted.counts_the_same(&census) {
             return Err(BackupError::Lossy {
-                told: census.records,
+                expected: census.records,
                 found: counted.records,
             });
         }
@@ -355,12 +340,12 @@ pub fn look_through(path: &Path) -> Result<BackupContents, BackupError> {
             key_files.push(name);
         }
     }
-    let header = reader.header();
+    let header = reader.header;
     Ok(BackupContents {
         as_of: header.as_of,
         sequence: header.census.sequence,
         records: header.census.records,
-        gateway: header.gateway.clone(),
+        gateway: header.gateway,
         key_files,
     })
 }
@@ -380,7 +365,7 @@ pub fn check(path: &Path) -> Result<(BackupContents, Findings), BackupError> {
             BackupItem::Record(key, value) => {
                 findings.look_at(&key, &value);
                 if key.first() == Some(&layout::KEY_MARK)
-                    && let Err(error @ BackupError::KeyFile { .. }) =
+                    && let Err(error @ BackupError::KeyFile(_)) =
                         compare_key_file(&key, &value, &key_files)
                 {
                     findings.add(error.to_string());
@@ -407,7 +392,7 @@ fn compare_key_file(
         let held = key_files.iter().find(|(held, _)| *held == name);
         let held = held.map(|(name, bytes)| fingerprint(name, bytes));
         if !held.is_some_and(|held| mark.fingerprints.contains(&held)) {
-            return Err(BackupError::KeyFile { name });
+            return Err(BackupError::KeyFile(name));
         }
     }
     Ok(())

@@ -14,15 +14,14 @@ use crate::model::clock::Timestamp;
 use crate::store::backup::file::{BackupItem, BackupReader};
 use crate::store::backup::restored_keys::{KeyFileFate, RestoredKeys};
 use crate::store::backup::{BackupContents, BackupError, io_error, look_through, stamp};
-use crate::store::error::Result;
 use crate::store::inspect::{self, InspectedRecord};
 use crate::store::layout::{self, RecordKey};
-use crate::store::record;
-use crate::store::sled::census::{Census, SIDE_FILE};
-use crate::store::sled::{files, open};
+use crate::store::sled::census::SIDE_FILE;
+use crate::store::sled::{Census, files, open};
+use crate::store::{Result, record};
 
 /// The result of a restore.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Restored {
     /// Contents of the backup.
     pub contents: BackupContents,
@@ -59,29 +58,19 @@ pub fn restore(dir: &Path, file: &Path, now: Timestamp) -> Result<Restored, Back
     if let Ok(metadata) = fs::metadata(dir)
         && metadata.uid() != geteuid().as_raw()
     {
-        return Err(BackupError::Owner {
-            path: dir.to_owned(),
-        });
+        return Err(BackupError::Owner(dir.to_owned()));
     }
     files::make_private(dir).map_err(io_error("write", dir))?;
     let _lock = files::lock(dir)?;
     let side = Census::read_side(dir).map_err(io_error("read", dir))?;
     let side = side.and_then(|bytes| Census::decode(&bytes).ok());
-    let sequence = side
-        .map_or(0, |side| side.sequence)
-        .max(contents.sequence)
-        .saturating_add(1);
+    let acknowledged = side.map_or(0, |side| side.sequence);
+    let sequence = acknowledged.max(contents.sequence).saturating_add(1);
     let mut restored = Restored {
         at: now,
         writes_missing: side.map(|side| side.sequence.saturating_sub(contents.sequence)),
-        kept: None,
-        accounts: 0,
-        sessions_ended: 0,
-        tokens_voided: 0,
-        mails_dropped: 0,
-        keys_suspended: 0,
-        key_files: Vec::new(),
         contents,
+        ..Restored::default()
     };
     let stage = dir.join(files::RESTORE_STAGE);
     files::remove_all(&stage).map_err(io_error("remove", &stage))?;
@@ -122,7 +111,7 @@ fn build(
     let found = open::look_through(dir, &place)?;
     if found != census {
         return Err(BackupError::Lossy {
-            told: census.records,
+            expected: census.records,
             found: found.records,
         });
     }
@@ -131,27 +120,17 @@ fn build(
 
 /// Returns a record as restored; `None`: it is not restored.
 fn brought_back(key: &[u8], value: Vec<u8>, restored: &mut Restored) -> Result<Option<Vec<u8>>> {
-    let (kind, rest) = key.split_first().unzip();
-    if let Some(&(layout::SESSION_OF | layout::TOKEN_OF | layout::MAIL_DUE)) = kind {
+    if let Some(&(layout::SESSION_OF | layout::TOKEN_OF | layout::MAIL_DUE)) = key.first() {
         return Ok(None);
     }
-    Ok(match inspect::read(key, &value)? {
-        InspectedRecord::Session(_) => {
-            restored.sessions_ended += 1;
-            None
-        }
-        InspectedRecord::Token(_) => {
-            restored.tokens_voided += 1;
-            None
-        }
-        InspectedRecord::Mail(_) => {
-            restored.mails_dropped += 1;
-            None
-        }
+    match inspect::read(key, &value)? {
+        InspectedRecord::Session(_) => restored.sessions_ended += 1,
+        InspectedRecord::Token(_) => restored.tokens_voided += 1,
+        InspectedRecord::Mail(_) => restored.mails_dropped += 1,
         InspectedRecord::ApiKey(mut api_key) => {
             api_key.suspended = true;
             restored.keys_suspended += 1;
-            Some(record::encode(&layout::api_key(api_key.id), &*api_key)?)
+            return record::encode(&layout::api_key(api_key.id), &*api_key).map(Some);
         }
         // The next start completes or removes the staged people.
         InspectedRecord::Staged(mut piece) => {
@@ -161,16 +140,16 @@ fn brought_back(key: &[u8], value: Vec<u8>, restored: &mut Restored) -> Result<O
             if let Some(account) = &mut piece.account {
                 account.generation = account.generation.saturating_add(1);
             }
-            let key = RecordKey::raw(layout::STAGED, rest.unwrap_or_default());
-            Some(record::encode(&key, &*piece)?)
+            return record::encode(&RecordKey::whole(key.to_vec()), &*piece).map(Some);
         }
         InspectedRecord::Account(mut account) => {
             account.generation = account.generation.saturating_add(1);
             restored.accounts += 1;
-            Some(record::encode(&layout::account(&account.uid), &*account)?)
+            return record::encode(&layout::account(&account.uid), &*account).map(Some);
         }
-        _ => Some(value),
-    })
+        _ => return Ok(Some(value)),
+    }
+    Ok(None)
 }
 
 /// Moves the staged database to the store's place, and the previous one aside.
@@ -186,11 +165,12 @@ fn switch(
     if place.exists() || side.exists() {
         files::make_private(&aside).map_err(io_error("write", &aside))?;
         restored.kept = Some(aside.clone());
-        copy_if_there(&side, &aside.join(SIDE_FILE))?;
+        let kept = aside.join(SIDE_FILE);
+        files::if_there(fs::copy(&side, &kept)).map_err(io_error("write", &kept))?;
     }
     // INVARIANT: from here on only the new database fits the census (a_restore_that_is_cut_short_is_done_again).
     census.write_side(dir)?;
-    for file in key_files.into_files() {
+    for file in key_files.files {
         file.put(dir, &aside)?;
         if file.fate == KeyFileFate::Replaced {
             restored.kept = Some(aside.clone());
@@ -206,10 +186,4 @@ fn switch(
     fs::rename(dir.join(files::RESTORE_STAGE).join(files::DATABASE), &place)
         .and_then(|()| files::sync_dir(dir))
         .map_err(io_error("write", &place))
-}
-
-fn copy_if_there(from: &Path, to: &Path) -> Result<(), BackupError> {
-    files::if_there(fs::copy(from, to))
-        .map(drop)
-        .map_err(io_error("write", to))
 }

@@ -14,11 +14,9 @@ use crate::model::account::Digest;
 use crate::model::clock::Timestamp;
 use crate::model::key_file::{KeyFile, KeyMark, KeyMarks};
 use crate::store::backup::{BackupError, KEYS, io_error};
-use crate::store::error::Result;
 use crate::store::inspect::InspectedRecord;
 use crate::store::sled::{files, open};
-use crate::store::transaction::RecordEntry;
-use crate::store::{layout, record};
+use crate::store::{RecordEntry, layout, record};
 
 /// The fate of a key file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,11 +69,12 @@ impl RestoredFile {
 pub(crate) struct RestoredKeys {
     dir: PathBuf,
     now: Timestamp,
-    files: Vec<RestoredFile>,
+    /// The files to be put in place.
+    pub(crate) files: Vec<RestoredFile>,
     /// The fingerprint records of the backup.
     before: KeyMarks,
-    /// The fingerprint records to restore, made once the whole backup has been read.
-    marks: Option<Vec<RecordEntry>>,
+    /// The key files whose fingerprint records are still to be restored.
+    unmarked: Vec<KeyFile>,
 }
 
 impl RestoredKeys {
@@ -85,7 +84,7 @@ impl RestoredKeys {
             now,
             files: Vec::new(),
             before: KeyMarks::new(),
-            marks: None,
+            unmarked: KeyFile::ALL.to_vec(),
         }
     }
 
@@ -139,21 +138,13 @@ impl RestoredKeys {
 
     /// Returns the next fingerprint record once the whole backup has been read; `None`: there are no more.
     pub(crate) fn next_mark(&mut self) -> Result<Option<RecordEntry>, BackupError> {
-        if self.marks.is_none() {
-            self.marks = Some(self.all_marks()?);
+        while let Some(file) = self.unmarked.pop() {
+            if let Some(mark) = self.mark(file) {
+                let key = layout::key_mark(file);
+                return Ok(Some((key.bytes().to_vec(), record::encode(&key, &mark)?)));
+            }
         }
-        Ok(self.marks.as_mut().and_then(Vec::pop))
-    }
-
-    fn all_marks(&self) -> Result<Vec<RecordEntry>> {
-        let marks = KeyFile::ALL
-            .into_iter()
-            .filter_map(|file| Some((file, self.mark(file)?)));
-        let entry = |(file, mark)| {
-            let key = layout::key_mark(file);
-            Ok((key.bytes().to_vec(), record::encode(&key, &mark)?))
-        };
-        marks.map(entry).collect()
+        Ok(None)
     }
 
     fn mark(&self, file: KeyFile) -> Option<KeyMark> {
@@ -181,10 +172,5 @@ impl RestoredKeys {
         } else {
             before.cloned()
         }
-    }
-
-    /// Returns the files to be put in place.
-    pub(crate) fn into_files(self) -> Vec<RestoredFile> {
-        self.files
     }
 }

@@ -4,13 +4,11 @@ use crate::model::account::{Account, AccountStatus, OneTimeToken, Purpose};
 use crate::model::id::UserId;
 use crate::model::mail::QueuedMail;
 use crate::store::bounds::TOKENS_MAX;
-use crate::store::error::Result;
 use crate::store::intents::{
     keys, mails, old_hashes, put_token, remove_sessions, remove_token, reserve, save_revoked,
     void_tokens,
 };
-use crate::store::transaction::Transaction;
-use crate::store::{AccountChange, Creation, layout, reads};
+use crate::store::{AccountChange, Creation, Result, Transaction, layout, reads};
 
 pub(crate) fn register(
     tx: &mut Transaction<'_>,
@@ -102,10 +100,10 @@ pub(crate) fn update(
     };
     // An account never becomes pending again, and only its token activates a pending one.
     let changeable = reads::reserves(account.status);
-    if let Some(status) = change
+    let status = change
         .status
-        .filter(|&to| changeable && reads::reserves(to))
-    {
+        .filter(|&to| changeable && reads::reserves(to));
+    if let Some(status) = status {
         account.status = status;
         if status == AccountStatus::Disabled {
             remove_sessions(tx, uid, None)?;
@@ -118,9 +116,9 @@ pub(crate) fn update(
         roles.dedup();
         account.roles = roles;
     }
-    account.password_must_change = change
-        .password_must_change
-        .unwrap_or(account.password_must_change);
+    if let Some(must_change) = change.password_must_change {
+        account.password_must_change = must_change;
+    }
     if let Some(suspended) = change.keys_suspended {
         keys::suspend_all(tx, uid, suspended)?;
     }

@@ -7,12 +7,12 @@
 
 use crate::model::account::Account;
 use crate::model::id::UserId;
-use crate::store::error::Result;
 use crate::store::intents::{accounts, members, old_hashes, reserve};
 use crate::store::layout::{Prefix, RecordKey};
 use crate::store::staged::Staged;
-use crate::store::transaction::{Records, Transaction};
-use crate::store::{ImportConflict, ImportStep, ImportedPerson, layout, record};
+use crate::store::{
+    ImportConflict, ImportStep, ImportedPerson, Records, Result, Transaction, layout, record,
+};
 
 /// Maximum number of keys and memberships in one piece: as a record it must stay below 64 KiB, however long their names
 /// are.
@@ -51,10 +51,8 @@ pub(crate) fn stage(
         }
         person.keys = keys;
         reserve(tx, &person.account)?;
-        tx.put(
-            &layout::claimed_account_id(&person.account.account_id),
-            &uid,
-        )?;
+        let claim = layout::claimed_account_id(&person.account.account_id);
+        tx.put(&claim, &uid)?;
         let place = person.place;
         for (number, piece) in pieces(person).iter().enumerate() {
             tx.put_new(&layout::staged(place, number), piece)?;
@@ -140,37 +138,45 @@ fn staged(rest: &[u8]) -> RecordKey<Staged> {
 /// Writes pieces if the import is committed, otherwise removes them. The commit record is read again here: the earlier
 /// read may have seen a write that a failing disk did not keep.
 pub(crate) fn step(tx: &mut Transaction<'_>, pieces: &[Vec<u8>]) -> Result<ImportStep> {
-    if tx.load(&layout::import())?.is_some() {
-        write(tx, pieces).map(ImportStep::Written)
-    } else {
-        take_back(tx, pieces).map(ImportStep::TakenBack)
-    }
-}
-
-/// Writes pieces and returns the accounts that now exist.
-fn write(tx: &mut Transaction<'_>, pieces: &[Vec<u8>]) -> Result<Vec<UserId>> {
-    let mut written = Vec::new();
+    let is_committed = tx.load(&layout::import())?.is_some();
+    let mut done = Vec::new();
     for rest in pieces {
         let Some(piece) = tx.load(&staged(rest))? else {
             continue;
         };
-        remove_claims(tx, &piece);
-        for key in &piece.keys {
-            tx.put_new(&layout::api_key(key.id), key)?;
-            tx.put(&layout::api_key_of(&key.uid, key.id), &())?;
-        }
-        for membership in &piece.memberships {
-            members::put(tx, &piece.uid, membership)?;
-        }
-        if let Some(account) = &piece.account {
-            accounts::insert(tx, account)?;
-            reserve(tx, account)?;
-            old_hashes::replaced(tx, None, account.password.as_ref())?;
-            written.push(piece.uid);
-        }
         tx.remove(&staged(rest));
+        remove_claims(tx, &piece);
+        if is_committed {
+            write(tx, &piece)?;
+        } else if let Some(account) = &piece.account {
+            tx.remove(&layout::username(&account.username));
+            tx.remove(&layout::folded(&account.identity));
+            tx.remove(&layout::normalized(&account.identity));
+        }
+        done.extend(piece.account.map(|account| account.uid));
     }
-    Ok(written)
+    Ok(if is_committed {
+        ImportStep::Written(done)
+    } else {
+        ImportStep::TakenBack(done.len())
+    })
+}
+
+/// Writes what a piece contains.
+fn write(tx: &mut Transaction<'_>, piece: &Staged) -> Result<()> {
+    for key in &piece.keys {
+        tx.put_new(&layout::api_key(key.id), key)?;
+        tx.put(&layout::api_key_of(&key.uid, key.id), &())?;
+    }
+    for membership in &piece.memberships {
+        members::put(tx, &piece.uid, membership)?;
+    }
+    if let Some(account) = &piece.account {
+        accounts::insert(tx, account)?;
+        reserve(tx, account)?;
+        old_hashes::replaced(tx, None, account.password.as_ref())?;
+    }
+    Ok(())
 }
 
 /// Frees the ids claimed by a piece.
@@ -181,25 +187,6 @@ fn remove_claims(tx: &mut Transaction<'_>, piece: &Staged) {
     if let Some(account) = &piece.account {
         tx.remove(&layout::claimed_account_id(&account.account_id));
     }
-}
-
-/// Removes pieces and returns the number of accounts dropped.
-fn take_back(tx: &mut Transaction<'_>, pieces: &[Vec<u8>]) -> Result<usize> {
-    let mut gone = 0;
-    for rest in pieces {
-        let Some(piece) = tx.load(&staged(rest))? else {
-            continue;
-        };
-        remove_claims(tx, &piece);
-        if let Some(account) = &piece.account {
-            tx.remove(&layout::username(&account.username));
-            tx.remove(&layout::folded(&account.identity));
-            tx.remove(&layout::normalized(&account.identity));
-            gone += 1;
-        }
-        tx.remove(&staged(rest));
-    }
-    Ok(gone)
 }
 
 /// Ends an import of which nothing is left staged.

@@ -6,10 +6,8 @@ use crate::model::api_key::{ApiKey, PreviousSecret};
 use crate::model::clock::Timestamp;
 use crate::model::id::{KeyId, UserId};
 use crate::store::bounds::KEYS_MAX;
-use crate::store::error::Result;
 use crate::store::intents::{move_generation, unchanged};
-use crate::store::transaction::Transaction;
-use crate::store::{Guarded, KeyChange, layout, reads};
+use crate::store::{Guarded, KeyChange, Result, Transaction, layout, reads};
 
 /// Minimum interval between two writes of one key's time of use.
 const NOTE_EVERY: Duration = Duration::from_mins(1);
@@ -51,10 +49,9 @@ pub(crate) fn update(
     key.terms = change.terms.unwrap_or(key.terms);
     key.suspended = change.suspended.unwrap_or(key.suspended);
     if let Some(secret) = change.secret {
-        let old = key.digest;
-        key.previous = secret
-            .overlap_until
-            .map(|until| PreviousSecret { digest: old, until });
+        let digest = key.digest;
+        let overlap = secret.overlap_until;
+        key.previous = overlap.map(|until| PreviousSecret { digest, until });
         key.digest = secret.digest;
     }
     tx.put(&place, &key)?;

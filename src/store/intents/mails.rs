@@ -4,9 +4,7 @@ use crate::model::clock::Timestamp;
 use crate::model::id::MailId;
 use crate::model::mail::QueuedMail;
 use crate::store::engine::EngineExt;
-use crate::store::error::Result;
-use crate::store::transaction::Transaction;
-use crate::store::{layout, reads};
+use crate::store::{Result, Transaction, layout, reads};
 
 /// Maximum number of mails that one transaction moves.
 const SLICE: usize = 256;
@@ -25,13 +23,18 @@ pub(crate) fn postpone(
     let Some(mut mail) = tx.load(&layout::mail(id))? else {
         return Ok(false);
     };
-    tx.remove(&layout::mail_due(mail.next_try, id));
-    mail.next_try = next_try;
     mail.attempts = mail.attempts.saturating_add(1);
     mail.refusals = mail.refusals.saturating_add(u32::from(was_refused));
-    tx.put(&layout::mail(id), &mail)?;
-    tx.put(&layout::mail_due(next_try, id), &())?;
+    reschedule(tx, mail, next_try)?;
     Ok(true)
+}
+
+/// Overwrites a mail with another time of its next attempt.
+fn reschedule(tx: &mut Transaction<'_>, mut mail: QueuedMail, next_try: Timestamp) -> Result<()> {
+    tx.remove(&layout::mail_due(mail.next_try, &mail.id));
+    mail.next_try = next_try;
+    tx.put(&layout::mail(&mail.id), &mail)?;
+    tx.put(&layout::mail_due(next_try, &mail.id), &())
 }
 
 pub(crate) fn remove(tx: &mut Transaction<'_>, id: &MailId) -> Result<bool> {
@@ -62,13 +65,9 @@ pub(crate) async fn hasten_those_ahead(
 fn hasten(tx: &mut Transaction<'_>, ids: &[MailId], now: Timestamp) -> Result<usize> {
     let mut moved = 0;
     for id in ids {
-        if let Some(mut mail) = tx.load(&layout::mail(id))?
-            && mail.next_try.is_ahead(now)
-        {
-            tx.remove(&layout::mail_due(mail.next_try, id));
-            mail.next_try = now;
-            tx.put(&layout::mail(id), &mail)?;
-            tx.put(&layout::mail_due(now, id), &())?;
+        let mail = tx.load(&layout::mail(id))?;
+        if let Some(mail) = mail.filter(|mail| mail.next_try.is_ahead(now)) {
+            reschedule(tx, mail, now)?;
             moved += 1;
         }
     }

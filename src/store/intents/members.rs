@@ -3,20 +3,19 @@
 use crate::model::access::{Membership, Name, ResourceId};
 use crate::model::id::UserId;
 use crate::store::bounds::{MEMBERS_MAX, MEMBERSHIPS_MAX};
-use crate::store::error::Result;
 use crate::store::intents::{active, save_level_change};
 use crate::store::layout::{Prefix, RecordKey};
-use crate::store::transaction::Transaction;
-use crate::store::{MembershipChange, layout};
+use crate::store::{MembershipChange, Result, Transaction, layout};
 
 /// The maximum number of memberships of an account and of members of a resource.
-#[derive(Clone, Copy, Debug)]
-struct MembershipBounds {
+#[derive(Clone, Copy)]
+pub(crate) struct MembershipBounds {
     of_account: u64,
     of_resource: u64,
 }
 
-const ROOM: MembershipBounds = MembershipBounds {
+/// The bounds outside of tests.
+pub(crate) const BOUNDS: MembershipBounds = MembershipBounds {
     of_account: MEMBERSHIPS_MAX,
     of_resource: MEMBERS_MAX,
 };
@@ -26,16 +25,7 @@ pub(crate) fn set(
     uid: &UserId,
     membership: &Membership,
     expected: Option<&Name>,
-) -> Result<MembershipChange> {
-    set_within(tx, uid, membership, expected, ROOM)
-}
-
-fn set_within(
-    tx: &mut Transaction<'_>,
-    uid: &UserId,
-    membership: &Membership,
-    expected: Option<&Name>,
-    room: MembershipBounds,
+    bounds: MembershipBounds,
 ) -> Result<MembershipChange> {
     let Some(mut account) = active(tx, uid)? else {
         return Ok(MembershipChange::NoAccount);
@@ -46,8 +36,8 @@ fn set_within(
         return Ok(MembershipChange::Conflict { found });
     }
     if found.is_none()
-        && (room.of_account <= count_of_account(tx, uid)?
-            || room.of_resource <= count_of_resource(tx, resource, id)?)
+        && (bounds.of_account <= count_of_account(tx, uid)?
+            || bounds.of_resource <= count_of_resource(tx, resource, id)?)
     {
         return Ok(MembershipChange::Full);
     }
@@ -109,7 +99,7 @@ pub(crate) fn remove(
 }
 
 fn count_of_account(tx: &Transaction<'_>, uid: &UserId) -> Result<u64> {
-    let prefix = layout::memberships_of(uid);
+    let prefix = Prefix::of_uid(layout::MEMBERSHIP, uid);
     counted(tx, &layout::membership_count(uid), &prefix)
 }
 
@@ -130,13 +120,11 @@ fn counted(tx: &Transaction<'_>, place: &RecordKey<u64>, prefix: &Prefix) -> Res
 /// Decrements a count. A count of zero is removed, and a missing one stays missing.
 fn count_down(tx: &mut Transaction<'_>, place: &RecordKey<u64>) -> Result<()> {
     match tx.load(place)? {
-        None => Ok(()),
-        Some(..=1) => {
-            tx.remove(place);
-            Ok(())
-        }
-        Some(count) => tx.put(place, &(count - 1)),
+        None => {}
+        Some(..=1) => tx.remove(place),
+        Some(count) => tx.put(place, &(count - 1))?,
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -171,20 +159,20 @@ mod tests {
         for number in 1..=5 {
             put_account(&mut tx, number);
         }
-        let mut set = |of, id: &str, level: &str, expected: Option<&str>| {
+        let mut change = |of, id: &str, level: &str, expected: Option<&str>| {
             let expected = expected.map(|level| Name::parse(level).unwrap());
             let membership = membership(id, level);
-            set_within(&mut tx, &uid(of), &membership, expected.as_ref(), SMALL).unwrap()
+            set(&mut tx, &uid(of), &membership, expected.as_ref(), SMALL).unwrap()
         };
-        assert_eq!(set(1, "1", "member", None), MembershipChange::Done);
-        assert_eq!(set(1, "2", "member", None), MembershipChange::Done);
-        assert_eq!(set(1, "3", "member", None), MembershipChange::Full);
+        assert_eq!(change(1, "1", "member", None), MembershipChange::Done);
+        assert_eq!(change(1, "2", "member", None), MembershipChange::Done);
+        assert_eq!(change(1, "3", "member", None), MembershipChange::Full);
         // A change of level is not another membership.
-        let raised = set(1, "2", "manager", Some("member"));
+        let raised = change(1, "2", "manager", Some("member"));
         assert_eq!(raised, MembershipChange::Done);
-        assert_eq!(set(2, "2", "member", None), MembershipChange::Done);
-        assert_eq!(set(3, "2", "member", None), MembershipChange::Done);
-        assert_eq!(set(4, "2", "member", None), MembershipChange::Full);
+        assert_eq!(change(2, "2", "member", None), MembershipChange::Done);
+        assert_eq!(change(3, "2", "member", None), MembershipChange::Done);
+        assert_eq!(change(4, "2", "member", None), MembershipChange::Full);
         // Ending one makes room on both sides.
         let (list, level) = (
             Name::parse("list").unwrap(),
@@ -194,7 +182,7 @@ mod tests {
         let ended = end(&mut tx, &uid(1), &list, &id, &level).unwrap();
         assert_eq!(ended, MembershipChange::Done);
         for (of, id) in [(4, "2"), (1, "3")] {
-            let change = set_within(&mut tx, &uid(of), &membership(id, "member"), None, SMALL);
+            let change = set(&mut tx, &uid(of), &membership(id, "member"), None, SMALL);
             assert_eq!(change.unwrap(), MembershipChange::Done, "{of} {id}");
         }
     }
@@ -214,7 +202,7 @@ mod tests {
         base.extend(old.map(|(key, value)| (key, value.unwrap())));
         let mut tx = Transaction::over(&base);
         let third = membership("3", "member");
-        let change = set_within(&mut tx, &uid(1), &third, None, SMALL).unwrap();
+        let change = set(&mut tx, &uid(1), &third, None, SMALL).unwrap();
         assert_eq!(change, MembershipChange::Full);
         let (list, member) = (Name::parse("list").unwrap(), Name::parse("member").unwrap());
         let ended = end(
@@ -225,7 +213,7 @@ mod tests {
             &member,
         );
         assert_eq!(ended.unwrap(), MembershipChange::Done);
-        let change = set_within(&mut tx, &uid(1), &third, None, SMALL).unwrap();
+        let change = set(&mut tx, &uid(1), &third, None, SMALL).unwrap();
         assert_eq!(change, MembershipChange::Done);
         let count = tx.load(&layout::membership_count(&uid(1))).unwrap();
         assert_eq!(count, Some(2));

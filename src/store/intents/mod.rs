@@ -14,9 +14,7 @@ pub(crate) mod settings;
 
 use crate::model::account::{Account, AccountStatus, Digest, OneTimeToken};
 use crate::model::id::{SessionId, UserId};
-use crate::store::error::Result;
-use crate::store::transaction::Transaction;
-use crate::store::{layout, reads};
+use crate::store::{Result, Transaction, layout, reads};
 
 /// Returns the account of a uid, if it may log in.
 fn active(tx: &Transaction<'_>, uid: &UserId) -> Result<Option<Account>> {

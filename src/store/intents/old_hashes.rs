@@ -2,9 +2,7 @@
 //! expensive of them, and no longer does once the last one is rewritten.
 
 use crate::model::account::PasswordHash;
-use crate::store::error::Result;
-use crate::store::layout;
-use crate::store::transaction::{Records, Transaction};
+use crate::store::{Records, Result, Transaction, layout};
 
 /// Counts the replacement of one hash by another; `None`: no hash.
 pub(crate) fn replaced(

@@ -3,13 +3,11 @@
 use crate::model::account::{Account, AccountStatus, Digest, OneTimeToken, Purpose};
 use crate::model::clock::Timestamp;
 use crate::model::id::{SessionId, UserId};
-use crate::store::error::Result;
 use crate::store::intents::{
     accounts, keys, old_hashes, remove_sessions, remove_token, reserve, save_revoked, unchanged,
     void_tokens,
 };
-use crate::store::transaction::Transaction;
-use crate::store::{Guarded, NewPassword, layout};
+use crate::store::{Guarded, NewPassword, Result, Transaction, layout};
 
 pub(crate) fn set_by_token(
     tx: &mut Transaction<'_>,

@@ -3,12 +3,10 @@
 use crate::model::account::{Account, AccountStatus, Digest, OneTimeToken, Purpose};
 use crate::model::clock::Timestamp;
 use crate::model::id::UserId;
-use crate::store::error::Result;
 use crate::store::intents::{
     accounts, active, keys, members, old_hashes, remove_sessions, remove_token, save, void_tokens,
 };
-use crate::store::transaction::Transaction;
-use crate::store::{IdentityChange, layout, reads};
+use crate::store::{IdentityChange, Result, Transaction, layout, reads};
 
 pub(crate) fn rename(
     tx: &mut Transaction<'_>,

@@ -2,12 +2,9 @@
 
 use crate::model::account::{Account, AccountStatus, OneTimeToken, Session};
 use crate::model::clock::Timestamp;
-use crate::store::error::Result;
 use crate::store::intents::{accounts, remove_session, remove_token};
 use crate::store::layout::{self, Prefix, RecordKey};
-use crate::store::reads;
-use crate::store::record;
-use crate::store::transaction::{Records, Transaction};
+use crate::store::{Records, Result, Transaction, reads, record};
 
 /// The kinds that are purged: tokens before accounts, since a pending account is removed after its last token.
 pub(crate) const KINDS: [u8; 3] = [layout::SESSION, layout::TOKEN, layout::ACCOUNT];
@@ -41,14 +38,10 @@ pub(crate) fn look(
             expired.push(prefix.rest(key).to_vec());
         }
     }
-    let full = limit <= entries.len();
+    let last = entries.last().filter(|_| limit <= entries.len());
     Ok(PurgeSlice {
         expired,
-        next: entries
-            .into_iter()
-            .next_back()
-            .map(|(key, _)| key)
-            .filter(|_| full),
+        next: last.map(|(key, _)| key.clone()),
     })
 }
 
@@ -68,20 +61,16 @@ pub(crate) fn remove(
 
 fn remove_one(tx: &mut Transaction<'_>, kind: u8, rest: &[u8], now: Timestamp) -> Result<bool> {
     match kind {
-        layout::SESSION => {
-            let session: Option<Session> = tx.load(&RecordKey::raw(kind, rest))?;
-            let Some(session) = session.filter(|session| !session.is_live(now)) else {
-                return Ok(false);
-            };
-            remove_session(tx, &session.uid, &session.id);
-        }
-        layout::TOKEN => {
-            let token: Option<OneTimeToken> = tx.load(&RecordKey::raw(kind, rest))?;
-            let Some(token) = token.filter(|token| !token.is_live(now)) else {
-                return Ok(false);
-            };
-            remove_token(tx, &token.uid, &token.digest);
-        }
+        layout::SESSION => match tx.load::<Session>(&RecordKey::raw(kind, rest))? {
+            Some(session) if !session.is_live(now) => {
+                remove_session(tx, &session.uid, &session.id);
+            }
+            _ => return Ok(false),
+        },
+        layout::TOKEN => match tx.load::<OneTimeToken>(&RecordKey::raw(kind, rest))? {
+            Some(token) if !token.is_live(now) => remove_token(tx, &token.uid, &token.digest),
+            _ => return Ok(false),
+        },
         _ => match tx.load::<Account>(&RecordKey::raw(kind, rest))? {
             Some(account) if is_abandoned(tx.records(), &account)? => {
                 tx.touch(&account.uid);

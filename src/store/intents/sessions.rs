@@ -6,13 +6,11 @@ use crate::model::clock::Timestamp;
 use crate::model::id::{SessionId, UserId};
 use crate::model::mail::QueuedMail;
 use crate::store::bounds::SESSIONS_MAX;
-use crate::store::error::Result;
 use crate::store::intents::{
     active, mails, move_generation, old_hashes, remove_session, remove_sessions, save,
     save_level_change, unchanged,
 };
-use crate::store::transaction::Transaction;
-use crate::store::{Guarded, RefreshRotation, Rotation, layout, reads};
+use crate::store::{Guarded, RefreshRotation, Result, Rotation, Transaction, layout, reads};
 
 /// Number of spent refresh tokens remembered per session: reuse of an older one is unknown, not detected.
 const SPENT_MAX: usize = 8;
@@ -93,18 +91,14 @@ pub(crate) fn rotate(tx: &mut Transaction<'_>, rotation: &RefreshRotation) -> Re
         tx.put(&layout::session(&session.id), &session)?;
         return Ok(Rotation::Rotated(session));
     }
-    let newest = session.spent.last();
+    let is_presented = |spent: &Digest| digests_match(spent, &rotation.presented);
     // In either direction: a clock that was set must not extend the grace period.
     let (now, rotated) = (rotation.now, session.rotated);
     let in_grace = now.since(rotated).max(rotated.since(now)) < rotation.grace;
-    if in_grace && newest.is_some_and(|spent| digests_match(spent, &rotation.presented)) {
+    if in_grace && session.spent.last().is_some_and(is_presented) {
         return Ok(Rotation::Repeated(session));
     }
-    if session
-        .spent
-        .iter()
-        .any(|spent| digests_match(spent, &rotation.presented))
-    {
+    if session.spent.iter().any(is_presented) {
         // Two parties hold the same token, and which of them is the thief is unknown.
         remove_session(tx, &session.uid, &session.id);
         move_generation(tx, &session.uid)?;

@@ -10,9 +10,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::error::{Result, StoreError};
 use crate::store::sled::files;
-use crate::store::{layout, record};
+use crate::store::{Result, StoreError, layout, record};
 
 /// Name of the copy, beside `db`.
 pub(crate) const SIDE_FILE: &str = "census";

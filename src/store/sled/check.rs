@@ -5,15 +5,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use crate::model::key_file::{KeyFile, KeyMarks};
-use crate::store::error::{Result, StoreError};
 use crate::store::inspect::{self, InspectedRecord};
-use crate::store::layout;
-use crate::store::sled::census::{Census, SIDE_FILE};
+use crate::store::sled::census::SIDE_FILE;
 use crate::store::sled::database::open_path;
-use crate::store::sled::{SledStore, files};
+use crate::store::sled::{Census, SledStore, files};
+use crate::store::{Result, StoreError, layout};
 
 /// Problems that are listed; further ones are only counted.
-const TOLD_MAX: usize = 100;
+const PROBLEMS_MAX: usize = 100;
 
 /// The copy that is checked while no gateway runs.
 const COPY: &str = "check.new";
@@ -36,7 +35,7 @@ pub struct Findings {
 impl Findings {
     /// Adds a problem.
     pub fn add(&mut self, problem: String) {
-        if self.problems.len() < TOLD_MAX {
+        if self.problems.len() < PROBLEMS_MAX {
             self.problems.push(problem);
         } else {
             self.more += 1;
@@ -60,8 +59,8 @@ impl Findings {
     }
 
     /// Compares the counted records with their census.
-    pub(crate) fn compare(&mut self, told: &Census, counted: &Census) {
-        if let Some(found) = told.differs(counted) {
+    fn compare(&mut self, expected: &Census, counted: &Census) {
+        if let Some(found) = expected.differs(counted) {
             self.add(format!("the {found}"));
         }
     }
@@ -74,7 +73,7 @@ impl SledStore {
     /// [`StoreError`] if the engine cannot read at all.
     pub fn check(&self) -> Result<Findings> {
         let mut walk = self.walk()?;
-        let (told, mut counted) = (walk.census(), Census::EMPTY);
+        let mut counted = Census::EMPTY;
         let mut findings = Findings::default();
         while let Some(entries) = walk.next()? {
             for (key, value) in entries {
@@ -82,7 +81,7 @@ impl SledStore {
                 findings.look_at(&key, &value);
             }
         }
-        findings.compare(&told, &counted);
+        findings.compare(&walk.census, &counted);
         Ok(findings)
     }
 }
@@ -98,9 +97,10 @@ pub fn check(dir: &Path) -> Result<Findings> {
     fs::metadata(dir).map_err(StoreError::cannot_open)?;
     let _lock = files::lock(dir)?;
     if !dir.join(files::DATABASE).exists() {
-        let mut findings = Findings::default();
-        findings.add("the database is missing".to_owned());
-        return Ok(findings);
+        return Ok(Findings {
+            problems: vec!["the database is missing".to_owned()],
+            ..Findings::default()
+        });
     }
     let copy = dir.join(COPY);
     files::remove_all(&copy).map_err(StoreError::cannot_open)?;
@@ -113,15 +113,8 @@ pub fn check(dir: &Path) -> Result<Findings> {
 
 fn survey(dir: &Path, copy: &Path) -> Findings {
     let mut findings = Findings::default();
-    let side = match Census::read_side(dir) {
-        Ok(side) => side.map(|bytes| Census::decode(&bytes)),
-        Err(error) => {
-            findings.add(format!("{SIDE_FILE}: {error}"));
-            None
-        }
-    };
-    let side = side.transpose().unwrap_or_else(|error| {
-        findings.add(format!("the file {SIDE_FILE}: {error}"));
+    let side = side(dir).unwrap_or_else(|problem| {
+        findings.add(problem);
         None
     });
     // sled creates an empty database if the file is missing.
@@ -131,45 +124,48 @@ fn survey(dir: &Path, copy: &Path) -> Findings {
         return findings;
     }
     let looked = catch_unwind(AssertUnwindSafe(|| {
-        look_through(dir, copy, &mut findings, side.as_ref());
+        look_through(dir, copy, &mut findings, side.as_ref())
     }));
-    if looked.is_err() {
-        findings.add("the engine panicked on what it read".to_owned());
+    let panicked = |_| Err("the engine panicked on what it read".to_owned());
+    if let Err(problem) = looked.unwrap_or_else(panicked) {
+        findings.add(problem);
     }
     findings
 }
 
-fn look_through(dir: &Path, copy: &Path, findings: &mut Findings, side: Option<&Census>) {
-    let database = match open_path(dir, copy) {
-        Ok(database) => database,
-        Err(StoreError::Refused { found, .. }) => return findings.add(found),
-        Err(error) => return findings.add(error.to_string()),
-    };
+fn side(dir: &Path) -> Result<Option<Census>, String> {
+    let bytes = Census::read_side(dir).map_err(|error| format!("{SIDE_FILE}: {error}"))?;
+    let side = bytes.map(|bytes| Census::decode(&bytes)).transpose();
+    side.map_err(|error| format!("the file {SIDE_FILE}: {error}"))
+}
+
+/// Checks every record; returns the problem that ends the check.
+fn look_through(
+    dir: &Path,
+    copy: &Path,
+    findings: &mut Findings,
+    side: Option<&Census>,
+) -> Result<(), String> {
+    let database = open_path(dir, copy).map_err(|error| match error {
+        StoreError::Refused { found, .. } => found,
+        error => error.to_string(),
+    })?;
     let place = layout::census::<Census>();
-    let (mut counted, mut told) = (Census::EMPTY, None);
+    let (mut counted, mut census) = (Census::EMPTY, None);
     for entry in database.db.iter() {
-        let (key, value) = match entry {
-            Ok(entry) => entry,
-            Err(error) => {
-                let records = counted.records;
-                return findings.add(format!("only {records} records can be read ({error})"));
-            }
-        };
+        let (key, value) = entry.map_err(|error| {
+            let records = counted.records;
+            format!("only {records} records can be read ({error})")
+        })?;
         if *key == *place.bytes() {
-            told = Some(Census::decode(&value));
+            census = Some(Census::decode(&value));
         } else {
             counted.add(&key, &value);
             findings.look_at(&key, &value);
         }
     }
-    match told {
-        None => findings.add("there is no census".to_owned()),
-        Some(Err(error)) => findings.add(error.to_string()),
-        Some(Ok(told)) => {
-            findings.compare(&told, &counted);
-            if let Some(Err(found)) = side.map(|side| told.compare_with_copy(side)) {
-                findings.add(found);
-            }
-        }
-    }
+    let census = census.ok_or("there is no census")?;
+    let census = census.map_err(|error| error.to_string())?;
+    findings.compare(&census, &counted);
+    side.map_or(Ok(()), |side| census.compare_with_copy(side))
 }

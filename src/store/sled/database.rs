@@ -8,11 +8,9 @@ use std::path::Path;
 
 use sled::{Batch, Db};
 
-use crate::store::error::{Result, StoreError};
-use crate::store::sled::census::Census;
-use crate::store::sled::files;
 use crate::store::sled::stand_in::StandIn;
-use crate::store::{layout, record};
+use crate::store::sled::{Census, files};
+use crate::store::{Result, StoreError, layout, record};
 
 /// sled uses twice its configured size, and its default is 1 GiB. Reads of 100,000 accounts take the same time with a
 /// cache four times as large (measured): frequently read data is cached above the store.
@@ -154,14 +152,14 @@ fn take_census(dir: &Path, db: &Db) -> Result<(Census, u64)> {
             counted.add(&key, &value);
         }
     }
-    let Some(written) = written else {
-        let found = format!("it has {} records and no census", counted.records);
-        return Err(refused(dir, found));
-    };
-    if let Some(found) = written.differs(&counted) {
-        return Err(refused(dir, format!("its {found}")));
+    let written: Census = written.ok_or_else(|| {
+        let records = counted.records;
+        refused(dir, format!("it has {records} records and no census"))
+    })?;
+    match written.differs(&counted) {
+        Some(found) => Err(refused(dir, format!("its {found}"))),
+        None => Ok((written, accounts)),
     }
-    Ok((written, accounts))
 }
 
 /// Compares a census with the copy beside the database, if there is one.
@@ -173,9 +171,8 @@ pub(crate) fn compare_with_side(dir: &Path, census: &Census) -> Result<()> {
         StoreError::Damaged { .. } => refused(dir, "its file census is damaged"),
         error => error,
     })?;
-    census
-        .compare_with_copy(&side)
-        .map_err(|found| refused(dir, found))
+    let compared = census.compare_with_copy(&side);
+    compared.map_err(|found| refused(dir, found))
 }
 
 pub(crate) fn panicked(dir: &Path) -> StoreError {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::fs::{Advice, FlockOperation, fadvise, flock};
 use rustix::process::geteuid;
 
-use crate::store::error::{Result, StoreError};
+use crate::store::{Result, StoreError};
 
 /// A killed process may still hold its locks for some milliseconds.
 const LOCK_TRIES: u32 = 100;
@@ -63,12 +63,10 @@ pub fn stranger_in(dir: &Path) -> io::Result<Option<String>> {
         return Ok(None);
     }
     let entries = match fs::read_dir(dir) {
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            return Ok(None);
-        }
-        entries => entries?,
+        Err(error) if error.kind() == ErrorKind::NotADirectory => return Ok(None),
+        entries => if_there(entries)?,
     };
-    for entry in entries {
+    for entry in entries.into_iter().flatten() {
         let name = entry?.file_name().to_string_lossy().into_owned();
         if !OURS.contains(&name.as_str()) && !KEPT.iter().any(|kept| name.starts_with(kept)) {
             return Ok(Some(name));

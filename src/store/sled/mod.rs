@@ -35,19 +35,21 @@ use sled::Db;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+pub(crate) use crate::store::sled::census::Census;
 pub use crate::store::sled::check::{Findings, check};
+pub(crate) use crate::store::sled::database::Database;
 pub use crate::store::sled::database::OpenCounts;
 pub use crate::store::sled::files::{make_private, stranger_in};
+pub(crate) use crate::store::sled::records::SledRecords;
+pub(crate) use crate::store::sled::watch::WalkWatch;
 
 use crate::store::engine::{Engine, StoreRead, StoreWrite};
-use crate::store::error::{Result, StoreError};
 use crate::store::generations::Generations;
-use crate::store::sled::database::Database;
 use crate::store::sled::queue::{IntentClaim, QueuedWrite, WriterTask};
 use crate::store::sled::readers::{Job, Readers};
-use crate::store::sled::records::SledRecords;
 use crate::store::sled::writer::SledWriter;
-use crate::store::transaction::{Changes, Layered, RecordEntry};
+use crate::store::transaction::Layered;
+use crate::store::{Changes, RecordEntry, Result, StoreError};
 
 /// Writes that may be queued before more are refused: at 400 syncs a second, as on a slow disk, they are still answered
 /// in time.
@@ -91,21 +93,19 @@ impl SledStore {
         generations.touch_all();
         let (queue, tasks) = sync_channel(QUEUE_MAX);
         let readers = Readers::start(&shared).map_err(StoreError::cannot_open)?;
-        let writer = SledWriter::new(Arc::clone(&shared), Arc::clone(&generations), tasks, census);
-        let writer = match trouble {
-            Some(trouble) => writer.broken_by(trouble),
-            None => writer,
-        };
+        let mut writer =
+            SledWriter::new(Arc::clone(&shared), Arc::clone(&generations), tasks, census);
+        if let Some(trouble) = trouble {
+            writer.break_off(Arc::new(trouble));
+        }
         let thread = thread::Builder::new().name("store-write".to_owned());
-        let writer = thread
-            .spawn(move || writer.run())
-            .map_err(StoreError::cannot_open)?;
+        let writer = thread.spawn(move || writer.run());
         Ok(Self {
             generations,
             shared,
             queue: Some(queue),
             walks: Mutex::default(),
-            writer: Some(writer),
+            writer: Some(writer.map_err(StoreError::cannot_open)?),
             readers,
             write_timeout: Duration::MAX,
         })
@@ -123,9 +123,7 @@ impl SledStore {
     #[must_use]
     pub fn counted(&self) -> OpenCounts {
         let database = self.shared.database();
-        database
-            .as_ref()
-            .map_or_else(OpenCounts::default, |it| it.counted)
+        database.as_ref().map(|it| it.counted).unwrap_or_default()
     }
 
     /// Makes the next commit fail at this step.
@@ -179,12 +177,15 @@ impl Engine for SledStore {
 
     async fn run_write(&self, intent: StoreWrite) -> Result<()> {
         let (caller, answer) = oneshot::channel();
-        let claim = IntentClaim::new();
-        let queued = QueuedWrite::new(intent, caller, claim.clone());
+        let claim = IntentClaim::default();
+        let queued = WriterTask::Write(QueuedWrite {
+            intent: Some(intent),
+            outcome: None,
+            caller,
+            claim: claim.clone(),
+        });
         let queue = self.queue.as_ref().ok_or(StoreError::Busy)?;
-        queue
-            .try_send(WriterTask::Write(queued))
-            .map_err(|_| StoreError::Busy)?;
+        queue.try_send(queued).map_err(|_| StoreError::Busy)?;
         match timeout(self.write_timeout, answer).await {
             Ok(outcome) => outcome.unwrap_or(Err(StoreError::Busy)),
             Err(_) if claim.take() => Err(StoreError::Busy),
@@ -272,8 +273,7 @@ impl SharedDatabase {
     /// Whether the open database is a copy.
     fn is_stand_in(&self) -> bool {
         let slot = self.database();
-        slot.as_ref()
-            .is_some_and(|database| database.stand_in.is_some())
+        slot.as_ref().is_some_and(|it| it.stand_in.is_some())
     }
 }
 

@@ -12,27 +12,22 @@ use std::path::Path;
 use sled::Batch;
 
 use crate::model::key_file::KeyMarks;
-use crate::store::error::{Result, StoreError};
-use crate::store::sled::census::Census;
-use crate::store::sled::database::{
-    Database, compare_with_side, open_counted, open_path, panicked, refused,
-};
-use crate::store::sled::files;
-use crate::store::sled::records::SledRecords;
+use crate::store::sled::database::{compare_with_side, open_counted, open_path, panicked, refused};
 use crate::store::sled::stand_in::{self, MEMORY, StandIn};
-use crate::store::transaction::RecordEntry;
-use crate::store::{layout, reads};
+use crate::store::sled::{Census, Database, SledRecords, files};
+use crate::store::{RecordEntry, Result, StoreError, layout, reads};
 
 /// Records written in one batch while a database is built.
 const BUILD_BATCH: u64 = 1000;
 
-const NAME_UNBORN: &str = "db.new";
+/// Name of the database's directory until it is complete.
+const UNFINISHED: &str = "db.new";
 
 /// Opens the store of a locked directory, or creates it; also returns its census.
 pub(crate) fn open(dir: &Path) -> Result<(Database, Census)> {
     if is_new(dir)? {
-        let born = catch_unwind(AssertUnwindSafe(|| give_birth(dir)));
-        born.unwrap_or_else(|_| Err(panicked(dir)))?;
+        let created = catch_unwind(AssertUnwindSafe(|| create(dir)));
+        created.unwrap_or_else(|_| Err(panicked(dir)))?;
     }
     let (database, census) = open_counted(dir, &dir.join(files::DATABASE))?;
     compare_with_side(dir, &census)?;
@@ -69,7 +64,7 @@ fn open_stand_in(dir: &Path, trouble: &io::Error) -> Result<(Database, Census)> 
              disk take writes, by freeing space or mounting it for writing"
         )))
     })?;
-    let (mut database, census) = open_counted(dir, copy.path())?;
+    let (mut database, census) = open_counted(dir, &copy.0)?;
     compare_with_side(dir, &census)?;
     database.stand_in = Some(copy);
     stand_in::announce(dir, trouble);
@@ -83,14 +78,10 @@ fn is_new(dir: &Path) -> Result<bool> {
     if file.is_some_and(|file| 0 < file.len()) {
         return Ok(false);
     }
-    if Census::read_side(dir)
-        .map_err(StoreError::cannot_open)?
-        .is_some()
-    {
-        return Err(refused(
-            dir,
-            "there is a census but no database, or an empty one",
-        ));
+    let side = Census::read_side(dir).map_err(StoreError::cannot_open)?;
+    if side.is_some() {
+        let found = "there is a census but no database, or an empty one";
+        return Err(refused(dir, found));
     }
     let files = files::if_there(fs::read_dir(&path)).map_err(StoreError::cannot_open)?;
     if files.is_none_or(|mut files| files.next().is_none()) {
@@ -101,10 +92,10 @@ fn is_new(dir: &Path) -> Result<bool> {
 }
 
 /// Creates an empty store under another name, then moves it into place.
-fn give_birth(dir: &Path) -> Result<()> {
-    let unborn = dir.join(NAME_UNBORN);
-    build(dir, &unborn, Census::EMPTY.sequence, || Ok(None))?;
-    fs::rename(&unborn, dir.join(files::DATABASE))
+fn create(dir: &Path) -> Result<()> {
+    let unfinished = dir.join(UNFINISHED);
+    build(dir, &unfinished, Census::EMPTY.sequence, || Ok(None))?;
+    fs::rename(&unfinished, dir.join(files::DATABASE))
         .and_then(|()| files::sync_dir(dir))
         .map_err(StoreError::cannot_open)
 }
@@ -119,10 +110,8 @@ pub(crate) fn build<E: From<StoreError>>(
     mut next: impl FnMut() -> Result<Option<RecordEntry>, E>,
 ) -> Result<Census, E> {
     files::remove_all(place).map_err(StoreError::cannot_open)?;
-    DirBuilder::new()
-        .mode(0o700)
-        .create(place)
-        .map_err(StoreError::cannot_open)?;
+    let created = DirBuilder::new().mode(0o700).create(place);
+    created.map_err(StoreError::cannot_open)?;
     let database = open_path(dir, place)?;
     let mut census = Census {
         sequence,
@@ -133,11 +122,8 @@ pub(crate) fn build<E: From<StoreError>>(
         census.add(&key, &value);
         batch.insert(key, value);
         if census.records.is_multiple_of(BUILD_BATCH) {
-            let full = std::mem::take(&mut batch);
-            database
-                .db
-                .apply_batch(full)
-                .map_err(StoreError::cannot_write)?;
+            let applied = database.db.apply_batch(std::mem::take(&mut batch));
+            applied.map_err(StoreError::cannot_write)?;
         }
     }
     batch.insert(layout::census::<Census>().bytes(), census.encode()?);
@@ -156,7 +142,7 @@ pub(crate) fn build<E: From<StoreError>>(
 
 /// Opens the database at a path, compares it with its own census as a start does, and closes it.
 pub(crate) fn look_through(dir: &Path, place: &Path) -> Result<Census> {
-    open_counted(dir, place).map(|(_, census)| census)
+    Ok(open_counted(dir, place)?.1)
 }
 
 /// Returns the fingerprint records of a store's key files, as far as its database can be read; never creates one. The
@@ -166,11 +152,11 @@ pub(crate) fn key_marks(dir: &Path) -> KeyMarks {
     if fs::metadata(place.join("db")).map_or(0, |metadata| metadata.len()) == 0 {
         return KeyMarks::new();
     }
-    let looked = catch_unwind(AssertUnwindSafe(|| {
+    let marks = catch_unwind(AssertUnwindSafe(|| {
         let database = open_path(dir, &place)?;
         reads::key_marks(&SledRecords(&database.db))
     }));
-    looked.map(Result::unwrap_or_default).unwrap_or_default()
+    marks.map(Result::unwrap_or_default).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -180,13 +166,13 @@ mod tests {
     #[test]
     fn a_birth_that_was_cut_short_is_begun_again() {
         let dir = tempfile::tempdir().unwrap();
-        let unborn = dir.path().join(NAME_UNBORN);
-        fs::create_dir(&unborn).unwrap();
-        fs::write(unborn.join("conf"), b"half").unwrap();
+        let unfinished = dir.path().join(UNFINISHED);
+        fs::create_dir(&unfinished).unwrap();
+        fs::write(unfinished.join("conf"), b"half").unwrap();
         let (database, census) = open(dir.path()).unwrap();
         assert_eq!(census, Census::EMPTY);
         drop(database);
-        assert!(!unborn.exists());
+        assert!(!unfinished.exists());
         assert!(open(dir.path()).is_ok());
     }
 }

@@ -9,11 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::oneshot;
 
 use crate::store::engine::StoreWrite;
-use crate::store::error::{Result, StoreError};
-use crate::store::sled::census::Census;
-use crate::store::sled::records::SledRecords;
-use crate::store::sled::watch::WalkWatch;
-use crate::store::transaction::Transaction;
+use crate::store::sled::{Census, SledRecords, WalkWatch};
+use crate::store::{Result, StoreError, Transaction};
 
 /// A task in the queue.
 pub(crate) enum WriterTask {
@@ -38,15 +35,10 @@ pub(crate) struct IdleView<'a> {
 
 /// Decides whether an intent runs: either the writer claims it to begin, or the caller claims it after waiting too
 /// long.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct IntentClaim(Arc<AtomicBool>);
 
 impl IntentClaim {
-    /// Creates an unclaimed claim.
-    pub(crate) fn new() -> Self {
-        Self(Arc::default())
-    }
-
     /// Takes the claim; returns whether this call is the first to do so.
     pub(crate) fn take(&self) -> bool {
         !self.0.swap(true, Ordering::AcqRel)
@@ -55,27 +47,15 @@ impl IntentClaim {
 
 /// A queued intent with its caller.
 pub(crate) struct QueuedWrite {
-    intent: Option<StoreWrite>,
-    outcome: Option<Result<()>>,
-    caller: oneshot::Sender<Result<()>>,
-    claim: IntentClaim,
+    /// `None` once it has begun.
+    pub(crate) intent: Option<StoreWrite>,
+    /// `None` until it has run.
+    pub(crate) outcome: Option<Result<()>>,
+    pub(crate) caller: oneshot::Sender<Result<()>>,
+    pub(crate) claim: IntentClaim,
 }
 
 impl QueuedWrite {
-    /// Creates a queued intent that has not run.
-    pub(crate) fn new(
-        intent: StoreWrite,
-        caller: oneshot::Sender<Result<()>>,
-        claim: IntentClaim,
-    ) -> Self {
-        Self {
-            intent: Some(intent),
-            outcome: None,
-            caller,
-            claim,
-        }
-    }
-
     /// Runs the intent; returns whether its changes are to be written.
     pub(crate) fn run(&mut self, tx: &mut Transaction<'_>) -> bool {
         let Some(intent) = self.intent.take().filter(|_| self.claim.take()) else {
@@ -94,9 +74,7 @@ impl QueuedWrite {
             (Some(Ok(())), Some(lost)) => Err(lost.to_error()),
             (Some(outcome), _) => outcome,
             // The intent did not run.
-            (None, Some(BatchLoss::Failed(cause))) => {
-                Err(StoreError::cannot_write(Arc::clone(cause)))
-            }
+            (None, Some(lost @ BatchLoss::Failed(_))) => Err(lost.to_error()),
             (None, _) => Err(StoreError::Busy),
         };
         // A cancelled caller needs no answer; what was done stays done.
@@ -126,9 +104,7 @@ impl BatchLoss {
 
 /// Converts a caught panic into an error.
 pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Box<dyn Error + Send + Sync> {
-    let text = panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned());
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     format!("panicked: {}", text.unwrap_or_default()).into()
 }

@@ -9,8 +9,8 @@ use std::thread::{self, JoinHandle};
 use sled::Db;
 
 use crate::store::engine::StoreRead;
-use crate::store::error::{Result, StoreError};
 use crate::store::sled::SharedDatabase;
+use crate::store::{Result, StoreError};
 
 /// Enough to keep a disk busy; reads from sled's cache take microseconds.
 const THREADS: usize = 4;

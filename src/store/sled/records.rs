@@ -4,9 +4,8 @@ use std::ops::Bound;
 
 use sled::{Batch, Db, Tree};
 
-use crate::store::error::{Result, StoreError};
-use crate::store::layout;
-use crate::store::transaction::{Changes, RecordEntry, Records, first};
+use crate::store::transaction::first;
+use crate::store::{Changes, RecordEntry, Records, Result, StoreError, layout};
 
 /// The records as last applied, durable or not. All are in the default tree, so that one batch is atomic over them.
 pub(crate) struct SledRecords<'a>(pub(crate) &'a Db);
@@ -19,10 +18,8 @@ impl Records for SledRecords<'_> {
 
     fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<RecordEntry>> {
         let mut entries = Vec::new();
-        let range = self
-            .0
-            .range::<&[u8], _>((first(prefix, after), Bound::Unbounded));
-        for entry in range.take(limit) {
+        let bounds = (first(prefix, after), Bound::Unbounded);
+        for entry in self.0.range::<&[u8], _>(bounds).take(limit) {
             let (key, value) = entry.map_err(|error| unreadable(prefix, error))?;
             if !key.starts_with(prefix) {
                 break;
@@ -54,10 +51,8 @@ pub(crate) fn put_side(db: &Db, changes: Changes) -> Result<()> {
             None => batch.remove(key),
         }
     }
-    tree.apply_batch(batch)
-        .and_then(|()| db.flush())
-        .map(|_| ())
-        .map_err(StoreError::cannot_write)
+    let written = tree.apply_batch(batch).and_then(|()| db.flush());
+    written.map(drop).map_err(StoreError::cannot_write)
 }
 
 fn side_tree(db: &Db, action: &'static str) -> Result<Tree> {

@@ -16,7 +16,7 @@ pub(crate) const MEMORY: &str = "/dev/shm";
 
 /// The directory of a copy, removed when this is dropped.
 #[derive(Debug)]
-pub(crate) struct StandIn(PathBuf);
+pub(crate) struct StandIn(pub(crate) PathBuf);
 
 impl StandIn {
     /// Copies the database of a store's directory.
@@ -26,11 +26,6 @@ impl StandIn {
         let copy = Self(place);
         files::copy_dir(&dir.join(files::DATABASE), &copy.0)?;
         Ok(copy)
-    }
-
-    /// Returns the directory.
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
     }
 
     /// Removes a copy left behind by a killed process.

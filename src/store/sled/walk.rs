@@ -7,17 +7,15 @@
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use crate::store::error::{Result, StoreError};
-use crate::store::sled::SledStore;
-use crate::store::sled::census::Census;
 use crate::store::sled::queue::{IdleView, WriterTask};
-use crate::store::sled::watch::WalkWatch;
-use crate::store::transaction::RecordEntry;
+use crate::store::sled::{Census, SledStore, WalkWatch};
+use crate::store::{RecordEntry, Result, StoreError};
 
 /// The reading side of a walk. Blocks its thread; one walk at a time.
 pub(crate) struct BackupWalk<'a> {
     store: &'a SledStore,
-    census: Census,
+    /// The census of the walked records: their number, their sum and the last write.
+    pub(crate) census: Census,
     is_over: bool,
     walker: Arc<()>,
     _turn: MutexGuard<'a, ()>,
@@ -29,10 +27,10 @@ impl SledStore {
         let turn = self.walks.lock().unwrap_or_else(PoisonError::into_inner);
         let walker = Arc::new(());
         let watch = WalkWatch::begin(&walker);
-        let census = look(self, move |lookout| {
-            lookout.records.ok_or(StoreError::Busy)?;
-            *lookout.watch = Some(watch);
-            Ok(lookout.census)
+        let census = look(self, move |view| {
+            view.records.ok_or(StoreError::Busy)?;
+            *view.watch = Some(watch);
+            Ok(view.census)
         })?;
         Ok(BackupWalk {
             store: self,
@@ -45,11 +43,6 @@ impl SledStore {
 }
 
 impl BackupWalk<'_> {
-    /// Returns the census of the walked records: their number, their sum and the last write.
-    pub(crate) const fn census(&self) -> Census {
-        self.census
-    }
-
     /// Returns the next records in key order, without the census itself; `None`: there are no more.
     ///
     /// # Errors
@@ -59,13 +52,14 @@ impl BackupWalk<'_> {
             return Ok(None);
         }
         let walker = Arc::downgrade(&self.walker);
-        let (entries, is_over) = look(self.store, move |lookout| {
-            let records = lookout.records.ok_or(StoreError::Busy)?;
-            let watch = lookout.watch.as_mut().filter(|watch| watch.is_of(&walker));
-            let watch = watch.ok_or_else(lost)?;
+        let (entries, is_over) = look(self.store, move |view| {
+            let records = view.records.ok_or(StoreError::Busy)?;
+            let watch = view.watch.as_mut().filter(|watch| watch.is_of(&walker));
+            let lost = "it was opened anew, or too much was changed meanwhile";
+            let watch = watch.ok_or_else(|| StoreError::cannot("copy", lost))?;
             let slice = watch.slice(records)?;
             if slice.1 {
-                *lookout.watch = None;
+                *view.watch = None;
             }
             Ok(slice)
         })?;
@@ -81,17 +75,10 @@ fn look<T: Send + 'static>(
 ) -> Result<T> {
     let (answer, answered) = sync_channel(1);
     let queue = store.queue.as_ref().ok_or(StoreError::Busy)?;
-    let look = WriterTask::Look(Box::new(move |lookout| {
+    let look = WriterTask::Look(Box::new(move |view| {
         // A caller that has gone needs no answer.
-        drop(answer.send(act(lookout)));
+        drop(answer.send(act(view)));
     }));
     queue.send(look).map_err(|_| StoreError::Busy)?;
     answered.recv().unwrap_or(Err(StoreError::Busy))
-}
-
-fn lost() -> StoreError {
-    StoreError::cannot(
-        "copy",
-        "it was opened anew, or too much was changed meanwhile",
-    )
 }

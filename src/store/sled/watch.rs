@@ -3,10 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
-use crate::store::error::Result;
-use crate::store::layout;
-use crate::store::sled::census::Census;
-use crate::store::transaction::{RecordEntry, Records};
+use crate::store::sled::Census;
+use crate::store::{RecordEntry, Records, Result, layout};
 
 /// Records in one slice: less than a millisecond of the writer's time.
 const SLICE: usize = 256;
@@ -57,10 +55,8 @@ impl WalkWatch {
     /// Returns the next entries; `true`: there are no more.
     pub(crate) fn slice(&mut self, records: &dyn Records) -> Result<(Vec<RecordEntry>, bool)> {
         let live = records.scan(&[], self.reached.as_deref(), SLICE)?;
-        let end = live
-            .last()
-            .map(|(key, _)| key.clone())
-            .filter(|_| SLICE <= live.len());
+        let last = live.last().filter(|_| SLICE <= live.len());
+        let end = last.map(|(key, _)| key.clone());
         let later = end.as_ref().map_or_else(BTreeMap::new, |end| {
             // No key lies between `end` and `end` followed by a zero byte.
             let beyond = [end.as_slice(), &[0]].concat();

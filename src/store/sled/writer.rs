@@ -14,18 +14,13 @@ use std::time::Duration;
 use sled::Batch;
 
 use crate::model::clock::{Clock, SystemClock};
-use crate::store::error::{Result, StoreError};
 use crate::store::generations::Generations;
-use crate::store::layout;
-use crate::store::sled::census::Census;
-use crate::store::sled::database::Database;
 use crate::store::sled::queue::{
     BatchLoss, IdleTask, IdleView, QueuedWrite, WriteFailure, WriterTask, panicked,
 };
-use crate::store::sled::records::SledRecords;
-use crate::store::sled::watch::WalkWatch;
-use crate::store::sled::{SharedDatabase, files, open};
-use crate::store::transaction::{Changes, Overlay, Records, Transaction};
+use crate::store::sled::{Census, Database, SharedDatabase, SledRecords, WalkWatch, files, open};
+use crate::store::transaction::Overlay;
+use crate::store::{Changes, Records, Result, StoreError, Transaction, layout};
 
 /// Maximum number of intents that share one sync.
 const BATCH_MAX: usize = 256;
@@ -91,12 +86,7 @@ impl SledWriter {
     }
 
     /// Makes the writer refuse every change until the disk, which reported this error, accepts writes again.
-    pub(crate) fn broken_by(mut self, trouble: std::io::Error) -> Self {
-        self.break_off(Arc::new(trouble));
-        self
-    }
-
-    fn break_off(&mut self, cause: WriteFailure) {
+    pub(crate) fn break_off(&mut self, cause: WriteFailure) {
         self.broken = Some(BrokenState {
             cause,
             tried_at: self.clock.elapsed(),
@@ -157,13 +147,13 @@ impl SledWriter {
         let is_sound = self.broken.is_none();
         let records = slot.as_ref().filter(|_| is_sound);
         let records = records.map(|database| SledRecords(&database.db));
-        let mut lookout = IdleView {
+        let mut view = IdleView {
             records: records.as_ref(),
             census: self.census,
             watch: &mut self.watch,
         };
         // sled can panic on a damaged page: this walk fails, but the writer continues.
-        if catch_unwind(AssertUnwindSafe(|| look(&mut lookout))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| look(&mut view))).is_err() {
             self.watch = None;
             tracing::error!("a walk over the store panicked");
         }
@@ -183,11 +173,11 @@ impl SledWriter {
             let mut tx = Transaction::over(&overlay);
             if work.run(&mut tx) {
                 let (changes, uids) = tx.into_parts();
-                overlay.absorb(changes);
+                overlay.changes.extend(changes);
                 touched.extend(uids);
             }
         }
-        let outcome = self.commit(database, &records, overlay.changes());
+        let outcome = self.commit(database, &records, &overlay.changes);
         // Only now, when readers see the durable values: no stamp taken after this can be stored with a previous value.
         for uid in &touched {
             self.generations.touch(uid);
@@ -217,7 +207,7 @@ impl SledWriter {
             Ok(Ok(())) => {
                 self.census = census;
                 let before = self.shared.show();
-                self.tell_watch(before);
+                self.note_in_walk(before);
                 return Ok(());
             }
             Ok(Err(error)) => Arc::new(error),
@@ -270,7 +260,8 @@ impl SledWriter {
         }))
     }
 
-    fn tell_watch(&mut self, before: Changes) {
+    /// Keeps the previous values for the walk in progress.
+    fn note_in_walk(&mut self, before: Changes) {
         if let Some(watch) = &mut self.watch {
             for (key, before) in before {
                 watch.note(key, before);
