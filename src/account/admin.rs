@@ -1,9 +1,8 @@
 //! Administration: administrators and the operator list and change accounts.
 
 use crate::account::call::Call;
-use crate::account::halt::{Halt, refusals};
+use crate::account::halt::{Halt, Refuses, refusals};
 use crate::account::page::{PAGE, Page};
-use crate::account::password_rules::PasswordFault;
 use crate::account::register::NewPerson;
 use crate::account::{AccountError, Accounts, Actor};
 use crate::model::access::Role;
@@ -15,24 +14,40 @@ use crate::store::AccountChange;
 use crate::telemetry::audit::AuditAction;
 
 refusals! {
-    /// Why an account was neither created nor changed.
-    pub enum AdministrationRefusal {
-        /// There is no such account.
-        NoAccount => ErrorCode::NotFound,
+    /// Why no account was created.
+    pub enum CreationRefusal {
         /// The name belongs to another account.
         UsernameTaken => ErrorCode::UsernameTaken,
         /// The address belongs to another account.
         IdentityTaken => ErrorCode::IdentityTaken,
+        /// The role is reserved and cannot be assigned.
+        RoleReserved => ErrorCode::RoleReserved,
+        /// The account has changed meanwhile.
+        Changed => ErrorCode::AccountChanged,
+    }
+}
+
+refusals! {
+    /// Why an account was not removed.
+    pub enum RemovalRefusal {
+        /// There is no such account.
+        NoAccount => ErrorCode::NotFound,
+        /// Administrators may not remove their own account, which could lock out all administrators.
+        OwnAccount => ErrorCode::OwnAccount,
+    }
+}
+
+refusals! {
+    /// Why an account was not changed.
+    pub enum AccountChangeRefusal {
+        /// There is no such account.
+        NoAccount => ErrorCode::NotFound,
         /// Administrators may not change their own account, which could lock out all administrators.
         OwnAccount => ErrorCode::OwnAccount,
         /// A pending account becomes active only by its first password.
         Pending => ErrorCode::AccountPending,
         /// The role is reserved and cannot be assigned.
         RoleReserved => ErrorCode::RoleReserved,
-        /// The account has changed meanwhile.
-        Changed => ErrorCode::AccountChanged,
-        /// The password is refused.
-        Password(PasswordFault) => ErrorCode::PasswordRefused,
     }
 }
 
@@ -61,18 +76,18 @@ impl Accounts {
     /// whatever `account.registration` is set to.
     ///
     /// # Errors
-    /// [`AdministrationRefusal`], [`AccountError::Store`]
+    /// [`CreationRefusal`], [`AccountError::Store`]
     pub async fn invite(
         &self,
         call: &Call,
         person: NewPerson,
         is_admin: bool,
         mut roles: Vec<Role>,
-    ) -> Result<Account, Halt<AdministrationRefusal>> {
+    ) -> Result<Account, Halt<CreationRefusal>> {
         roles.sort();
         roles.dedup();
         let invited = if roles.iter().any(|role| self.is_reserved(role)) {
-            Err(AdministrationRefusal::RoleReserved.into())
+            Err(CreationRefusal::RoleReserved.into())
         } else {
             self.create_pending(call, person, is_admin, roles).await
         };
@@ -83,24 +98,24 @@ impl Accounts {
     /// and its name stay taken. Callers cannot remove their own account.
     ///
     /// # Errors
-    /// [`AdministrationRefusal`], [`AccountError::Store`]
+    /// [`RemovalRefusal`], [`AccountError::Store`]
     pub async fn remove(
         &self,
         call: &Call,
         actor: Actor<'_>,
         id: &AccountId,
-    ) -> Result<Account, Halt<AdministrationRefusal>> {
+    ) -> Result<Account, Halt<RemovalRefusal>> {
         let action = AuditAction::RemoveAccount;
         let found = self.parts.store.account_by_id(id).await?;
         let uid = found.as_ref().map(|account| account.uid.clone());
         let removed = async {
-            let account = found.ok_or(AdministrationRefusal::NoAccount)?;
+            let account = found.ok_or(RemovalRefusal::NoAccount)?;
             if is_own(actor, &account) {
-                return Err(AdministrationRefusal::OwnAccount.into());
+                return Err(RemovalRefusal::OwnAccount.into());
             }
             self.begin(call, action, Some(&account.uid), None).await?;
             let removed = self.parts.store.remove_account(&account.uid).await?;
-            Ok(removed.ok_or(AdministrationRefusal::NoAccount)?)
+            Ok(removed.ok_or(RemovalRefusal::NoAccount)?)
         };
         call.settle(action, uid.as_ref(), None, removed.await)
     }
@@ -109,19 +124,19 @@ impl Accounts {
     /// change. Takes effect on the next request.
     ///
     /// # Errors
-    /// [`AdministrationRefusal`], [`AccountError::Store`]
+    /// [`AccountChangeRefusal`], [`AccountError::Store`]
     pub async fn change(
         &self,
         call: &Call,
         actor: Actor<'_>,
         id: &AccountId,
         change: AccountChange,
-    ) -> Result<Account, Halt<AdministrationRefusal>> {
+    ) -> Result<Account, Halt<AccountChangeRefusal>> {
         let action = AuditAction::ChangeAccount;
         let found = self.parts.store.account_by_id(id).await?;
         let uid = found.as_ref().map(|account| account.uid.clone());
         let changed = async {
-            let account = found.ok_or(AdministrationRefusal::NoAccount)?;
+            let account = found.ok_or(AccountChangeRefusal::NoAccount)?;
             let change = self.checked_change(actor, &account, change)?;
             self.begin(call, action, Some(&account.uid), None).await?;
             let changed = self
@@ -129,7 +144,7 @@ impl Accounts {
                 .store
                 .update_account(&account.uid, change)
                 .await?;
-            Ok(changed.ok_or(AdministrationRefusal::NoAccount)?)
+            Ok(changed.ok_or(AccountChangeRefusal::NoAccount)?)
         };
         call.settle(action, uid.as_ref(), None, changed.await)
     }
@@ -139,16 +154,16 @@ impl Accounts {
         actor: Actor<'_>,
         account: &Account,
         mut change: AccountChange,
-    ) -> Result<AccountChange, AdministrationRefusal> {
+    ) -> Result<AccountChange, AccountChangeRefusal> {
         if is_own(actor, account) {
-            return Err(AdministrationRefusal::OwnAccount);
+            return Err(AccountChangeRefusal::OwnAccount);
         }
         if account.status == AccountStatus::Pending && change.status.is_some() {
-            return Err(AdministrationRefusal::Pending);
+            return Err(AccountChangeRefusal::Pending);
         }
         if let Some(roles) = &mut change.roles {
             if roles.iter().any(|role| self.is_reserved(role)) {
-                return Err(AdministrationRefusal::RoleReserved);
+                return Err(AccountChangeRefusal::RoleReserved);
             }
             roles.sort();
             roles.dedup();
@@ -172,10 +187,10 @@ fn is_own(actor: Actor<'_>, account: &Account) -> bool {
 }
 
 /// Records the outcome of an account's creation. The event of a refusal names no account, because none exists.
-pub(in crate::account) fn settle_creation(
+pub(in crate::account) fn settle_creation<R: Refuses>(
     call: &Call,
-    created: Result<Account, Halt<AdministrationRefusal>>,
-) -> Result<Account, Halt<AdministrationRefusal>> {
+    created: Result<Account, Halt<R>>,
+) -> Result<Account, Halt<R>> {
     let uid = created.as_ref().ok().map(|account| account.uid.clone());
     call.settle(AuditAction::CreateAccount, uid.as_ref(), None, created)
 }
@@ -211,14 +226,14 @@ mod tests {
             roles: Some(roles.iter().map(|text| role(text)).collect()),
             ..AccountChange::default()
         };
-        let reserved = Some(AdministrationRefusal::RoleReserved);
+        let reserved = Some(AccountChangeRefusal::RoleReserved);
         let cases = [
             (
                 &root,
                 demoted.clone(),
-                Some(AdministrationRefusal::OwnAccount),
+                Some(AccountChangeRefusal::OwnAccount),
             ),
-            (pending, activated, Some(AdministrationRefusal::Pending)),
+            (pending, activated, Some(AccountChangeRefusal::Pending)),
             (&anna, with_roles(&["admin"]), reserved),
             (&anna, with_roles(&["Admin"]), reserved),
             (&anna, with_roles(&["list-42-member"]), reserved),
@@ -260,7 +275,7 @@ mod tests {
             let call = Call::default();
             refusal(kit.accounts.invite(&call, person, true, roles).await)
         };
-        let reserved = Some(AdministrationRefusal::RoleReserved);
+        let reserved = Some(CreationRefusal::RoleReserved);
         assert_eq!(invite("anna", &["editor", "admin"]).await, reserved);
         assert_eq!(invite("anna", &["list-1-member"]).await, reserved);
         assert!(kit.mailbox.take().is_empty());
@@ -272,7 +287,7 @@ mod tests {
             .unwrap();
         assert!(anna.is_admin);
         assert_eq!(anna.roles, [role("author"), role("editor")]);
-        let name_taken = Some(AdministrationRefusal::UsernameTaken);
+        let name_taken = Some(CreationRefusal::UsernameTaken);
         assert_eq!(invite("anna", &[]).await, name_taken);
     }
 
@@ -286,10 +301,10 @@ mod tests {
             let (call, actor) = (Call::default(), Actor::Caller(&caller));
             refusal(kit.accounts.remove(&call, actor, id).await)
         };
-        let own = Some(AdministrationRefusal::OwnAccount);
+        let own = Some(RemovalRefusal::OwnAccount);
         assert_eq!(remove(&root.account_id).await, own);
         assert_eq!(remove(&anna.account_id).await, None);
-        let gone = Some(AdministrationRefusal::NoAccount);
+        let gone = Some(RemovalRefusal::NoAccount);
         assert_eq!(remove(&anna.account_id).await, gone);
         assert_eq!(kit.store.account(&anna.uid).await.unwrap(), None);
         let session = opened.unwrap().session.id;
@@ -298,7 +313,7 @@ mod tests {
         assert!(!kit.store.identity_taken(&anna.identity).await.unwrap());
         let person = NewPerson::parse("anna@example.org", "anna", "A.").unwrap();
         let made = kit.accounts.create(&Call::cli(), person, false, None).await;
-        let taken = Some(AdministrationRefusal::UsernameTaken);
+        let taken = Some(CreationRefusal::UsernameTaken.into());
         assert_eq!(refusal(made), taken);
         let person = NewPerson::parse("anna@example.org", "anna2", "A.").unwrap();
         let made = kit.accounts.create(&Call::cli(), person, false, None).await;

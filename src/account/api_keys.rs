@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::account::call::Call;
-use crate::account::halt::{Halt, NotFound, found};
-use crate::account::key_terms::{KeyRefusal, KeyRules};
+use crate::account::halt::{Halt, NotFound, found, refusals};
+use crate::account::key_terms::{KeyRules, KeyTermsRefusal};
 use crate::account::page::Page;
 use crate::account::{AccountError, Accounts, is_administrator};
 use crate::crypto::token::{self, ApiKeyText};
@@ -12,15 +12,53 @@ use crate::model::access::Scope;
 use crate::model::account::Account;
 use crate::model::api_key::{ApiKey, KeyPatch, KeyTerms, NewKey};
 use crate::model::clock::Timestamp;
+use crate::model::error_code::ErrorCode;
 use crate::model::field::InvalidField;
 use crate::model::id::{KeyId, UserId};
-use crate::model::identity::{Identity, Principal};
+use crate::model::identity::Identity;
 use crate::model::secret::Secret;
 use crate::store::{Guarded, KeyChange, NewSecret};
 use crate::telemetry::audit::AuditAction;
 
 /// Maximum time for which an old secret remains valid after a rotation, in seconds.
 pub const OVERLAP_S_MAX: u64 = 86_400;
+
+refusals! {
+    /// Why a key was not created.
+    pub enum KeyCreationRefusal {
+        /// The account already has the maximum number of keys.
+        TooMany => ErrorCode::KeyLimit,
+        /// The account has changed since the caller was authenticated.
+        Changed => ErrorCode::AccountChanged,
+    }
+    or Terms(KeyTermsRefusal)
+}
+
+refusals! {
+    /// Why a stored key was not written again.
+    pub enum StoredKeyRefusal {
+        /// The account has no such key.
+        NoKey => ErrorCode::NotFound,
+        /// The account has changed since the caller was authenticated.
+        Changed => ErrorCode::AccountChanged,
+    }
+}
+
+refusals! {
+    /// Why the terms of a key were not changed.
+    pub enum KeyChangeRefusal {}
+    or Terms(KeyTermsRefusal)
+    or Stored(StoredKeyRefusal)
+}
+
+refusals! {
+    /// Why a key has no new secret.
+    pub enum KeyRotationRefusal {
+        /// The overlap is too long.
+        Overlap(InvalidField) => ErrorCode::ValueInvalid,
+    }
+    or Stored(StoredKeyRefusal)
+}
 
 /// A key whose secret has just been drawn.
 #[derive(Debug)]
@@ -35,16 +73,13 @@ impl Accounts {
     /// Creates a key for the caller, limited to scopes that the caller's login carries.
     ///
     /// # Errors
-    /// [`KeyRefusal`], [`AccountError::Store`]
+    /// [`KeyCreationRefusal`], [`AccountError::Store`]
     pub async fn create_api_key(
         &self,
         call: &Call,
-        maker: &Identity,
+        (account, maker): (&Account, &Identity),
         wanted: NewKey,
-    ) -> Result<IssuedKey, Halt<KeyRefusal>> {
-        let Principal::Own { account, .. } = &maker.principal else {
-            return Err(KeyRefusal::NoAccount.into());
-        };
+    ) -> Result<IssuedKey, Halt<KeyCreationRefusal>> {
         let may_give = |scope: &Scope| may_give(maker, scope);
         self.create_key(call, account, wanted, &may_give).await
     }
@@ -52,13 +87,13 @@ impl Accounts {
     /// Creates a key for any account on the operator's authority. The gateway's own scopes are for administrators only.
     ///
     /// # Errors
-    /// [`KeyRefusal`], [`AccountError::Store`]
+    /// [`KeyCreationRefusal`], [`AccountError::Store`]
     pub async fn create_api_key_for(
         &self,
         call: &Call,
         owner: &Account,
         wanted: NewKey,
-    ) -> Result<IssuedKey, Halt<KeyRefusal>> {
+    ) -> Result<IssuedKey, Halt<KeyCreationRefusal>> {
         let may_give = |scope: &Scope| !scope.is_own() || owner.is_admin;
         self.create_key(call, owner, wanted, &may_give).await
     }
@@ -69,7 +104,7 @@ impl Accounts {
         owner: &Account,
         wanted: NewKey,
         may_give: &(dyn Fn(&Scope) -> bool + Sync),
-    ) -> Result<IssuedKey, Halt<KeyRefusal>> {
+    ) -> Result<IssuedKey, Halt<KeyCreationRefusal>> {
         let issued = self.write_key(call, owner, wanted, may_give).await;
         let id = issued.as_ref().ok().map(|issued| issued.key.id);
         let object = id.as_ref().map(KeyId::as_str);
@@ -82,7 +117,7 @@ impl Accounts {
         owner: &Account,
         wanted: NewKey,
         may_give: &(dyn Fn(&Scope) -> bool + Sync),
-    ) -> Result<IssuedKey, Halt<KeyRefusal>> {
+    ) -> Result<IssuedKey, Halt<KeyCreationRefusal>> {
         let now = self.parts.clock.now();
         let rules = KeyRules {
             roles: &self.parts.roles,
@@ -106,8 +141,8 @@ impl Accounts {
         let store = &self.parts.store;
         match store.create_api_key(key.clone(), owner.standing()).await? {
             Guarded::Done(true) => {}
-            Guarded::Done(false) => return Err(KeyRefusal::TooMany.into()),
-            Guarded::Stale => return Err(KeyRefusal::Changed.into()),
+            Guarded::Done(false) => return Err(KeyCreationRefusal::TooMany.into()),
+            Guarded::Stale => return Err(KeyCreationRefusal::Changed.into()),
         }
         Ok(IssuedKey {
             key,
@@ -119,21 +154,18 @@ impl Accounts {
     /// request.
     ///
     /// # Errors
-    /// [`KeyRefusal`], [`AccountError::Store`]
+    /// [`KeyChangeRefusal`], [`AccountError::Store`]
     pub async fn update_api_key(
         &self,
         call: &Call,
-        maker: &Identity,
+        (account, maker): (&Account, &Identity),
         id: &KeyId,
         patch: KeyPatch,
-    ) -> Result<ApiKey, Halt<KeyRefusal>> {
-        let Principal::Own { account, .. } = &maker.principal else {
-            return Err(KeyRefusal::NoAccount.into());
-        };
+    ) -> Result<ApiKey, Halt<KeyChangeRefusal>> {
         let action = AuditAction::ChangeApiKey;
         let changed = async {
             let key = self.api_key(&account.uid, id).await?;
-            let key = key.ok_or(KeyRefusal::NoKey)?;
+            let key = key.ok_or(StoredKeyRefusal::NoKey)?;
             let rules = KeyRules {
                 roles: &self.parts.roles,
                 now: self.parts.clock.now(),
@@ -144,7 +176,7 @@ impl Accounts {
                 terms: Some(rules.changed(key.terms, patch)?),
                 ..KeyChange::default()
             };
-            self.change_key(call, action, account, (id, change)).await
+            Ok(self.change_key(call, action, account, (id, change)).await?)
         };
         call.settle(action, Some(&account.uid), Some(id.as_str()), changed.await)
     }
@@ -153,14 +185,14 @@ impl Accounts {
     /// [`OVERLAP_S_MAX`]; any older secret is void.
     ///
     /// # Errors
-    /// [`KeyRefusal`], [`AccountError::Store`]
+    /// [`KeyRotationRefusal`], [`AccountError::Store`]
     pub async fn rotate_api_key(
         &self,
         call: &Call,
         owner: &Account,
         id: &KeyId,
         overlap_s: u64,
-    ) -> Result<IssuedKey, Halt<KeyRefusal>> {
+    ) -> Result<IssuedKey, Halt<KeyRotationRefusal>> {
         let text = ApiKeyText::draw(*id);
         let now = self.parts.clock.now();
         let overlap = Duration::from_secs(overlap_s);
@@ -174,13 +206,14 @@ impl Accounts {
         };
         let action = AuditAction::RotateApiKey;
         let changed = if OVERLAP_S_MAX < overlap_s {
-            Err(KeyRefusal::Invalid(InvalidField {
+            Err(KeyRotationRefusal::Overlap(InvalidField {
                 field: "overlap_s",
                 expected: "whole seconds from 0 to 86400",
             })
             .into())
         } else {
-            self.change_key(call, action, owner, (id, change)).await
+            let changed = self.change_key(call, action, owner, (id, change)).await;
+            changed.map_err(Halt::from)
         };
         let key = call.settle(action, Some(&owner.uid), Some(id.as_str()), changed)?;
         Ok(IssuedKey {
@@ -192,13 +225,13 @@ impl Accounts {
     /// Confirms a key of an account that a restore has suspended, on the operator's authority.
     ///
     /// # Errors
-    /// [`KeyRefusal`], [`AccountError::Store`]
+    /// [`StoredKeyRefusal`], [`AccountError::Store`]
     pub async fn confirm_api_key_for(
         &self,
         call: &Call,
         owner: &Account,
         id: &KeyId,
-    ) -> Result<ApiKey, Halt<KeyRefusal>> {
+    ) -> Result<ApiKey, Halt<StoredKeyRefusal>> {
         let change = KeyChange {
             suspended: Some(false),
             ..KeyChange::default()
@@ -214,7 +247,7 @@ impl Accounts {
         action: AuditAction,
         owner: &Account,
         (id, change): (&KeyId, KeyChange),
-    ) -> Result<ApiKey, Halt<KeyRefusal>> {
+    ) -> Result<ApiKey, Halt<StoredKeyRefusal>> {
         self.begin(call, action, Some(&owner.uid), Some(id.as_str()))
             .await?;
         let store = &self.parts.store;
@@ -223,8 +256,8 @@ impl Accounts {
             .await?;
         match changed {
             Guarded::Done(Some(key)) => Ok(key),
-            Guarded::Done(None) => Err(KeyRefusal::NoKey.into()),
-            Guarded::Stale => Err(KeyRefusal::Changed.into()),
+            Guarded::Done(None) => Err(StoredKeyRefusal::NoKey.into()),
+            Guarded::Stale => Err(StoredKeyRefusal::Changed.into()),
         }
     }
 
@@ -291,13 +324,17 @@ mod tests {
     use super::*;
     use crate::account::test_kit::{Kit, PASSWORD, identity, refusal};
     use crate::model::field::Checked;
+    use crate::model::identity::Principal;
     use crate::store::bounds::KEYS_MAX;
 
     async fn create(
         kit: &Kit,
         maker: &Identity,
         scopes: &[&str],
-    ) -> Result<IssuedKey, Halt<KeyRefusal>> {
+    ) -> Result<IssuedKey, Halt<KeyCreationRefusal>> {
+        let Principal::Own { account, .. } = &maker.principal else {
+            panic!("a foreign identity has no keys");
+        };
         let scopes = scopes.iter().map(|text| (*text).to_owned());
         let wanted = NewKey {
             name: Some(Checked::of("script".to_owned())),
@@ -305,6 +342,7 @@ mod tests {
             ..NewKey::default()
         };
         let call = Call::default();
+        let maker = (account.as_ref(), maker);
         kit.accounts.create_api_key(&call, maker, wanted).await
     }
 
@@ -316,14 +354,16 @@ mod tests {
         let session = kit.login("anna", PASSWORD).await.unwrap().session.id;
         let reader = identity(&anna, Some(&session), &["lists:read"]);
         let admin = identity(&root, Some(&session), &["lists:read", "lists:write"]);
-        let cases: [(&Identity, &[&str], Option<KeyRefusal>); 7] = [
+        let missing = Some(KeyTermsRefusal::ScopeMissing.into());
+        let unknown = Some(KeyTermsRefusal::ScopeUnknown.into());
+        let cases: [(&Identity, &[&str], Option<KeyCreationRefusal>); 7] = [
             (&reader, &[], None),
             (&reader, &["lists:read", "lists:read"], None),
-            (&reader, &["lists:write"], Some(KeyRefusal::ScopeMissing)),
-            (&reader, &["lists:fly"], Some(KeyRefusal::ScopeUnknown)),
-            (&reader, &["auth:admin"], Some(KeyRefusal::ScopeMissing)),
+            (&reader, &["lists:write"], missing),
+            (&reader, &["lists:fly"], unknown),
+            (&reader, &["auth:admin"], missing),
             (&admin, &["auth:admin", "auth:members"], None),
-            (&admin, &["auth:everything"], Some(KeyRefusal::ScopeUnknown)),
+            (&admin, &["auth:everything"], unknown),
         ];
         for (maker, scopes, expected) in cases {
             assert_eq!(
@@ -359,7 +399,7 @@ mod tests {
             assert_eq!(refusal(create(&kit, &maker, &[]).await), None);
         }
         let one_more = refusal(create(&kit, &maker, &[]).await);
-        assert_eq!(one_more, Some(KeyRefusal::TooMany));
+        assert_eq!(one_more, Some(KeyCreationRefusal::TooMany));
         let page = kit.accounts.api_keys(&anna.uid, None).await.unwrap();
         assert_eq!((page.items.len(), page.next), (KEYS_MAX, None));
         let id = page.items[0].id;
@@ -373,7 +413,7 @@ mod tests {
         assert_eq!(refusal(own), None);
         // The revocation has changed the account's generation, so this identity of the maker is stale.
         let stale = refusal(create(&kit, &maker, &[]).await);
-        assert_eq!(stale, Some(KeyRefusal::Changed));
+        assert_eq!(stale, Some(KeyCreationRefusal::Changed));
     }
 
     #[tokio::test]
@@ -393,7 +433,7 @@ mod tests {
             let outcome = kit.accounts.create_api_key_for(&call, &anna, wanted).await;
             let refused = refusal(outcome);
             assert!(
-                matches!(refused, Some(KeyRefusal::Invalid(invalid)) if invalid.field == field),
+                matches!(refused, Some(KeyCreationRefusal::Terms(KeyTermsRefusal::Invalid(invalid))) if invalid.field == field),
                 "{field}"
             );
         }

@@ -21,9 +21,12 @@ pub enum Halt<R> {
 
 /// A refusal of a use case.
 pub trait Refuses {
-    /// Every code that the refusal may have, as far as its type determines it. The API document of an endpoint lists
-    /// them.
-    const ALL: &'static [ErrorCode] = &[];
+    /// Returns the codes for the API document: those of the refusal, as far as its type determines them, and those of
+    /// failures that the use case may have and most use cases do not.
+    #[must_use]
+    fn documented() -> Vec<ErrorCode> {
+        Vec::new()
+    }
 
     /// Returns the code in the response.
     fn code(&self) -> ErrorCode;
@@ -47,25 +50,39 @@ pub trait Refuses {
 /// Declares the refusals of a use case, one row each: the variant, the value that it holds, its error code and, if the
 /// audit trail is more specific than the response, the outcome there. The held value is a refusal itself and provides
 /// the detail and the limit.
+///
+/// `or` adds the refusals of a step that the use case shares with others, and `fails` the codes of failures that most
+/// use cases do not have.
 macro_rules! refusals {
     (
         $(#[$about:meta])*
-        pub enum $name:ident {
+        $vis:vis enum $name:ident {
             $($(#[$doc:meta])* $variant:ident $(($held:ty))? => $code:expr $(=> $outcome:expr)?,)*
         }
+        $(or $step:ident($refusal:ty))*
+        $(fails $failures:expr)?
     ) => {
         $(#[$about])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $name {
+        $vis enum $name {
             $($(#[$doc])* $variant $(($held))?,)*
+            $(#[doc = concat!("A [`", stringify!($refusal), "`].")] $step($refusal),)*
         }
 
         impl $crate::account::halt::Refuses for $name {
-            const ALL: &'static [ErrorCode] = &[$($code),*];
+            fn documented() -> Vec<ErrorCode> {
+                [
+                    vec![$($code),*],
+                    $(<$refusal>::documented(),)*
+                    $($failures.to_vec(),)?
+                ]
+                .concat()
+            }
 
             fn code(&self) -> ErrorCode {
                 match self {
                     $(Self::$variant { .. } => $code,)*
+                    $(Self::$step(refusal) => refusal.code(),)*
                 }
             }
 
@@ -75,6 +92,11 @@ macro_rules! refusals {
                         return $outcome;
                     }
                 )?)*
+                $(
+                    if let Self::$step(refusal) = self {
+                        return refusal.outcome();
+                    }
+                )*
                 self.code().as_str()
             }
 
@@ -84,6 +106,11 @@ macro_rules! refusals {
                         return <$held>::detail(held);
                     }
                 )?)*
+                $(
+                    if let Self::$step(refusal) = self {
+                        return refusal.detail();
+                    }
+                )*
                 None
             }
 
@@ -93,12 +120,40 @@ macro_rules! refusals {
                         return <$held>::limit(held);
                     }
                 )?)*
+                $(
+                    if let Self::$step(refusal) = self {
+                        return refusal.limit();
+                    }
+                )*
                 None
             }
         }
+
+        $(
+            impl From<$refusal> for $name {
+                fn from(refusal: $refusal) -> Self {
+                    Self::$step(refusal)
+                }
+            }
+
+            impl From<$refusal> for $crate::account::halt::Halt<$name> {
+                fn from(refusal: $refusal) -> Self {
+                    Self::Refused(refusal.into())
+                }
+            }
+
+            impl From<$crate::account::halt::Halt<$refusal>> for $crate::account::halt::Halt<$name> {
+                fn from(halt: $crate::account::halt::Halt<$refusal>) -> Self {
+                    match halt {
+                        $crate::account::halt::Halt::Refused(refusal) => refusal.into(),
+                        $crate::account::halt::Halt::Failed(error) => Self::Failed(error),
+                    }
+                }
+            }
+        )*
     };
 }
-pub(in crate::account) use refusals;
+pub(crate) use refusals;
 
 /// The account has no record with that id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +169,9 @@ pub(in crate::account) fn found(was_there: bool) -> Result<(), Halt<NotFound>> {
 }
 
 impl Refuses for NotFound {
-    const ALL: &'static [ErrorCode] = &[ErrorCode::NotFound];
+    fn documented() -> Vec<ErrorCode> {
+        vec![ErrorCode::NotFound]
+    }
 
     fn code(&self) -> ErrorCode {
         ErrorCode::NotFound
@@ -122,6 +179,10 @@ impl Refuses for NotFound {
 }
 
 impl Refuses for InvalidField {
+    fn documented() -> Vec<ErrorCode> {
+        vec![ErrorCode::ValueInvalid]
+    }
+
     fn code(&self) -> ErrorCode {
         ErrorCode::ValueInvalid
     }

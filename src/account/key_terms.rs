@@ -10,26 +10,18 @@ use crate::model::error_code::ErrorCode;
 use crate::model::field::{Checked, InvalidField};
 
 refusals! {
-    /// Why a key was neither created nor changed.
-    pub enum KeyRefusal {
+    /// Why the terms of a key are not allowed.
+    pub enum KeyTermsRefusal {
         /// A value breaks its rule.
         Invalid(InvalidField) => ErrorCode::ValueInvalid,
         /// A scope is not declared.
         ScopeUnknown => ErrorCode::ScopeUnknown,
         /// The maker lacks a scope, or asks for one of the gateway's own scopes, which only an administrator may grant.
         ScopeMissing => ErrorCode::Denied(DenyReason::ScopeMissing),
-        /// The account already has the maximum number of keys.
-        TooMany => ErrorCode::KeyLimit,
-        /// The maker is not an account of this gateway.
-        NoAccount => ErrorCode::NotFound,
-        /// The account has no such key.
-        NoKey => ErrorCode::NotFound,
-        /// The account has changed since the caller was authenticated.
-        Changed => ErrorCode::AccountChanged,
     }
 }
 
-impl From<InvalidField> for KeyRefusal {
+impl From<InvalidField> for KeyTermsRefusal {
     fn from(invalid: InvalidField) -> Self {
         Self::Invalid(invalid)
     }
@@ -50,7 +42,7 @@ impl KeyRules<'_> {
         &self,
         before: KeyTerms,
         patch: KeyPatch,
-    ) -> Result<KeyTerms, KeyRefusal> {
+    ) -> Result<KeyTerms, KeyTermsRefusal> {
         let terms = KeyTerms {
             name: patch.name.map_or(Ok(before.name), Checked::valid)?,
             expires: patch
@@ -83,7 +75,7 @@ impl KeyRules<'_> {
         Ok(terms)
     }
 
-    fn expires(&self, wanted: Checked<KeyExpiry>) -> Result<Timestamp, KeyRefusal> {
+    fn expires(&self, wanted: Checked<KeyExpiry>) -> Result<Timestamp, KeyTermsRefusal> {
         let KeyExpiry(expires) = wanted.valid()?;
         if expires <= self.now {
             return Err(invalid("expires", "a time in the future"));
@@ -92,25 +84,25 @@ impl KeyRules<'_> {
     }
 
     /// Declared scopes that the maker may grant, sorted and without duplicates.
-    fn scopes(&self, wanted: &[String]) -> Result<Vec<Scope>, KeyRefusal> {
+    fn scopes(&self, wanted: &[String]) -> Result<Vec<Scope>, KeyTermsRefusal> {
         let mut scopes = Vec::new();
         for text in wanted {
             let mut declared = self.roles.scopes.iter();
             let known = declared.find(|scope| scope.as_str() == text);
-            scopes.push(known.ok_or(KeyRefusal::ScopeUnknown)?.clone());
+            scopes.push(known.ok_or(KeyTermsRefusal::ScopeUnknown)?.clone());
         }
         scopes.sort();
         scopes.dedup();
         if scopes.iter().all(self.may_give) {
             Ok(scopes)
         } else {
-            Err(KeyRefusal::ScopeMissing)
+            Err(KeyTermsRefusal::ScopeMissing)
         }
     }
 
     /// Resource roles with declared names, sorted, each resource once. Whether the owner holds them is checked on each
     /// request.
-    fn resources(&self, wanted: &[WantedRole]) -> Result<Vec<Membership>, KeyRefusal> {
+    fn resources(&self, wanted: &[WantedRole]) -> Result<Vec<Membership>, KeyTermsRefusal> {
         let refused = invalid(
             "resources",
             "at most 100 of {resource, id, level}, no resource twice, resources and levels declared, the \
@@ -141,8 +133,8 @@ impl KeyRules<'_> {
     }
 }
 
-const fn invalid(field: &'static str, expected: &'static str) -> KeyRefusal {
-    KeyRefusal::Invalid(InvalidField { field, expected })
+const fn invalid(field: &'static str, expected: &'static str) -> KeyTermsRefusal {
+    KeyTermsRefusal::Invalid(InvalidField { field, expected })
 }
 
 #[cfg(test)]

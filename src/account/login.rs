@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::account::Accounts;
 use crate::account::call::Call;
-use crate::account::guess::{Guess, Guesser};
+use crate::account::guess::{GUESS_FAILURES, Guess, Guesser};
 use crate::account::halt::{Halt, refusals};
 use crate::crypto::token::{self, RefreshToken, SessionCookie};
 use crate::limit::ReachedLimit;
@@ -30,6 +30,7 @@ refusals! {
         /// it.
         Limited(ReachedLimit) => ErrorCode::LoginLimited,
     }
+    fails GUESS_FAILURES
 }
 
 /// A session that has just been opened.

@@ -1,7 +1,7 @@
 //! Changes that people make to their own account: their name and their address.
 
 use crate::account::call::{Call, MAIL_LIMITED};
-use crate::account::guess::{Guess, Guesser};
+use crate::account::guess::{GUESS_FAILURES, Guess, Guesser};
 use crate::account::halt::{Halt, refusals};
 use crate::account::mail_limit::{MailCause, MailQuota};
 use crate::account::register::{checked_address, checked_name};
@@ -49,6 +49,7 @@ refusals! {
         /// The account is gone or no longer active.
         Changed => ErrorCode::AccountChanged,
     }
+    fails GUESS_FAILURES
 }
 
 refusals! {
@@ -247,7 +248,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::account::password::PasswordRefusal;
+    use crate::account::password::TokenPasswordRefusal;
     use crate::account::register::NewPerson;
     use crate::account::test_kit::{Kit, OTHER, PASSWORD, config, refusal};
     use crate::store::Store;
@@ -319,7 +320,7 @@ mod tests {
         assert!(confirm(&kit, &token).await.is_none(), "used");
         // A token in the old mailbox no longer works.
         let set = kit.set_by_token(&reset, None, OTHER).await;
-        assert_eq!(refusal(set), Some(PasswordRefusal::TokenInvalid));
+        assert_eq!(refusal(set), Some(TokenPasswordRefusal::TokenInvalid));
         // The old address is free.
         let person = NewPerson::parse("anna@example.org", "anna2", "A.").unwrap();
         let outcome = kit.accounts.register(&Call::default(), person).await;
@@ -340,7 +341,7 @@ mod tests {
         assert_eq!(ask(&kit, &anna, "new@example.org", PASSWORD).await, None);
         let (first, _) = mailed(&kit);
         let set = kit.set_by_token(&first, None, OTHER).await;
-        assert_eq!(refusal(set), Some(PasswordRefusal::TokenInvalid));
+        assert_eq!(refusal(set), Some(TokenPasswordRefusal::TokenInvalid));
         // Only the most recently requested token counts, and it expires.
         assert_eq!(ask(&kit, &anna, "other@example.org", PASSWORD).await, None);
         let (second, _) = mailed(&kit);

@@ -24,21 +24,39 @@ pub struct Resource {
 }
 
 refusals! {
-    /// Why a call about members was refused.
+    /// Why members were not shown.
     pub enum MemberRefusal {
-        /// The level is not declared.
-        LevelUnknown => ErrorCode::LevelUnknown,
         /// The caller does not manage this resource, or the level is above their own.
         NotAllowed => ErrorCode::Denied(DenyReason::RoleMissing),
-        /// There is no active account with that uid.
-        NoAccount => ErrorCode::NotFound,
         /// The uid has no membership of this resource.
         NoMember => ErrorCode::NotFound,
+    }
+}
+
+refusals! {
+    /// Why a membership was not ended.
+    pub enum EndMemberRefusal {
+        /// There is no active account with that uid.
+        NoAccount => ErrorCode::NotFound,
+        /// Concurrent calls kept changing the same membership.
+        Changed => ErrorCode::MembershipChanged,
+    }
+    or Member(MemberRefusal)
+}
+
+refusals! {
+    /// Why a level was not set.
+    pub enum SetMemberRefusal {
+        /// The level is not declared.
+        LevelUnknown => ErrorCode::LevelUnknown,
+        /// There is no active account with that uid.
+        NoAccount => ErrorCode::NotFound,
         /// Concurrent calls kept changing the same membership.
         Changed => ErrorCode::MembershipChanged,
         /// The account has the maximum number of memberships, or the resource the maximum number of members.
         TooMany => ErrorCode::MembershipLimit,
     }
+    or Member(MemberRefusal)
 }
 
 /// The rights of an actor on one resource.
@@ -115,14 +133,14 @@ impl Accounts {
     /// Sets the level of an account on a resource.
     ///
     /// # Errors
-    /// [`MemberRefusal`], [`AccountError::Store`]
+    /// [`SetMemberRefusal`], [`AccountError::Store`]
     pub async fn set_member(
         &self,
         call: &Call,
         actor: Actor<'_>,
         resource: &Resource,
         (uid, level): (&UserId, &str),
-    ) -> Result<(), Halt<MemberRefusal>> {
+    ) -> Result<(), Halt<SetMemberRefusal>> {
         let set = self.try_set(call, actor, resource, (uid, level)).await;
         let object = object(resource);
         call.settle(AuditAction::SetMembership, Some(uid), Some(&object), set)
@@ -131,14 +149,14 @@ impl Accounts {
     /// Ends the membership of an account in a resource. Every member may end their own.
     ///
     /// # Errors
-    /// [`MemberRefusal`], [`AccountError::Store`]
+    /// [`EndMemberRefusal`], [`AccountError::Store`]
     pub async fn end_member(
         &self,
         call: &Call,
         actor: Actor<'_>,
         resource: &Resource,
         uid: &UserId,
-    ) -> Result<(), Halt<MemberRefusal>> {
+    ) -> Result<(), Halt<EndMemberRefusal>> {
         let ended = self.try_end(call, actor, resource, uid).await;
         let object = object(resource);
         call.settle(AuditAction::EndMembership, Some(uid), Some(&object), ended)
@@ -150,11 +168,11 @@ impl Accounts {
         actor: Actor<'_>,
         resource: &Resource,
         (uid, level): (&UserId, &str),
-    ) -> Result<(), Halt<MemberRefusal>> {
+    ) -> Result<(), Halt<SetMemberRefusal>> {
         let ladder = &self.parts.roles.ladder;
         let power = self.power(actor, resource).await?;
-        let rank = ladder.rank(level).ok_or(MemberRefusal::LevelUnknown)?;
-        let name = ladder.name(rank).ok_or(MemberRefusal::LevelUnknown)?;
+        let rank = ladder.rank(level).ok_or(SetMemberRefusal::LevelUnknown)?;
+        let name = ladder.name(rank).ok_or(SetMemberRefusal::LevelUnknown)?;
         let membership = Membership {
             resource: resource.kind.clone(),
             id: resource.id.clone(),
@@ -174,12 +192,12 @@ impl Accounts {
                 .await?;
             match change {
                 MembershipChange::Done => return Ok(()),
-                MembershipChange::NoAccount => return Err(MemberRefusal::NoAccount.into()),
-                MembershipChange::Full => return Err(MemberRefusal::TooMany.into()),
+                MembershipChange::NoAccount => return Err(SetMemberRefusal::NoAccount.into()),
+                MembershipChange::Full => return Err(SetMemberRefusal::TooMany.into()),
                 MembershipChange::Conflict { found: other } => found = other,
             }
         }
-        Err(MemberRefusal::Changed.into())
+        Err(SetMemberRefusal::Changed.into())
     }
 
     async fn try_end(
@@ -188,7 +206,7 @@ impl Accounts {
         actor: Actor<'_>,
         resource: &Resource,
         uid: &UserId,
-    ) -> Result<(), Halt<MemberRefusal>> {
+    ) -> Result<(), Halt<EndMemberRefusal>> {
         let ladder = &self.parts.roles.ladder;
         let is_self = actor_uid(actor) == Some(uid);
         let power = if is_self && limit(actor, resource) == CredentialReach::None {
@@ -211,12 +229,12 @@ impl Accounts {
             match change {
                 MembershipChange::Done => return Ok(()),
                 MembershipChange::NoAccount | MembershipChange::Full => {
-                    return Err(MemberRefusal::NoAccount.into());
+                    return Err(EndMemberRefusal::NoAccount.into());
                 }
                 MembershipChange::Conflict { found: other } => found = other,
             }
         }
-        Err(MemberRefusal::Changed.into())
+        Err(EndMemberRefusal::Changed.into())
     }
 
     /// Returns the rights of an actor on a resource according to the current state of the store.
@@ -333,7 +351,7 @@ mod tests {
             identity(&self.people[place], None, &["auth:members"])
         }
 
-        async fn set(&self, actor: usize, target: usize, level: &str) -> Option<MemberRefusal> {
+        async fn set(&self, actor: usize, target: usize, level: &str) -> Option<SetMemberRefusal> {
             let (accounts, caller) = (&self.kit.accounts, self.caller(actor));
             let change = (&self.people[target].uid, level);
             let actor = Actor::Caller(&caller);
@@ -341,7 +359,7 @@ mod tests {
             refusal(set.await)
         }
 
-        async fn end(&self, actor: usize, target: usize) -> Option<MemberRefusal> {
+        async fn end(&self, actor: usize, target: usize) -> Option<EndMemberRefusal> {
             let (accounts, caller) = (&self.kit.accounts, self.caller(actor));
             let uid = &self.people[target].uid;
             let actor = Actor::Caller(&caller);
@@ -350,19 +368,21 @@ mod tests {
         }
     }
 
-    const NOT_ALLOWED: Option<MemberRefusal> = Some(MemberRefusal::NotAllowed);
+    fn not_allowed<R: From<MemberRefusal>>() -> Option<R> {
+        Some(MemberRefusal::NotAllowed.into())
+    }
 
     #[tokio::test]
     async fn managers_change_what_is_not_above_them() {
         let scene = scene([Some("manager"), Some("secret"), None]).await;
         let cases = [
-            (0, 2, "secret", NOT_ALLOWED),
+            (0, 2, "secret", not_allowed()),
             (0, 2, "manager", None),
             (0, 2, "public", None),
-            (0, 1, "member", NOT_ALLOWED),
-            (0, 0, "secret", NOT_ALLOWED),
-            (0, 2, "owner", Some(MemberRefusal::LevelUnknown)),
-            (2, 2, "member", NOT_ALLOWED),
+            (0, 1, "member", not_allowed()),
+            (0, 0, "secret", not_allowed()),
+            (0, 2, "owner", Some(SetMemberRefusal::LevelUnknown)),
+            (2, 2, "member", not_allowed()),
             (1, 0, "secret", None),
         ];
         for (actor, target, level, expected) in cases {
@@ -374,10 +394,10 @@ mod tests {
     #[tokio::test]
     async fn members_may_leave_and_are_put_out_by_managers_only() {
         let scene = scene([Some("member"), Some("secret"), Some("manager")]).await;
-        assert_eq!(scene.end(0, 2).await, NOT_ALLOWED);
-        assert_eq!(scene.end(2, 1).await, NOT_ALLOWED);
+        assert_eq!(scene.end(0, 2).await, not_allowed());
+        assert_eq!(scene.end(2, 1).await, not_allowed());
         assert_eq!(scene.end(0, 0).await, None);
-        let gone = Some(MemberRefusal::NoMember);
+        let gone = Some(MemberRefusal::NoMember.into());
         assert_eq!(scene.end(0, 0).await, gone);
         assert_eq!(scene.end(1, 2).await, None);
     }
@@ -387,7 +407,7 @@ mod tests {
         let mut scene = scene([Some("manager"), None, None]).await;
         for id in ["4", "421", "4-2", "42-1"] {
             scene.list = scene.kit.accounts.resource("list", id).unwrap();
-            assert_eq!(scene.set(0, 1, "invitee").await, NOT_ALLOWED, "{id}");
+            assert_eq!(scene.set(0, 1, "invitee").await, not_allowed(), "{id}");
         }
         assert_eq!(scene.kit.accounts.resource("event", "42"), None);
         assert_eq!(scene.kit.accounts.resource("list", "4%32"), None);
@@ -411,7 +431,7 @@ mod tests {
         let refused = accounts
             .members(Actor::Caller(&member), &scene.list, None)
             .await;
-        assert_eq!(refusal(refused), NOT_ALLOWED);
+        assert_eq!(refusal(refused), not_allowed());
         let own = accounts
             .member(Actor::Caller(&member), &scene.list, &scene.people[1].uid)
             .await;
@@ -419,7 +439,7 @@ mod tests {
         let other = accounts
             .member(Actor::Caller(&member), &scene.list, &scene.people[0].uid)
             .await;
-        assert_eq!(refusal(other), NOT_ALLOWED);
+        assert_eq!(refusal(other), not_allowed());
     }
 
     #[tokio::test]
@@ -436,6 +456,6 @@ mod tests {
                 (&nobody, "member"),
             )
             .await;
-        assert_eq!(refusal(outcome), Some(MemberRefusal::NoAccount));
+        assert_eq!(refusal(outcome), Some(SetMemberRefusal::NoAccount));
     }
 }

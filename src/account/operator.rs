@@ -1,17 +1,34 @@
 //! Operations of the operator at the machine: find an account, create one, set its password.
 
-use crate::account::admin::{AdministrationRefusal, settle_creation};
+use crate::account::admin::{CreationRefusal, settle_creation};
 use crate::account::call::Call;
-use crate::account::halt::Halt;
+use crate::account::halt::{Halt, refusals};
+use crate::account::password_rules::PasswordFault;
 use crate::account::register::{NewPerson, new_account};
 use crate::account::{AccountError, Accounts};
 use crate::mail::Mail;
 use crate::model::access::Role;
 use crate::model::account::{Account, AccountStatus};
+use crate::model::error_code::ErrorCode;
 use crate::model::id::{AccountId, UserId};
 use crate::model::secret::Secret;
 use crate::store::{Creation, Guarded, NewPassword};
 use crate::telemetry::audit::AuditAction;
+
+refusals! {
+    /// Why an account was not created, or has no new password.
+    pub enum OperatorRefusal {
+        /// There is no such account.
+        NoAccount => ErrorCode::NotFound,
+        /// A pending account gets its first password by its mailed token.
+        Pending => ErrorCode::AccountPending,
+        /// The account has changed meanwhile.
+        Changed => ErrorCode::AccountChanged,
+        /// The password is refused.
+        Password(PasswordFault) => ErrorCode::PasswordRefused,
+    }
+    or Creation(CreationRefusal)
+}
 
 impl Accounts {
     /// Finds an account by uid, record id, name or address, for the command line.
@@ -35,19 +52,20 @@ impl Accounts {
     /// Creates an account: active at once with a password, otherwise pending with an invitation by mail.
     ///
     /// # Errors
-    /// [`AdministrationRefusal`], [`AccountError`]; in either case no account was created.
+    /// [`OperatorRefusal`], [`AccountError`]; in either case no account was created.
     pub async fn create(
         &self,
         call: &Call,
         person: NewPerson,
         is_admin: bool,
         password: Option<Secret>,
-    ) -> Result<Account, Halt<AdministrationRefusal>> {
+    ) -> Result<Account, Halt<OperatorRefusal>> {
         let created = match password {
             Some(password) => self.create_active(call, person, is_admin, password).await,
             None => {
-                self.create_pending(call, person, is_admin, Vec::new())
-                    .await
+                let roles = Vec::new();
+                let created = self.create_pending(call, person, is_admin, roles).await;
+                created.map_err(Halt::from)
             }
         };
         settle_creation(call, created)
@@ -59,18 +77,18 @@ impl Accounts {
         person: NewPerson,
         is_admin: bool,
         password: Secret,
-    ) -> Result<Account, Halt<AdministrationRefusal>> {
+    ) -> Result<Account, Halt<OperatorRefusal>> {
         let now = self.parts.clock.now();
         let mut account = new_account(person, is_admin, AccountStatus::Active, now);
         self.check_rules(&password, &account)
-            .map_err(AdministrationRefusal::Password)?;
+            .map_err(OperatorRefusal::Password)?;
         account.password = Some(self.parts.passwords.hash(password).await?);
         self.begin(call, AuditAction::CreateAccount, None, None)
             .await?;
         match self.parts.store.create_account(account.clone()).await? {
             Creation::Created => Ok(account),
-            Creation::UsernameTaken => Err(AdministrationRefusal::UsernameTaken.into()),
-            Creation::IdentityTaken => Err(AdministrationRefusal::IdentityTaken.into()),
+            Creation::UsernameTaken => Err(CreationRefusal::UsernameTaken.into()),
+            Creation::IdentityTaken => Err(CreationRefusal::IdentityTaken.into()),
         }
     }
 
@@ -80,13 +98,13 @@ impl Accounts {
         person: NewPerson,
         is_admin: bool,
         roles: Vec<Role>,
-    ) -> Result<Account, Halt<AdministrationRefusal>> {
+    ) -> Result<Account, Halt<CreationRefusal>> {
         let store = &self.parts.store;
         if store.username_taken(&person.username).await? {
-            return Err(AdministrationRefusal::UsernameTaken.into());
+            return Err(CreationRefusal::UsernameTaken.into());
         }
         if store.identity_taken(&person.identity).await? {
-            return Err(AdministrationRefusal::IdentityTaken.into());
+            return Err(CreationRefusal::IdentityTaken.into());
         }
         self.begin(call, AuditAction::CreateAccount, None, None)
             .await?;
@@ -96,20 +114,20 @@ impl Accounts {
         let written = self
             .write_pending((person, is_admin, roles), None, invitation)
             .await?;
-        Ok(written.ok_or(AdministrationRefusal::Changed)?)
+        Ok(written.ok_or(CreationRefusal::Changed)?)
     }
 
     /// Sets the password of an active account on the operator's authority, ends its sessions, voids its one-time tokens
     /// and notifies the owner.
     ///
     /// # Errors
-    /// [`AdministrationRefusal`], [`AccountError`]; in either case nothing has changed.
+    /// [`OperatorRefusal`], [`AccountError`]; in either case nothing has changed.
     pub async fn set_password(
         &self,
         call: &Call,
         uid: &UserId,
         password: Secret,
-    ) -> Result<Account, Halt<AdministrationRefusal>> {
+    ) -> Result<Account, Halt<OperatorRefusal>> {
         let set = self.try_set_password(call, uid, password).await;
         let account = call.settle(AuditAction::SetPassword, Some(uid), None, set)?;
         self.pardon(call, &account);
@@ -122,14 +140,14 @@ impl Accounts {
         call: &Call,
         uid: &UserId,
         password: Secret,
-    ) -> Result<Account, Halt<AdministrationRefusal>> {
+    ) -> Result<Account, Halt<OperatorRefusal>> {
         let account = self.parts.store.account(uid).await?;
-        let account = account.ok_or(AdministrationRefusal::NoAccount)?;
+        let account = account.ok_or(OperatorRefusal::NoAccount)?;
         if account.status == AccountStatus::Pending {
-            return Err(AdministrationRefusal::Pending.into());
+            return Err(OperatorRefusal::Pending.into());
         }
         self.check_rules(&password, &account)
-            .map_err(AdministrationRefusal::Password)?;
+            .map_err(OperatorRefusal::Password)?;
         let password = NewPassword {
             hash: self.parts.passwords.hash(password).await?,
             revoke_keys: false,
@@ -143,7 +161,7 @@ impl Accounts {
             .await?;
         match written {
             Guarded::Done(account) => Ok(account),
-            Guarded::Stale => Err(AdministrationRefusal::Changed.into()),
+            Guarded::Stale => Err(OperatorRefusal::Changed.into()),
         }
     }
 }
@@ -169,8 +187,8 @@ mod tests {
                 .await;
             refusal(outcome)
         };
-        let name_taken = Some(AdministrationRefusal::UsernameTaken);
-        let address_taken = Some(AdministrationRefusal::IdentityTaken);
+        let name_taken = Some(CreationRefusal::UsernameTaken.into());
+        let address_taken = Some(CreationRefusal::IdentityTaken.into());
         assert_eq!(create("x@example.org", "root", None).await, name_taken);
         assert_eq!(
             create("x@example.org", "root", Some(OTHER)).await,

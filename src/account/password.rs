@@ -1,7 +1,7 @@
 //! Setting a password: the first or a new one by a mailed token, or a new one with the old one.
 
 use crate::account::call::Call;
-use crate::account::guess::{Guess, Guesser};
+use crate::account::guess::{GUESS_FAILURES, Guess, Guesser};
 use crate::account::halt::{Halt, Refuses, refusals};
 use crate::account::password_rules::{PasswordFault, PasswordRules};
 use crate::account::{AccountError, Accounts};
@@ -28,15 +28,29 @@ pub struct WantedPassword {
 }
 
 refusals! {
-    /// Why a password was not set.
-    pub enum PasswordRefusal {
+    /// Why a new password is not acceptable.
+    pub enum NewPasswordRefusal {
         /// The two texts differ. Nothing was consumed.
         Mismatch => ErrorCode::PasswordMismatch,
         /// The new password breaks a rule. Nothing was consumed.
         Rule(PasswordFault) => ErrorCode::PasswordRefused,
+    }
+}
+
+refusals! {
+    /// Why a password was not set by a mailed token.
+    pub enum TokenPasswordRefusal {
         /// The token is unknown, used, expired, for another purpose or of another account. The response does not
         /// distinguish these.
         TokenInvalid => ErrorCode::TokenInvalid,
+    }
+    or NewPassword(NewPasswordRefusal)
+    fails [ErrorCode::HashingBusy]
+}
+
+refusals! {
+    /// Why a password was not changed.
+    pub enum PasswordChangeRefusal {
         /// The old password is wrong.
         WrongOld => ErrorCode::PasswordWrong,
         /// The account, or the client network, has used up its guesses.
@@ -44,6 +58,8 @@ refusals! {
         /// The account has changed while the password was hashed.
         Changed => ErrorCode::AccountChanged,
     }
+    or NewPassword(NewPasswordRefusal)
+    fails GUESS_FAILURES
 }
 
 impl Accounts {
@@ -51,14 +67,14 @@ impl Accounts {
     /// `uid` is present, it must be the owner of the token.
     ///
     /// # Errors
-    /// [`PasswordRefusal`]; [`AccountError`], after which either the token was not consumed or the password is set.
+    /// [`TokenPasswordRefusal`]; [`AccountError`], after which either the token was not consumed or the password is set.
     pub async fn set_password_by_token(
         &self,
         call: &Call,
         presented: &str,
         uid: Option<&str>,
         wanted: WantedPassword,
-    ) -> Result<Account, Halt<PasswordRefusal>> {
+    ) -> Result<Account, Halt<TokenPasswordRefusal>> {
         self.set_by_token(call, presented, (uid, None), wanted)
             .await
     }
@@ -74,7 +90,7 @@ impl Accounts {
         presented: &str,
         purpose: Purpose,
         wanted: WantedPassword,
-    ) -> Result<Account, Halt<PasswordRefusal>> {
+    ) -> Result<Account, Halt<TokenPasswordRefusal>> {
         let asked = (None, Some(purpose));
         self.set_by_token(call, presented, asked, wanted).await
     }
@@ -85,7 +101,7 @@ impl Accounts {
         presented: &str,
         (uid, purpose): (Option<&str>, Option<Purpose>),
         wanted: WantedPassword,
-    ) -> Result<Account, Halt<PasswordRefusal>> {
+    ) -> Result<Account, Halt<TokenPasswordRefusal>> {
         let digest = digest::digest(presented);
         let owner = self.token_owner(&digest, uid).await?;
         let owner = owner.filter(|(_, found)| purpose.is_none_or(|wanted| wanted == *found));
@@ -108,7 +124,7 @@ impl Accounts {
         digest: &Digest,
         account: &Account,
         wanted: WantedPassword,
-    ) -> Result<Account, Halt<PasswordRefusal>> {
+    ) -> Result<Account, Halt<TokenPasswordRefusal>> {
         self.check(&wanted, account)?;
         let password = NewPassword {
             hash: self.parts.passwords.hash(wanted.new).await?,
@@ -118,20 +134,20 @@ impl Accounts {
             .await?;
         let (store, now) = (&self.parts.store, self.parts.clock.now());
         let set = store.set_password_by_token(digest, password, now).await?;
-        Ok(set.ok_or(PasswordRefusal::TokenInvalid)?)
+        Ok(set.ok_or(TokenPasswordRefusal::TokenInvalid)?)
     }
 
     /// Changes the password of the account that the caller is logged in to. The session of the caller continues.
     ///
     /// # Errors
-    /// [`PasswordRefusal`], [`AccountError`]; in either case nothing has changed.
+    /// [`PasswordChangeRefusal`], [`AccountError`]; in either case nothing has changed.
     pub async fn change_password(
         &self,
         call: &Call,
         (uid, session): (&UserId, &SessionId),
         old: Secret,
         wanted: WantedPassword,
-    ) -> Result<Account, Halt<PasswordRefusal>> {
+    ) -> Result<Account, Halt<PasswordChangeRefusal>> {
         let changed = self
             .try_change_password(call, (uid, session), old, wanted)
             .await;
@@ -146,21 +162,21 @@ impl Accounts {
         (uid, session): (&UserId, &SessionId),
         old: Secret,
         wanted: WantedPassword,
-    ) -> Result<Account, Halt<PasswordRefusal>> {
+    ) -> Result<Account, Halt<PasswordChangeRefusal>> {
         let action = AuditAction::ChangePassword;
         let account = self.parts.store.account(uid).await?;
         let active = account.filter(|account| account.status == AccountStatus::Active);
-        let account = active.ok_or(PasswordRefusal::WrongOld)?;
+        let account = active.ok_or(PasswordChangeRefusal::WrongOld)?;
         // The rules come first: a refused new password is not a guess at the old one.
         self.check(&wanted, &account)?;
         if same(&old, &wanted.new) {
-            return Err(PasswordRefusal::Rule(PasswordFault::Unchanged).into());
+            return Err(NewPasswordRefusal::Rule(PasswordFault::Unchanged).into());
         }
         self.check_trail(call, action)?;
         match self.guess(call, Guesser::Owner(&account), old).await? {
             Guess::Right { .. } => {}
-            Guess::Wrong | Guess::Unseen => return Err(PasswordRefusal::WrongOld.into()),
-            Guess::Limited(limit) => return Err(PasswordRefusal::Limited(limit).into()),
+            Guess::Wrong | Guess::Unseen => return Err(PasswordChangeRefusal::WrongOld.into()),
+            Guess::Limited(limit) => return Err(PasswordChangeRefusal::Limited(limit).into()),
         }
         let password = NewPassword {
             hash: self.parts.passwords.hash(wanted.new).await?,
@@ -173,7 +189,7 @@ impl Accounts {
             .await?;
         match changed {
             Guarded::Done(account) => Ok(account),
-            Guarded::Stale => Err(PasswordRefusal::Changed.into()),
+            Guarded::Stale => Err(PasswordChangeRefusal::Changed.into()),
         }
     }
 
@@ -182,11 +198,11 @@ impl Accounts {
         &self,
         call: &Call,
         digest: &Digest,
-    ) -> Result<T, Halt<PasswordRefusal>> {
+    ) -> Result<T, Halt<TokenPasswordRefusal>> {
         let found = self.parts.store.one_time_token(digest).await?;
         let now = self.parts.clock.now();
         let expired = found.filter(|token| token.expires <= now);
-        let refusal = PasswordRefusal::TokenInvalid;
+        let refusal = TokenPasswordRefusal::TokenInvalid;
         let (outcome, subject) = match &expired {
             Some(token) => ("token_expired", Some(token.uid.as_str())),
             None => (refusal.outcome(), None),
@@ -217,12 +233,12 @@ impl Accounts {
     }
 
     /// Checks whether the new password is acceptable for this account.
-    fn check(&self, wanted: &WantedPassword, account: &Account) -> Result<(), PasswordRefusal> {
+    fn check(&self, wanted: &WantedPassword, account: &Account) -> Result<(), NewPasswordRefusal> {
         if !same(&wanted.new, &wanted.verify) {
-            return Err(PasswordRefusal::Mismatch);
+            return Err(NewPasswordRefusal::Mismatch);
         }
         self.check_rules(&wanted.new, account)
-            .map_err(PasswordRefusal::Rule)
+            .map_err(NewPasswordRefusal::Rule)
     }
 
     /// Checks a password against the rules for this account.
@@ -270,7 +286,7 @@ mod tests {
         account: &Account,
         old: &str,
         new: &str,
-    ) -> Result<Account, Halt<PasswordRefusal>> {
+    ) -> Result<Account, Halt<PasswordChangeRefusal>> {
         let session = kit.login("anna", PASSWORD).await.unwrap().session.id;
         let old = Secret::new(old.to_owned());
         kit.accounts
@@ -288,7 +304,7 @@ mod tests {
         let set = kit
             .set_by_token(&token, Some(anna.uid.as_str()), OTHER)
             .await;
-        assert_eq!(refusal(set), Some(PasswordRefusal::TokenInvalid));
+        assert_eq!(refusal(set), Some(TokenPasswordRefusal::TokenInvalid));
         assert!(kit.login("anna", PASSWORD).await.is_some());
         // The token was not consumed: its owner can still use it.
         let set = kit.set_by_token(&token, None, OTHER).await.unwrap();
@@ -315,7 +331,7 @@ mod tests {
         );
         assert!(!written.await.unwrap(), "no reset of a pending account");
         let set = kit.set_by_token(reset.0.expose(), None, PASSWORD).await;
-        assert_eq!(refusal(set), Some(PasswordRefusal::TokenInvalid));
+        assert_eq!(refusal(set), Some(TokenPasswordRefusal::TokenInvalid));
         // No token enables a disabled account.
         let set = kit.set_by_token(&confirm, None, PASSWORD).await;
         assert!(set.is_ok());
@@ -330,7 +346,7 @@ mod tests {
             .unwrap();
         for token in [token, confirm] {
             let set = kit.set_by_token(&token, None, PASSWORD).await;
-            assert_eq!(refusal(set), Some(PasswordRefusal::TokenInvalid));
+            assert_eq!(refusal(set), Some(TokenPasswordRefusal::TokenInvalid));
         }
     }
 
@@ -342,7 +358,9 @@ mod tests {
         let set = kit.set_by_token(&token, None, "password").await;
         assert!(matches!(
             refusal(set),
-            Some(PasswordRefusal::Rule(PasswordFault::Common))
+            Some(TokenPasswordRefusal::NewPassword(NewPasswordRefusal::Rule(
+                PasswordFault::Common
+            )))
         ));
         let mut differing = wanted(OTHER);
         differing.verify = Secret::new(PASSWORD.to_owned());
@@ -350,7 +368,7 @@ mod tests {
             .accounts
             .set_password_by_token(&Call::default(), &token, None, differing)
             .await;
-        assert_eq!(refusal(set), Some(PasswordRefusal::Mismatch));
+        assert_eq!(refusal(set), Some(NewPasswordRefusal::Mismatch.into()));
         let opened = kit.login("anna", PASSWORD).await.unwrap();
         assert!(kit.set_by_token(&token, None, OTHER).await.is_ok());
         let mails = kit.mailbox.take();
@@ -358,7 +376,7 @@ mod tests {
         // The token is used and the other one void; the sessions have ended.
         for token in [token, first] {
             let set = kit.set_by_token(&token, None, PASSWORD).await;
-            assert_eq!(refusal(set), Some(PasswordRefusal::TokenInvalid));
+            assert_eq!(refusal(set), Some(TokenPasswordRefusal::TokenInvalid));
         }
         assert_eq!(kit.store.session(&opened.session.id).await.unwrap(), None);
         assert!(kit.login("anna", PASSWORD).await.is_none());
@@ -372,7 +390,7 @@ mod tests {
         let token = forgot(&kit, "anna").await;
         kit.clock.advance(Duration::from_mins(15));
         let set = kit.set_by_token(&token, None, OTHER).await;
-        assert_eq!(refusal(set), Some(PasswordRefusal::TokenInvalid));
+        assert_eq!(refusal(set), Some(TokenPasswordRefusal::TokenInvalid));
     }
 
     #[tokio::test]
@@ -412,10 +430,10 @@ mod tests {
         let anna = kit.person("anna").await;
         let other = kit.login("anna", PASSWORD).await.unwrap().session;
         let outcome = change(&kit, &anna, OTHER, "Third-Password-7").await;
-        assert_eq!(refusal(outcome), Some(PasswordRefusal::WrongOld));
+        assert_eq!(refusal(outcome), Some(PasswordChangeRefusal::WrongOld));
         let outcome = change(&kit, &anna, PASSWORD, PASSWORD).await;
-        let unchanged = PasswordRefusal::Rule(PasswordFault::Unchanged);
-        assert_eq!(refusal(outcome), Some(unchanged));
+        let unchanged = NewPasswordRefusal::Rule(PasswordFault::Unchanged);
+        assert_eq!(refusal(outcome), Some(unchanged.into()));
         assert_eq!(kit.store.sessions_of(&anna.uid).await.unwrap().len(), 3);
         let outcome = change(&kit, &anna, PASSWORD, OTHER).await;
         assert!(outcome.is_ok());

@@ -43,6 +43,7 @@ refusals! {
         /// Another account has the address. Reported as above.
         IdentityTaken => ErrorCode::IdentityTaken,
     }
+    fails [ErrorCode::LimitsFull]
 }
 
 impl NewPerson {
@@ -277,7 +278,7 @@ mod tests {
         let set = kit.set_by_token(&second, None, PASSWORD).await;
         assert!(set.is_ok());
         let set = kit.set_by_token(&first, None, PASSWORD).await;
-        let invalid = crate::account::password::PasswordRefusal::TokenInvalid;
+        let invalid = crate::account::password::TokenPasswordRefusal::TokenInvalid;
         assert_eq!(refusal(set), Some(invalid));
     }
 

@@ -1,13 +1,23 @@
 //! Password reset: mails a reset token to the stored address and to no other.
 
 use crate::account::call::{Call, MAIL_LIMITED, NOT_ACTIVE};
-use crate::account::halt::{Halt, NotFound};
+use crate::account::halt::{Halt, refusals};
 use crate::account::mail_limit::{MailCause, MailQuota};
 use crate::account::{AccountError, Accounts};
 use crate::crypto::token;
 use crate::mail::Mail;
 use crate::model::account::{Account, AccountStatus, OneTimeToken, Purpose};
+use crate::model::error_code::ErrorCode;
 use crate::telemetry::audit::{self, AuditAction};
+
+refusals! {
+    /// Why no token was mailed, as far as the caller may know.
+    pub enum ResetRefusal {
+        /// There is no such account. Reported only if `account.reveal_existing` is set.
+        NoAccount => ErrorCode::NotFound,
+    }
+    fails [ErrorCode::LimitsFull]
+}
 
 impl Accounts {
     /// Mails a reset token if the name or address belongs to an active account. Administrators are excluded unless
@@ -17,8 +27,8 @@ impl Accounts {
     /// only.
     ///
     /// # Errors
-    /// [`NotFound`] if `account.reveal_existing` is set; [`AccountError::Store`], [`AccountError::Uncounted`]
-    pub async fn request_reset(&self, call: &Call, name: &str) -> Result<(), Halt<NotFound>> {
+    /// [`ResetRefusal`], [`AccountError::Store`], [`AccountError::Uncounted`]
+    pub async fn request_reset(&self, call: &Call, name: &str) -> Result<(), Halt<ResetRefusal>> {
         let mut places = MailQuota::default();
         let outcome = self.request_within(call, name, &mut places).await;
         places.settle(outcome)
@@ -29,7 +39,7 @@ impl Accounts {
         call: &Call,
         name: &str,
         places: &mut MailQuota,
-    ) -> Result<(), Halt<NotFound>> {
+    ) -> Result<(), Halt<ResetRefusal>> {
         let may_mail = self.may_cause_mail(call, places)?;
         if may_mail {
             // Recorded whether or not the account exists, which the response must not reveal.
@@ -49,7 +59,7 @@ impl Accounts {
         let subject = found.as_ref().map(|account| account.uid.as_str());
         call.record(AuditAction::RequestReset, outcome, subject, None);
         if found.is_none() && self.parts.account.reveal_existing {
-            return Err(NotFound.into());
+            return Err(ResetRefusal::NoAccount.into());
         }
         Ok(())
     }
@@ -114,7 +124,7 @@ mod tests {
 
     #[tokio::test]
     async fn that_there_is_no_account_is_told_only_if_that_is_configured() {
-        for (reveal_existing, expected) in [(false, None), (true, Some(NotFound))] {
+        for (reveal_existing, expected) in [(false, None), (true, Some(ResetRefusal::NoAccount))] {
             let mut config = config();
             config.account.reveal_existing = reveal_existing;
             let kit = Kit::with(config);

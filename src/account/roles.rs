@@ -2,13 +2,27 @@
 
 use std::time::Duration;
 
+use crate::account::halt::{Halt, refusals};
 use crate::account::members::Resource;
-use crate::account::{AccountError, Accounts};
+use crate::account::{AccountError, Accounts, is_administrator};
 use crate::model::access::{Membership, ResourceId, ResourceRole, Role};
 use crate::model::account::AccountStatus;
+use crate::model::deny::DenyReason;
+use crate::model::error_code::ErrorCode;
 use crate::model::id::UserId;
 use crate::model::identity::Identity;
 use crate::role_source::CacheUse;
+
+refusals! {
+    /// Why roles are not shown.
+    pub enum RolesRefusal {
+        /// The account with that uid does not exist.
+        NoAccount => ErrorCode::NotFound,
+        /// Only administrators may ask about another account.
+        AdministratorsOnly => ErrorCode::Denied(DenyReason::RoleMissing),
+    }
+    fails [ErrorCode::RoleSourceUnavailable]
+}
 
 /// Which roles to return.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,23 +71,35 @@ impl Accounts {
         roles
     }
 
-    /// Returns the roles that other services grant to an account on the resources that pass the filter. With an id
-    /// every source is queried, without an id only those that support it. Empty for a foreign identity, about which no
-    /// source is queried.
+    /// Returns the current roles of the caller, or of the account with this uid, which only administrators may name.
+    /// No role source is queried about a foreign identity.
     ///
     /// # Errors
-    /// [`AccountError::RoleSource`]
-    pub async fn given_roles_of_caller(
+    /// [`RolesRefusal`], [`AccountError::Store`], [`AccountError::RoleSource`]
+    pub async fn shown_roles(
         &self,
-        identity: &Identity,
+        caller: &Identity,
+        uid: Option<&str>,
         filter: &RoleFilter,
-    ) -> Result<Vec<String>, AccountError> {
-        let Some(uid) = identity.own_uid() else {
-            return Ok(Vec::new());
+    ) -> Result<Vec<String>, Halt<RolesRefusal>> {
+        let own = caller.own_uid();
+        let Some(uid) = uid.filter(|uid| own.map(UserId::as_str) != Some(*uid)) else {
+            let mut roles = self.roles_of_caller(caller, filter);
+            if let Some(uid) = own {
+                roles.extend(self.given_roles(uid, Some(caller), filter).await?);
+            }
+            return Ok(roles);
         };
-        self.given_roles(uid, Some(identity), filter).await
+        if !is_administrator(caller) {
+            return Err(RolesRefusal::AdministratorsOnly.into());
+        }
+        let uid = UserId::parse(uid).map_err(|_| RolesRefusal::NoAccount)?;
+        let roles = self.roles_of_account(&uid, filter).await?;
+        Ok(roles.ok_or(RolesRefusal::NoAccount)?)
     }
 
+    /// Returns the roles that other services grant to an account on the resources that pass the filter. With an id
+    /// every source is queried, without an id only those that support it.
     async fn given_roles(
         &self,
         uid: &UserId,
@@ -204,12 +230,9 @@ impl Accounts {
         })
     }
 
-    /// Returns the current roles of an account, including those of [`Accounts::given_roles_of_caller`]; `None` if there
-    /// is no such account. An account that is not active has no roles.
-    ///
-    /// # Errors
-    /// [`AccountError::Store`] and [`AccountError::RoleSource`]
-    pub async fn roles_of_account(
+    /// Returns the current roles of an account, including those of [`Accounts::given_roles`]; `None` if there is no such
+    /// account. An account that is not active has no roles.
+    async fn roles_of_account(
         &self,
         uid: &UserId,
         filter: &RoleFilter,

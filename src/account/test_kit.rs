@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use crate::account::call::Call;
 use crate::account::halt::Halt;
 use crate::account::login::OpenedSession;
-use crate::account::password::{PasswordRefusal, WantedPassword};
+use crate::account::password::{TokenPasswordRefusal, WantedPassword};
 use crate::account::register::NewPerson;
 use crate::account::{Accounts, AccountsParts, resource_map};
 use crate::config::{Config, EnvOverlay, Tokens};
@@ -180,7 +180,7 @@ impl Kit {
         token: &str,
         uid: Option<&str>,
         password: &str,
-    ) -> Result<Account, Halt<PasswordRefusal>> {
+    ) -> Result<Account, Halt<TokenPasswordRefusal>> {
         self.accounts
             .set_password_by_token(&Call::default(), token, uid, wanted(password))
             .await

@@ -4,9 +4,10 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde_json::{Value, json};
 
+use crate::account::api_keys::{KeyCreationRefusal, StoredKeyRefusal};
 use crate::account::call::Call;
 use crate::account::halt::{Halt, NotFound};
-use crate::account::key_terms::KeyRefusal;
+use crate::account::key_terms::KeyTermsRefusal;
 use crate::account::members::Resource;
 use crate::account::page::{Page, shown_all};
 use crate::account::register::NewPerson;
@@ -174,7 +175,9 @@ async fn api_keys(command: ApikeyCommand, accounts: &Accounts) -> Result<Value, 
                 .create_api_key_for(&Call::cli(), &owner, wanted)
                 .await
                 .map_err(|halt| match halt {
-                    Halt::Refused(KeyRefusal::ScopeUnknown) => scope_unknown(accounts),
+                    Halt::Refused(KeyCreationRefusal::Terms(KeyTermsRefusal::ScopeUnknown)) => {
+                        scope_unknown(accounts)
+                    }
                     halt => halt.into(),
                 })?;
             let secret = issued.secret.expose().to_owned();
@@ -246,7 +249,7 @@ async fn confirm(
     let id = KeyId::parse(&id).map_err(|_| key_unknown())?;
     match accounts.confirm_api_key_for(&call, &owner, &id).await {
         Ok(key) => Ok(json!({ "confirmed": key.id })),
-        Err(Halt::Refused(KeyRefusal::NoKey)) => Err(key_unknown()),
+        Err(Halt::Refused(StoredKeyRefusal::NoKey)) => Err(key_unknown()),
         Err(halt) => Err(halt.into()),
     }
 }

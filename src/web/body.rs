@@ -85,7 +85,7 @@ impl<S: Send + Sync> FromRequest<S> for OAuthForm {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, OAuthProblem> {
         if !is_form_sent(request.headers()) {
-            return Err(OAuthProblem::CONTENT_TYPE);
+            return Err(ErrorCode::ContentType.into());
         }
         Ok(Self(read_form(request, state).await?))
     }
@@ -97,7 +97,7 @@ impl OAuthForm {
         let mut values = self.0.iter().filter(|(have, _)| have == name);
         match (values.next(), values.next()) {
             (Some((_, value)), None) if !value.is_empty() => Ok(value),
-            _ => Err(OAuthProblem::PARAMETER.of(name)),
+            _ => Err(OAuthProblem::of(name)),
         }
     }
 }
@@ -250,8 +250,7 @@ impl<T: JsonSchema> Describe for JsonOrNothing<T> {
 
 impl Describe for OAuthForm {
     fn describe(operation: &mut Operation, _: &mut Schemas) {
-        operation.refuse(&[ErrorCode::BodyMalformed, DenyReason::BodyTooLarge.into()]);
-        operation.refuse_grants(&[OAuthProblem::CONTENT_TYPE, OAuthProblem::PARAMETER]);
+        operation.refuse_bodies();
     }
 }
 

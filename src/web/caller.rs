@@ -59,6 +59,16 @@ pub(in crate::web) struct MemberCaller(pub(in crate::web) RecognisedCaller);
 pub(in crate::web) struct Administrator(pub(in crate::web) RecognisedCaller);
 
 impl RecognisedCaller {
+    pub(in crate::web) async fn of(
+        scope: RequestScope,
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> Result<Self, WebProblem> {
+        let found = scope.recognise(&own_view(&scope, method, headers)).await?;
+        let identity = found.ok_or(DenyReason::CredentialMissing)?;
+        Ok(Self { scope, identity })
+    }
+
     pub(in crate::web) fn accounts(&self) -> &Accounts {
         &self.scope.snapshot.accounts
     }
@@ -70,10 +80,11 @@ impl RecognisedCaller {
     pub(in crate::web) fn call(&self) -> Call {
         call(&self.scope, Some(&self.identity))
     }
+}
 
-    fn owes_password(&self) -> bool {
-        matches!(&self.identity.principal, Principal::Own { account, .. } if account.password_must_change)
-    }
+/// Whether a login has no access until its password is changed.
+pub(in crate::web) fn owes_password(identity: &Identity) -> bool {
+    matches!(&identity.principal, Principal::Own { account, .. } if account.password_must_change)
 }
 
 impl AnyLogin {
@@ -159,10 +170,7 @@ impl<S: Send + Sync> FromRequestParts<S> for RecognisedCaller {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, WebProblem> {
         let AnyRequest(scope) = AnyRequest::from_request_parts(parts, state).await?;
-        let view = own_view(&scope, &parts.method, &parts.headers);
-        let found = scope.recognise(&view).await?;
-        let identity = found.ok_or(DenyReason::CredentialMissing)?;
-        Ok(Self { scope, identity })
+        Self::of(scope, &parts.method, &parts.headers).await
     }
 }
 
@@ -182,7 +190,7 @@ impl<S: Send + Sync> FromRequestParts<S> for AnyCaller {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, WebProblem> {
         let caller = RecognisedCaller::from_request_parts(parts, state).await?;
-        if caller.owes_password() {
+        if owes_password(&caller.identity) {
             return Err(DenyReason::PasswordMustChange.into());
         }
         Ok(Self(caller))
@@ -264,13 +272,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Administrator {
     }
 }
 
-impl Describe for AnyRequest {
-    fn describe(_: &mut Operation, _: &mut Schemas) {}
-}
-
-impl Describe for LastIdentity {
-    fn describe(_: &mut Operation, _: &mut Schemas) {}
-}
+impl Describe for AnyRequest {}
+impl Describe for LastIdentity {}
 
 impl Describe for OwnPage {
     fn describe(operation: &mut Operation, _: &mut Schemas) {
@@ -280,10 +283,7 @@ impl Describe for OwnPage {
 
 impl Describe for RecognisedCaller {
     fn describe(operation: &mut Operation, _: &mut Schemas) {
-        operation.recognise();
-        operation.accept(BEARER, &[]);
-        operation.accept(COOKIE, &[]);
-        operation.accept(API_KEY, &[]);
+        operation.recognise(&[(BEARER, &[]), (COOKIE, &[]), (API_KEY, &[])]);
     }
 }
 
@@ -296,17 +296,15 @@ impl Describe for AnyCaller {
 
 impl Describe for AnyLogin {
     fn describe(operation: &mut Operation, _: &mut Schemas) {
-        operation.recognise();
+        operation.recognise(&[(BEARER, &[]), (COOKIE, &[])]);
         operation.refuse(&[ErrorCode::LoginNeeded]);
-        operation.accept(BEARER, &[]);
-        operation.accept(COOKIE, &[]);
     }
 }
 
 impl Describe for DeferredLogin {
     fn describe(operation: &mut Operation, schemas: &mut Schemas) {
         AnyLogin::describe(operation, schemas);
-        operation.accept("", &[]);
+        operation.recognise(&[("", &[])]);
     }
 }
 
@@ -319,30 +317,26 @@ impl Describe for OwnLogin {
 
 impl Describe for MemberCaller {
     fn describe(operation: &mut Operation, _: &mut Schemas) {
-        operation.recognise();
+        operation.recognise(&[(BEARER, &[]), (COOKIE, &[]), (API_KEY, &[Scope::MEMBERS])]);
         operation.refuse(&[
             DenyReason::PasswordMustChange.into(),
             DenyReason::ScopeMissing.into(),
-            DenyReason::RoleMissing.into(),
             ErrorCode::LoginNeeded,
-            ErrorCode::RoleSourceUnavailable,
         ]);
-        operation.accept(BEARER, &[]);
-        operation.accept(COOKIE, &[]);
-        operation.accept(API_KEY, &[Scope::MEMBERS]);
     }
 }
 
 impl Describe for Administrator {
     fn describe(operation: &mut Operation, _: &mut Schemas) {
-        operation.recognise();
+        operation.recognise(&[
+            (BEARER, &["admin"]),
+            (COOKIE, &["admin"]),
+            (API_KEY, &[Scope::ADMIN]),
+        ]);
         operation.refuse(&[
             DenyReason::PasswordMustChange.into(),
             DenyReason::ScopeMissing.into(),
             DenyReason::RoleMissing.into(),
         ]);
-        operation.accept(BEARER, &["admin"]);
-        operation.accept(COOKIE, &["admin"]);
-        operation.accept(API_KEY, &[Scope::ADMIN]);
     }
 }

@@ -12,7 +12,7 @@ use crate::config::JWKS_PATH;
 use crate::model::deny::DenyReason;
 use crate::model::field_value::exactly_one;
 use crate::snapshot::RequestScope;
-use crate::web::error::WebProblem;
+use crate::web::error::{WebProblem, set_fields};
 
 /// Header fields that scripts may read.
 const EXPOSED: &str =
@@ -42,31 +42,28 @@ const SHARED: &[&str] = &[
 /// Answers preflights, and adds the CORS header fields to all other responses.
 pub(in crate::web) async fn share(request: Request, next: Next) -> Response {
     let listed = listed(&request);
-    if listed.is_some() && !is_shared(&request) {
-        let mut response = WebProblem::from(DenyReason::OriginRefused).into_response();
-        let vary = HeaderValue::from_static("Origin");
-        response.headers_mut().append(header::VARY, vary);
-        return response;
-    }
-    let allowed = listed;
+    let allowed = listed.as_ref().filter(|_| is_shared(&request));
     let is_preflight = request.method() == Method::OPTIONS
         && request.headers().contains_key(header::ORIGIN)
         && request
             .headers()
             .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-    let mut response = match &allowed {
+    let mut response = match allowed {
         Some((_, api_key_header)) if is_preflight => preflight(api_key_header),
-        None if is_preflight => WebProblem::from(DenyReason::OriginRefused).into_response(),
+        None if is_preflight || listed.is_some() => {
+            WebProblem::from(DenyReason::OriginRefused).into_response()
+        }
         _ => next.run(request).await,
     };
     let headers = response.headers_mut();
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
     if let Some((origin, _)) = allowed {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        let yes = HeaderValue::from_static("true");
-        headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, yes);
-        let exposed = HeaderValue::from_static(EXPOSED);
-        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+        let fields = [
+            (header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.as_str()),
+            (header::ACCESS_CONTROL_ALLOW_CREDENTIALS, "true"),
+            (header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED),
+        ];
+        set_fields(headers, fields);
     }
     response
 }
@@ -87,7 +84,7 @@ fn is_shared(request: &Request) -> bool {
 
 /// Returns the configured entry that equals the request's only `Origin`, and the name of the header for API keys.
 /// `None` for the gateway's own origin, which needs no CORS.
-fn listed(request: &Request) -> Option<(HeaderValue, String)> {
+fn listed(request: &Request) -> Option<(String, String)> {
     let scope = request.extensions().get::<RequestScope>()?;
     let snapshot = &scope.snapshot;
     let origin = exactly_one(request.headers(), &header::ORIGIN)?.as_bytes();
@@ -98,10 +95,7 @@ fn listed(request: &Request) -> Option<(HeaderValue, String)> {
         return None;
     }
     let api_key_header = snapshot.config.account.api_key_header.as_str();
-    Some((
-        HeaderValue::from_str(entry).ok()?,
-        api_key_header.to_owned(),
-    ))
+    Some((entry.to_owned(), api_key_header.to_owned()))
 }
 
 fn preflight(api_key_header: &str) -> Response {
@@ -113,10 +107,6 @@ fn preflight(api_key_header: &str) -> Response {
         (header::ACCESS_CONTROL_ALLOW_HEADERS, asked.as_str()),
         (header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_LIFE_S),
     ];
-    for (name, value) in fields {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(name, value);
-        }
-    }
+    set_fields(headers, fields);
     response
 }

@@ -34,6 +34,15 @@ pub(in crate::web) struct WebProblem {
 }
 
 impl WebProblem {
+    /// Returns the problem that a response reports.
+    pub(in crate::web) fn of(response: &Response) -> Option<&Self> {
+        let extensions = response.extensions();
+        let oauth = extensions.get::<OAuthProblem>();
+        oauth
+            .map(|oauth| &oauth.problem)
+            .or_else(|| extensions.get())
+    }
+
     /// A refusal by the rate limiter: too many requests.
     pub(in crate::web) fn wait(secs: u32) -> Self {
         Self {
@@ -79,9 +88,10 @@ impl<R: Refuses> From<Halt<R>> for WebProblem {
     }
 }
 
-/// A problem of a handler whose use case refuses with `R`. The API document reads the codes from this type.
+/// A problem, in the format `P`, of a handler that refuses with `R`: one type of refusals or a tuple of several. The API
+/// document reads the codes from these types.
 #[derive(Debug)]
-pub(in crate::web) struct Refused<R>(WebProblem, PhantomData<fn() -> R>);
+pub(in crate::web) struct Refused<R, P = WebProblem>(P, PhantomData<fn() -> R>);
 
 impl<T, R> From<T> for Refused<R>
 where
@@ -92,7 +102,16 @@ where
     }
 }
 
-impl<R> IntoResponse for Refused<R> {
+impl<T, R> From<T> for Refused<R, OAuthProblem>
+where
+    OAuthProblem: From<T>,
+{
+    fn from(source: T) -> Self {
+        Self(source.into(), PhantomData)
+    }
+}
+
+impl<R, P: IntoResponse> IntoResponse for Refused<R, P> {
     fn into_response(self) -> Response {
         self.0.into_response()
     }
@@ -187,8 +206,16 @@ fn put_limit(headers: &mut HeaderMap, limit: ReachedLimit) {
         ),
         (RATE_LIMIT, format!("\"{policy}\";r=0;t={wait}")),
     ];
+    set_fields(headers, fields);
+}
+
+/// Sets header fields. A value that no header field can hold is omitted.
+pub(in crate::web) fn set_fields<V: AsRef<str>>(
+    headers: &mut HeaderMap,
+    fields: impl IntoIterator<Item = (HeaderName, V)>,
+) {
     for (name, value) in fields {
-        if let Ok(value) = HeaderValue::try_from(value) {
+        if let Ok(value) = HeaderValue::from_str(value.as_ref()) {
             headers.insert(name, value);
         }
     }
@@ -197,56 +224,35 @@ fn put_limit(headers: &mut HeaderMap, limit: ReachedLimit) {
 /// An error of the two OAuth endpoints (RFC 6749 section 5.2), with the gateway's own code next to the registered one.
 #[derive(Clone, Debug)]
 pub(in crate::web) struct OAuthProblem {
-    status: u16,
-    /// The registered error code.
-    pub(in crate::web) error: &'static str,
-    /// The gateway's own code.
-    pub(in crate::web) code: &'static str,
-    challenge: Option<&'static str>,
+    pub(in crate::web) problem: WebProblem,
     /// The faulty parameter.
     pub(in crate::web) parameter: Option<&'static str>,
-    /// Only logged.
-    pub(in crate::web) cause: Option<String>,
-    retry_after_s: Option<u32>,
 }
 
 impl OAuthProblem {
-    /// The body is not a form.
-    pub(in crate::web) const CONTENT_TYPE: Self =
-        Self::new(400, "invalid_request", ErrorCode::ContentType);
-    /// A parameter is missing, empty or repeated.
-    pub(in crate::web) const PARAMETER: Self =
-        Self::new(400, "invalid_request", ErrorCode::BodyMalformed);
-    pub(in crate::web) const GRANT_TYPE: Self = Self::new(
-        400,
-        "unsupported_grant_type",
-        ErrorCode::GrantTypeUnsupported,
-    );
-    pub(in crate::web) const REFRESH_TOKEN: Self =
-        Self::new(400, "invalid_grant", ErrorCode::RefreshTokenInvalid);
-
-    const fn new(status: u16, error: &'static str, code: ErrorCode) -> Self {
-        Self {
-            status,
-            error,
-            code: code.as_str(),
-            challenge: None,
-            parameter: None,
-            cause: None,
-            retry_after_s: None,
-        }
-    }
-
-    /// Returns the same problem for this parameter.
-    pub(in crate::web) fn of(self, parameter: &'static str) -> Self {
+    /// Returns the same problem for this parameter, which is missing, empty or repeated.
+    pub(in crate::web) fn of(parameter: &'static str) -> Self {
         Self {
             parameter: Some(parameter),
-            ..self
+            ..ErrorCode::BodyMalformed.into()
         }
     }
 
-    pub(in crate::web) const fn status(&self) -> u16 {
-        self.status
+    /// Returns the status, the gateway's own code and the registered error code.
+    pub(in crate::web) const fn row(&self) -> (u16, &'static str, &'static str) {
+        let (status, code, _) = self.problem.kind.row();
+        let (status, error) = match (self.problem.kind, status) {
+            (ErrorCode::GrantTypeUnsupported, _) => (status, "unsupported_grant_type"),
+            (ErrorCode::RefreshTokenInvalid, _) => (status, "invalid_grant"),
+            // The RFC has no other status for a request that is not a form.
+            (ErrorCode::ContentType, _) => (400, "invalid_request"),
+            (_, 401) => (status, "invalid_client"),
+            (_, 403) => (status, "unauthorized_client"),
+            (_, 503) => (status, "temporarily_unavailable"),
+            (_, 500) => (status, "server_error"),
+            _ => (status, "invalid_request"),
+        };
+        (status, code, error)
     }
 }
 
@@ -255,44 +261,22 @@ where
     WebProblem: From<T>,
 {
     fn from(source: T) -> Self {
-        let problem = WebProblem::from(source);
-        let (status, code, _) = problem.kind.row();
-        let error = match (problem.kind, status) {
-            (ErrorCode::GrantTypeUnsupported, _) => "unsupported_grant_type",
-            (ErrorCode::RefreshTokenInvalid, _) => "invalid_grant",
-            (_, 401) => "invalid_client",
-            (_, 403) => "unauthorized_client",
-            (_, 503) => "temporarily_unavailable",
-            (_, 500) => "server_error",
-            _ => "invalid_request",
-        };
-        let challenged = problem.kind.reason().and_then(DenyReason::challenge_error);
         Self {
-            status,
-            error,
-            code,
-            challenge: (status == 401).then(|| challenge(challenged)),
+            problem: source.into(),
             parameter: None,
-            cause: problem.cause,
-            retry_after_s: problem.retry_after_s,
         }
     }
 }
 
 impl IntoResponse for OAuthProblem {
     fn into_response(self) -> Response {
-        let mut response = status_code(self.status).into_response();
-        let headers = response.headers_mut();
-        if let Some(challenge) = self.challenge {
-            headers.insert(
-                header::WWW_AUTHENTICATE,
-                HeaderValue::from_static(challenge),
-            );
+        let mut response = self.problem.clone().into_response();
+        let (status, ..) = self.row();
+        *response.status_mut() = status_code(status);
+        if status != 401 {
+            response.headers_mut().remove(header::WWW_AUTHENTICATE);
         }
-        if matches!(self.status, 429 | 503) {
-            let secs = HeaderValue::from(self.retry_after_s.unwrap_or(1));
-            headers.insert(header::RETRY_AFTER, secs);
-        }
+        response.extensions_mut().remove::<WebProblem>();
         response.extensions_mut().insert(self);
         response
     }

@@ -16,7 +16,8 @@ use crate::model::id::RequestId;
 use crate::model::problem::{MEDIA_TYPE, problem_json_with_detail};
 use crate::snapshot::{RefusalPage, RequestScope, ShownRefusal, Snapshot};
 use crate::web::answer::FinishedBody;
-use crate::web::error::{OAuthProblem, WebProblem};
+use crate::web::error::{OAuthProblem, WebProblem, set_fields};
+use crate::web::openapi::JSON;
 use crate::web::portal::Portal;
 
 /// Makes browsers use https only, for one year after each response.
@@ -54,9 +55,14 @@ pub(in crate::web) async fn finish(
             path: request.uri().path().to_owned(),
         });
     let mut response = next.run(request).await;
-    if let (Some(scope), Some(code)) = (&scope, code_of(&response)) {
+    if WebProblem::of(&response).is_none()
+        && let Some(problem) = unwritten(response.status())
+    {
+        response.extensions_mut().insert(problem);
+    }
+    if let (Some(scope), Some(problem)) = (&scope, WebProblem::of(&response)) {
         // No other place records the reason.
-        let _ = scope.notes.reason.set(code);
+        let _ = scope.notes.reason.set(problem.kind.as_str());
     }
     if let Some(person) = person {
         response = person.shown(&portal, response).await;
@@ -82,6 +88,7 @@ impl PageRequest {
         if response.extensions().get::<FinishedBody>().is_some() {
             return response;
         }
+        // The page of an OAuth error depends on its status alone.
         let found = response.extensions().get::<WebProblem>().cloned();
         let Some(problem) = found.or_else(|| unwritten(response.status())) else {
             return response;
@@ -193,20 +200,18 @@ fn error_body(response: &mut Response, id: RequestId) -> Option<String> {
     let is_written = response.extensions_mut().remove::<FinishedBody>().is_some();
     let (body, media_type, cause) =
         if let Some(oauth) = response.extensions_mut().remove::<OAuthProblem>() {
+            let (_, code, error) = oauth.row();
             let body = serde_json::to_string(&OAuthBody {
-                error: oauth.error,
-                code: oauth.code,
+                error,
+                code,
                 request_id: id.as_str(),
                 error_description: oauth
                     .parameter
                     .map(|name| format!("{name}: once, and not empty")),
             });
-            (body.unwrap_or_default(), "application/json", oauth.cause)
+            (body.unwrap_or_default(), JSON, oauth.problem.cause)
         } else {
-            let problem = response
-                .extensions_mut()
-                .remove::<WebProblem>()
-                .or_else(|| unwritten(response.status()))?;
+            let problem = response.extensions_mut().remove::<WebProblem>()?;
             let (status, code, title) = problem.kind.row();
             let body = problem_json_with_detail(code, title, status, id, problem.detail.as_deref());
             (body, MEDIA_TYPE, problem.cause)
@@ -221,18 +226,6 @@ fn error_body(response: &mut Response, id: RequestId) -> Option<String> {
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     Some(body)
-}
-
-/// Returns the stable code of a response that reports a problem.
-fn code_of(response: &Response) -> Option<&'static str> {
-    if let Some(oauth) = response.extensions().get::<OAuthProblem>() {
-        return Some(oauth.code);
-    }
-    let (_, code, _) = match response.extensions().get::<WebProblem>() {
-        Some(problem) => problem.kind.row(),
-        None => unwritten(response.status())?.kind.row(),
-    };
-    Some(code)
 }
 
 /// Returns the problem for a bare status set by axum: 404, 405, or one that no handler should return.
@@ -255,9 +248,7 @@ fn put_common_fields(headers: &mut HeaderMap, id: RequestId) {
         (header::CACHE_CONTROL, "no-store"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
-    for (name, value) in fields {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
+    set_fields(headers, fields);
     // Pages for people set their own values.
     let defaults = [
         (header::REFERRER_POLICY, "no-referrer"),
@@ -271,7 +262,6 @@ fn put_common_fields(headers: &mut HeaderMap, id: RequestId) {
             .entry(name)
             .or_insert(HeaderValue::from_static(value));
     }
-    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
-        headers.insert(HeaderName::from_static("x-request-id"), value);
-    }
+    let id_field = HeaderName::from_static("x-request-id");
+    set_fields(headers, [(id_field, id.as_str())]);
 }

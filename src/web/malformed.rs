@@ -9,42 +9,23 @@ use crate::web::error::WebProblem;
 /// Longest place shown, in characters; a caller may send a name of any length.
 const PLACE_CHARS_MAX: usize = 128;
 
-/// A parser's complaint about one member.
-enum MemberFault<'a> {
-    Missing(&'a str),
-    Unknown(&'a str),
-    Twice(&'a str),
-    /// The member has another type or violates a rule of its format.
-    Unfit,
-}
+const MISSING: &str = "missing";
+const UNKNOWN: &str = "unknown";
+const TWICE: &str = "there twice";
 
-impl<'a> MemberFault<'a> {
-    /// Parses a message of serde. The three kinds that name a member have known beginnings; every other message may
-    /// quote a value.
-    fn read(words: &'a str) -> Self {
-        let named = |beginning: &str| {
-            let rest = words.strip_prefix(beginning)?;
-            rest.find('`').and_then(|end| rest.get(..end))
-        };
-        if let Some(name) = named("missing field `") {
-            Self::Missing(name)
-        } else if let Some(name) = named("unknown field `") {
-            Self::Unknown(name)
-        } else if let Some(name) = named("duplicate field `") {
-            Self::Twice(name)
-        } else {
-            Self::Unfit
-        }
-    }
-
-    const fn words(&self) -> &'static str {
-        match self {
-            Self::Missing(_) => "missing",
-            Self::Unknown(_) => "unknown",
-            Self::Twice(_) => "there twice",
-            Self::Unfit => "not of the type that this takes",
-        }
-    }
+/// Parses a message of serde into the fault and the member that it names. The three kinds that name a member have known
+/// beginnings; every other message may quote a value.
+fn fault(words: &str) -> (&'static str, Option<&str>) {
+    let beginnings = [
+        ("missing field `", MISSING),
+        ("unknown field `", UNKNOWN),
+        ("duplicate field `", TWICE),
+    ];
+    let named = beginnings.into_iter().find_map(|(beginning, fault)| {
+        let rest = words.strip_prefix(beginning)?;
+        Some((fault, rest.get(..rest.find('`')?)))
+    });
+    named.unwrap_or(("not of the type that this takes", None))
 }
 
 /// Returns the problem of a JSON body, such as `/scopes/0: not of the type that this takes`. `path` is where the parser
@@ -63,17 +44,15 @@ pub(in crate::web) fn json(path: Option<&Path>, error: &serde_json::Error) -> We
 
 /// Returns a JSON pointer (RFC 6901) with the fault at that place.
 fn member(path: &Path, words: &str) -> String {
-    let fault = MemberFault::read(words);
+    let (fault, name) = fault(words);
     let mut pieces: Vec<_> = path.iter().map(piece).collect();
-    match fault {
-        MemberFault::Missing(name) | MemberFault::Twice(name) => pieces.push(escaped(name)),
-        // The path already ends with the full name; the message may cut it short, since a name may contain a backtick.
-        MemberFault::Unknown(_) | MemberFault::Unfit => {}
-    }
+    // The path to an unknown member already ends with its full name; the message may cut it short, since a name may
+    // contain a backtick.
+    pieces.extend(name.filter(|_| fault != UNKNOWN).map(escaped));
     let pointer: String = pieces.iter().flat_map(|piece| ["/", piece]).collect();
     match pointer.as_str() {
-        "" => fault.words().to_owned(),
-        pointer => format!("{}: {}", shown(pointer), fault.words()),
+        "" => fault.to_owned(),
+        pointer => format!("{}: {fault}", shown(pointer)),
     }
 }
 
@@ -99,18 +78,12 @@ pub(in crate::web) fn query(words: &str) -> WebProblem {
         Some((place, rest)) if is_word(place) => (Some(place), rest),
         _ => (None, about),
     };
-    let fault = MemberFault::read(rest);
-    let name = match fault {
-        MemberFault::Missing(name) | MemberFault::Twice(name) | MemberFault::Unknown(name) => {
-            Some(name)
+    let (fault, name) = fault(rest);
+    match name.or(place) {
+        Some(name) => {
+            let detail = format!("{}: {fault}", shown(name));
+            WebProblem::because(ErrorCode::QueryMalformed, detail)
         }
-        MemberFault::Unfit => place,
-    };
-    match name {
-        Some(name) => WebProblem::because(
-            ErrorCode::QueryMalformed,
-            format!("{}: {}", shown(name), fault.words()),
-        ),
         None => ErrorCode::QueryMalformed.into(),
     }
 }
@@ -122,16 +95,12 @@ fn is_word(text: &str) -> bool {
 /// Returns the problem of a form with an unknown or repeated field. `names` are the form's fields.
 pub(in crate::web) fn form(name: &str, names: &[&str]) -> WebProblem {
     let fault = if names.contains(&name) {
-        MemberFault::Twice(name)
+        TWICE
     } else {
-        MemberFault::Unknown(name)
+        UNKNOWN
     };
-    let detail = format!(
-        "{}: {}; a form with {}, each once",
-        shown(name),
-        fault.words(),
-        names.join(", ")
-    );
+    let (name, names) = (shown(name), names.join(", "));
+    let detail = format!("{name}: {fault}; a form with {names}, each once");
     WebProblem::because(ErrorCode::BodyMalformed, detail)
 }
 

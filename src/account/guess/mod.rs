@@ -12,12 +12,17 @@ use crate::crypto::password::{HashError, WAIT_MAX};
 use crate::limit::{CounterClaim, LimitRule, OnSuccess, ReachedLimit, TakeOutcome};
 use crate::model::account::{Account, AccountStatus, Digest};
 use crate::model::client_network::wider_networks;
+use crate::model::error_code::ErrorCode;
 use crate::model::secret::Secret;
 
 /// Maximum number of failures of one client network in a window, whatever the names; also the number of failures in a
 /// row, from any network, after which an account backs off. Source: NIST SP 800-63B-4 section 3.2.2 asks for no more
 /// than 100.
 const FAILURES_MAX: u32 = 100;
+
+/// The failures that a guess may have besides those of the store.
+pub(in crate::account) const GUESS_FAILURES: [ErrorCode; 2] =
+    [ErrorCode::HashingBusy, ErrorCode::LimitsFull];
 
 /// The author of a guess and the account that it is for.
 #[derive(Clone, Copy, Debug)]

@@ -3,6 +3,7 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use crate::account::admin::{AccountChangeRefusal, CreationRefusal, RemovalRefusal};
 use crate::account::register::NewPerson;
 use crate::model::access::Role;
 use crate::model::account::{Account, AccountStatus};
@@ -15,7 +16,7 @@ use crate::web::api::session::SessionAnswer;
 use crate::web::body::{JsonBody, PathParam, Query};
 use crate::web::caller::{Administrator, RecognisedCaller, session_of};
 use crate::web::cursor::PageQuery;
-use crate::web::error::WebProblem;
+use crate::web::error::{Refused, WebProblem};
 use crate::web::openapi::rules::{EMAIL, PRINTED, ROLE, USERNAME};
 
 #[derive(Serialize, JsonSchema)]
@@ -101,7 +102,7 @@ pub(in crate::web) async fn change(
     Administrator(caller): Administrator,
     PathParam(id): PathParam<AccountId>,
     JsonBody(body): JsonBody<AccountChangeBody>,
-) -> Result<Json<AccountAnswer>, WebProblem> {
+) -> Result<Json<AccountAnswer>, Refused<(AccountChangeRefusal, InvalidField)>> {
     let change = AccountChange {
         status: body.status.as_deref().map(status).transpose()?,
         is_admin: body.is_admin,
@@ -139,7 +140,7 @@ pub(in crate::web) struct InvitationBody {
 pub(in crate::web) async fn invite(
     Administrator(caller): Administrator,
     JsonBody(body): JsonBody<InvitationBody>,
-) -> Result<Created<AccountAnswer>, WebProblem> {
+) -> Result<Created<AccountAnswer>, Refused<(CreationRefusal, InvalidField)>> {
     let person = NewPerson::parse(&body.identity, &body.username, &body.name)?;
     let roles = roles(body.roles.unwrap_or_default())?;
     let is_admin = body.is_admin.unwrap_or(false);
@@ -154,7 +155,7 @@ pub(in crate::web) async fn invite(
 pub(in crate::web) async fn remove(
     Administrator(caller): Administrator,
     PathParam(id): PathParam<AccountId>,
-) -> Result<NoContent, WebProblem> {
+) -> Result<NoContent, Refused<RemovalRefusal>> {
     caller
         .accounts()
         .remove(&caller.call(), caller.actor(), &id)

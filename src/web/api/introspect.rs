@@ -1,7 +1,9 @@
 //! POST /introspect (RFC 7662).
 
+use axum::extract::FromRequestParts;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -19,8 +21,9 @@ use crate::model::secret::Secret;
 use crate::snapshot::RequestScope;
 use crate::web::answer::Json;
 use crate::web::body::OAuthForm;
-use crate::web::caller::{AnyRequest, own_view};
-use crate::web::error::OAuthProblem;
+use crate::web::caller::{AnyRequest, RecognisedCaller, owes_password};
+use crate::web::error::{OAuthProblem, WebProblem};
+use crate::web::openapi::{API_KEY, BASIC, BEARER, COOKIE, Describe, Operation, Schemas};
 
 /// What a token says. All but `active` is there for active tokens only.
 #[derive(Default, Serialize, JsonSchema)]
@@ -48,37 +51,64 @@ struct ActiveToken {
     exp: Option<i64>,
 }
 
+/// A caller that the handler recognises once it has read the form. HTTP Basic with an API key counts as well.
+pub(in crate::web) struct DeferredCaller {
+    scope: RequestScope,
+    headers: HeaderMap,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for DeferredCaller {
+    type Rejection = WebProblem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, WebProblem> {
+        let AnyRequest(scope) = AnyRequest::from_request_parts(parts, state).await?;
+        let headers = parts.headers.clone();
+        Ok(Self { scope, headers })
+    }
+}
+
+impl Describe for DeferredCaller {
+    fn describe(operation: &mut Operation, _: &mut Schemas) {
+        operation.recognise(&[BEARER, COOKIE, API_KEY, BASIC].map(|scheme| (scheme, &[][..])));
+        operation.refuse(&[
+            DenyReason::PasswordMustChange.into(),
+            ErrorCode::LoginNeeded,
+        ]);
+    }
+}
+
+impl DeferredCaller {
+    /// Recognises the caller, which must have an account of this gateway and no pending change of password.
+    async fn recognised(self) -> Result<RecognisedCaller, WebProblem> {
+        let api_key_header = &self.scope.snapshot.config.account.api_key_header;
+        let credentials = with_basic(self.headers, api_key_header)?;
+        let caller = RecognisedCaller::of(self.scope, &Method::POST, &credentials).await?;
+        if owes_password(&caller.identity) {
+            return Err(DenyReason::PasswordMustChange.into());
+        }
+        caller.identity.own_uid().ok_or(ErrorCode::LoginNeeded)?;
+        Ok(caller)
+    }
+}
+
 /// Reports the state of a token or API key; exactly `{"active": false}` for everything that the caller may not know.
 pub(in crate::web) async fn introspect(
-    AnyRequest(scope): AnyRequest,
-    headers: HeaderMap,
+    later: DeferredCaller,
     form: OAuthForm,
 ) -> Result<Json<IntrospectionAnswer>, OAuthProblem> {
-    let authorizer = &scope.snapshot.authorizer;
-    let api_key_header = &scope.snapshot.config.account.api_key_header;
-    let credentials = with_basic(headers, api_key_header)?;
-    let view = own_view(&scope, &Method::POST, &credentials);
-    let found = scope.recognise(&view).await?;
-    let caller = found.ok_or(DenyReason::CredentialMissing)?;
-    if let Principal::Own { account, .. } = &caller.principal
-        && account.password_must_change
-    {
-        return Err(DenyReason::PasswordMustChange.into());
-    }
-    if caller.own_uid().is_none() {
-        return Err(ErrorCode::LoginNeeded.into());
-    }
+    let RecognisedCaller { scope, identity } = later.recognised().await?;
     let token = form.one("token")?;
     let Some(as_sent) = as_headers(token) else {
         return Ok(Json(IntrospectionAnswer::default()));
     };
+    let authorizer = &scope.snapshot.authorizer;
     let asked = match authorizer.authenticate(&as_sent, scope.client).await {
         Ok(asked) => asked,
         Err(Stop::Deny(_) | Stop::Wait(_)) => None,
         Err(stop @ Stop::Fail(_)) => return Err(stop.into()),
     };
     let known = asked
-        .filter(|asked| may_know(&caller, asked))
+        .filter(|asked| may_know(&identity, asked))
         .map(|asked| known(&scope, &asked));
     Ok(Json(IntrospectionAnswer {
         active: known.is_some(),

@@ -4,8 +4,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::account::Accounts;
-use crate::account::api_keys::{IssuedKey, OVERLAP_S_MAX};
-use crate::account::key_terms::KeyRefusal;
+use crate::account::api_keys::{
+    IssuedKey, KeyChangeRefusal, KeyCreationRefusal, KeyRotationRefusal, OVERLAP_S_MAX,
+};
 use crate::model::api_key::{ApiKey, KeyPatch, NewKey, ShownKey};
 use crate::model::clock::Timestamp;
 use crate::model::error_code::ErrorCode;
@@ -33,12 +34,12 @@ const OVERLAP_S: u64 = 3600;
 pub(in crate::web) async fn create(
     OwnLogin(login): OwnLogin,
     JsonBody(wanted): JsonBody<NewKey>,
-) -> Result<Created<ShownKey>, Refused<KeyRefusal>> {
+) -> Result<Created<ShownKey>, Refused<KeyCreationRefusal>> {
     // An unreadable time is refused before the use case, which would write an audit event.
     wanted.expires.as_ref().map(Checked::get).transpose()?;
     let issued = login
         .accounts()
-        .create_api_key(&login.call(), &login.identity, wanted)
+        .create_api_key(&login.call(), (&login.account, &login.identity), wanted)
         .await?;
     Ok(Created(with_secret(issued, None)))
 }
@@ -48,13 +49,14 @@ pub(in crate::web) async fn change(
     OwnLogin(login): OwnLogin,
     PathParam(id): PathParam<KeyId>,
     JsonBody(patch): JsonBody<KeyPatch>,
-) -> Result<Json<ShownKey>, WebProblem> {
+) -> Result<Json<ShownKey>, Refused<KeyChangeRefusal>> {
     if let FieldChange::Set(expires) = &patch.expires {
         expires.get()?;
     }
     let accounts = login.accounts();
+    let maker = (login.account.as_ref(), login.identity.as_ref());
     let key = accounts
-        .update_api_key(&login.call(), &login.identity, &id, patch)
+        .update_api_key(&login.call(), maker, &id, patch)
         .await?;
     let used = last_used(accounts, &key).await?;
     Ok(Json(ShownKey::new(key, None, used)))
@@ -65,7 +67,7 @@ pub(in crate::web) async fn rotate(
     OwnLogin(login): OwnLogin,
     PathParam(id): PathParam<KeyId>,
     JsonOrNothing(body): JsonOrNothing<RotateBody>,
-) -> Result<Json<ShownKey>, WebProblem> {
+) -> Result<Json<ShownKey>, Refused<KeyRotationRefusal>> {
     let overlap_s = body.overlap_s.unwrap_or(OVERLAP_S);
     let accounts = login.accounts();
     let issued = accounts

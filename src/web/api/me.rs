@@ -11,6 +11,7 @@ use crate::account::roles::RoleFilter;
 use crate::config::Registration;
 use crate::model::access::Scope;
 use crate::model::error_code::ErrorCode;
+use crate::model::field::InvalidField;
 use crate::model::identity::{Identity, Principal};
 use crate::model::secret::Secret;
 use crate::web::answer::{Json, List};
@@ -80,7 +81,7 @@ pub(in crate::web) struct OwnChangeBody {
 pub(in crate::web) async fn change(
     OwnLogin(login): OwnLogin,
     JsonBody(body): JsonBody<OwnChangeBody>,
-) -> Result<Json<MeAnswer>, Refused<MeRefusal>> {
+) -> Result<Json<MeAnswer>, Refused<(MeRefusal, InvalidField)>> {
     let clock = &login.scope.snapshot.services.clock;
     let started = clock.elapsed();
     let identity = match (&body.identity, body.password) {

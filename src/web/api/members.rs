@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::account::members::{MemberRefusal, Resource};
+use crate::account::members::{EndMemberRefusal, MemberRefusal, Resource, SetMemberRefusal};
 use crate::model::access::{Name, ResourceId};
 use crate::model::error_code::ErrorCode;
 use crate::model::id::UserId;
@@ -33,7 +33,7 @@ pub(in crate::web) async fn list(
     MemberCaller(caller): MemberCaller,
     PathParam((kind, id)): PathParam<(Name, ResourceId)>,
     Query(query): Query<PageQuery<UserId>>,
-) -> Result<Json<List<MemberAnswer>>, WebProblem> {
+) -> Result<Json<List<MemberAnswer>>, Refused<MemberRefusal>> {
     let resource = resource(&caller, &kind, &id)?;
     let after = query.after()?;
     let found = caller
@@ -50,7 +50,7 @@ pub(in crate::web) async fn list(
 pub(in crate::web) async fn show(
     MemberCaller(caller): MemberCaller,
     PathParam((kind, id, uid)): PathParam<(Name, ResourceId, UserId)>,
-) -> Result<Json<MemberAnswer>, WebProblem> {
+) -> Result<Json<MemberAnswer>, Refused<MemberRefusal>> {
     let resource = resource(&caller, &kind, &id)?;
     let accounts = caller.accounts();
     let level = accounts.member(caller.actor(), &resource, &uid).await?;
@@ -65,7 +65,7 @@ pub(in crate::web) async fn set(
     MemberCaller(caller): MemberCaller,
     PathParam((kind, id, uid)): PathParam<(Name, ResourceId, UserId)>,
     JsonBody(body): JsonBody<LevelBody>,
-) -> Result<Json<MemberAnswer>, Refused<MemberRefusal>> {
+) -> Result<Json<MemberAnswer>, Refused<SetMemberRefusal>> {
     let resource = resource(&caller, &kind, &id)?;
     let change = (&uid, body.level.as_str());
     caller
@@ -82,7 +82,7 @@ pub(in crate::web) async fn set(
 pub(in crate::web) async fn end(
     MemberCaller(caller): MemberCaller,
     PathParam((kind, id, uid)): PathParam<(Name, ResourceId, UserId)>,
-) -> Result<NoContent, WebProblem> {
+) -> Result<NoContent, Refused<EndMemberRefusal>> {
     let resource = resource(&caller, &kind, &id)?;
     caller
         .accounts()

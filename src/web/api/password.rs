@@ -4,12 +4,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::account::halt::NotFound;
-use crate::account::password::{PasswordRefusal, WantedPassword};
+use crate::account::password::{PasswordChangeRefusal, TokenPasswordRefusal, WantedPassword};
+use crate::account::reset::ResetRefusal;
 use crate::model::account::Account;
 use crate::model::error_code::ErrorCode;
 use crate::model::secret::Secret;
 use crate::snapshot::RequestScope;
 use crate::web::answer::{Accepted, Json, MessageAnswer};
+use crate::web::api::registration::TemplateRefusal;
 use crate::web::body::JsonBody;
 use crate::web::caller::{AnyRequest, DeferredLogin, call};
 use crate::web::error::{Refused, WebProblem};
@@ -56,7 +58,8 @@ pub(in crate::web) async fn set(
     AnyRequest(scope): AnyRequest,
     later: DeferredLogin,
     JsonBody(body): JsonBody<PasswordBody>,
-) -> Result<Json<PasswordAnswer>, Refused<PasswordRefusal>> {
+) -> Result<Json<PasswordAnswer>, Refused<(TokenPasswordRefusal, PasswordChangeRefusal, NotFound)>>
+{
     let wanted = WantedPassword {
         new: body.new_password,
         verify: body.verify_password,
@@ -75,7 +78,7 @@ pub(in crate::web) async fn set(
             let login = later.login().await?;
             let own = &login.account.uid;
             if body.uid.is_some_and(|uid| uid != own.as_str()) {
-                return Err(ErrorCode::NotFound.into());
+                return Err(NotFound.into());
             }
             let who = (own, &login.session);
             login
@@ -111,12 +114,12 @@ pub(in crate::web) const ACCEPTED: &str =
 pub(in crate::web) async fn forgot(
     AnyRequest(scope): AnyRequest,
     JsonBody(body): JsonBody<ForgotBody>,
-) -> Result<Accepted<MessageAnswer>, Refused<NotFound>> {
+) -> Result<Accepted<MessageAnswer>, Refused<(ResetRefusal, TemplateRefusal)>> {
     if body
         .template
         .is_some_and(|template| template != "password_reset")
     {
-        return Err(ErrorCode::TemplateUnknown.into());
+        return Err(TemplateRefusal::Unknown.into());
     }
     let ((Some(name), None) | (None, Some(name))) = (body.identity, body.username) else {
         let detail = "one of identity and username";

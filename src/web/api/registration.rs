@@ -3,8 +3,10 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::account::halt::refusals;
 use crate::account::register::{NewPerson, RegisterRefusal};
 use crate::model::error_code::ErrorCode;
+use crate::model::field::InvalidField;
 use crate::snapshot::RequestScope;
 use crate::web::answer::{Accepted, MessageAnswer};
 use crate::web::body::JsonBody;
@@ -31,6 +33,13 @@ pub(in crate::web) struct RegisterBody {
     template: Option<String>,
 }
 
+refusals! {
+    /// The request names a mail that does not exist.
+    pub(in crate::web) enum TemplateRefusal {
+        Unknown => ErrorCode::TemplateUnknown,
+    }
+}
+
 /// The response, whether or not the name or address is taken.
 pub(in crate::web) const ACCEPTED: &str =
     "A mail has been sent to the address. It says what to do next.";
@@ -39,12 +48,12 @@ pub(in crate::web) const ACCEPTED: &str =
 pub(in crate::web) async fn register(
     AnyRequest(scope): AnyRequest,
     JsonBody(body): JsonBody<RegisterBody>,
-) -> Result<Accepted<MessageAnswer>, Refused<RegisterRefusal>> {
+) -> Result<Accepted<MessageAnswer>, Refused<(RegisterRefusal, InvalidField, TemplateRefusal)>> {
     if body
         .template
         .is_some_and(|template| template != "confirm_new")
     {
-        return Err(ErrorCode::TemplateUnknown.into());
+        return Err(TemplateRefusal::Unknown.into());
     }
     registered(&scope, &body.identity, &body.username, &body.name).await?;
     Ok(Accepted(MessageAnswer { message: ACCEPTED }))

@@ -3,19 +3,15 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::account::is_administrator;
-use crate::account::roles::RoleFilter;
+use crate::account::roles::{RoleFilter, RolesRefusal};
 use crate::model::access::{Name, ResourceId};
 use crate::model::bucket::retry_after_s;
-use crate::model::deny::DenyReason;
-use crate::model::error_code::ErrorCode;
 use crate::model::field::InvalidField;
-use crate::model::id::UserId;
-use crate::role_source::CacheUse;
+use crate::role_source::{CacheUse, SourceDown};
 use crate::web::answer::Json;
 use crate::web::body::{JsonBody, Query};
 use crate::web::caller::{AnyCaller, LastIdentity};
-use crate::web::error::WebProblem;
+use crate::web::error::{Refused, WebProblem};
 use crate::web::openapi::rules::{NAME, RESOURCE_ID, UID};
 
 #[derive(Deserialize, JsonSchema)]
@@ -42,29 +38,13 @@ pub(in crate::web) struct RolesAnswer {
 pub(in crate::web) async fn show(
     AnyCaller(caller): AnyCaller,
     Query(query): Query<RolesQuery>,
-) -> Result<Json<RolesAnswer>, WebProblem> {
+) -> Result<Json<RolesAnswer>, Refused<(RolesRefusal, InvalidField)>> {
     let filter = checked(query.resource, query.id)?;
-    let is_self = query
-        .uid
-        .as_deref()
-        .is_none_or(|uid| caller.identity.own_uid().map(UserId::as_str) == Some(uid));
-    if is_self {
-        let accounts = caller.accounts();
-        let mut roles = accounts.roles_of_caller(&caller.identity, &filter);
-        roles.extend(
-            accounts
-                .given_roles_of_caller(&caller.identity, &filter)
-                .await?,
-        );
-        return Ok(Json(RolesAnswer { roles }));
-    }
-    if !is_administrator(&caller.identity) {
-        return Err(DenyReason::RoleMissing.into());
-    }
-    let uid = UserId::parse(query.uid.as_deref().unwrap_or_default());
-    let uid = uid.map_err(|_| ErrorCode::NotFound)?;
-    let found = caller.accounts().roles_of_account(&uid, &filter).await?;
-    let roles = found.ok_or(ErrorCode::NotFound)?;
+    let uid = query.uid.as_deref();
+    let roles = caller
+        .accounts()
+        .shown_roles(&caller.identity, uid, &filter)
+        .await?;
     Ok(Json(RolesAnswer { roles }))
 }
 
@@ -95,7 +75,7 @@ pub(in crate::web) async fn refresh(
     LastIdentity(before): LastIdentity,
     AnyCaller(caller): AnyCaller,
     JsonBody(body): JsonBody<RefreshBody>,
-) -> Result<Json<RefreshAnswer>, WebProblem> {
+) -> Result<Json<RefreshAnswer>, Refused<(InvalidField, SourceDown)>> {
     let accounts = caller.accounts();
     checked(Some(body.resource.clone()), Some(body.id.clone()))?;
     let Some(resource) = accounts.declared_resource(&body.resource, &body.id) else {

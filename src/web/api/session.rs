@@ -7,7 +7,9 @@ use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::account::halt::refusals;
 use crate::account::login::LoginRefusal;
+use crate::account::refresh::RefreshRefusal;
 use crate::model::account::Session;
 use crate::model::error_code::ErrorCode;
 use crate::model::id::SessionId;
@@ -55,13 +57,20 @@ pub(in crate::web) struct LoginAnswer {
     resources: BTreeMap<String, String>,
 }
 
+refusals! {
+    /// The request names a way to log in that does not exist.
+    pub(in crate::web) enum MethodRefusal {
+        Unknown => ErrorCode::MethodUnknown,
+    }
+}
+
 /// Logs in with a name or address and a password.
 pub(in crate::web) async fn log_in(
     AnyRequest(scope): AnyRequest,
     JsonBody(body): JsonBody<LoginBody>,
-) -> Result<Json<LoginAnswer>, Refused<LoginRefusal>> {
+) -> Result<Json<LoginAnswer>, Refused<(LoginRefusal, MethodRefusal)>> {
     if body.method.is_some_and(|method| method != PASSWORD_METHOD) {
-        return Err(ErrorCode::MethodUnknown.into());
+        return Err(MethodRefusal::Unknown.into());
     }
     let accounts = &scope.snapshot.accounts;
     let opened = accounts
@@ -95,13 +104,20 @@ pub(in crate::web) struct TokenAnswer {
     refresh_token: String,
 }
 
+refusals! {
+    /// The request asks for another grant than a refresh.
+    pub(in crate::web) enum GrantRefusal {
+        Unsupported => ErrorCode::GrantTypeUnsupported,
+    }
+}
+
 /// Refreshes the tokens of a session (RFC 6749 section 6).
 pub(in crate::web) async fn refresh(
     AnyRequest(scope): AnyRequest,
     form: OAuthForm,
-) -> Result<Json<TokenAnswer>, OAuthProblem> {
+) -> Result<Json<TokenAnswer>, Refused<(RefreshRefusal, GrantRefusal), OAuthProblem>> {
     if form.one("grant_type")? != "refresh_token" {
-        return Err(OAuthProblem::GRANT_TYPE);
+        return Err(GrantRefusal::Unsupported.into());
     }
     let presented = form.one("refresh_token")?;
     let tokens = scope

@@ -27,13 +27,15 @@ pub(in crate::web::endpoints) fn pages(api: OwnApi) -> OwnApi {
                  `reset_sent`.",
             )
             .shows_page()
-            .refuses(&[DenyReason::RateLimited.into(), ErrorCode::StoreUnavailable]),
+            // The page itself answers every refusal of a credential but this one.
+            .refuses(&[DenyReason::RateLimited.into(), ErrorCode::StoreUnavailable, ErrorCode::IssuerUnavailable]),
     )
     .get(
         "/register",
         portal::start::show_register,
         about(PAGES, "showRegisterPage", "The page to register on")
             .shows_page()
+            // The only refusal of a registration that needs no form.
             .refuses(&[ErrorCode::RegistrationClosed])
             .refuses_on_page(&[403]),
     )
@@ -64,16 +66,7 @@ fn links(api: OwnApi) -> OwnApi {
     let posts = |id, summary| {
         token(about(PAGES, id, summary))
             .answers(303, "Done; the browser is led to the login page.", None)
-            .refuses(&[
-                ErrorCode::TokenInvalid,
-                ErrorCode::PasswordMismatch,
-                ErrorCode::PasswordRefused,
-                ErrorCode::AccountChanged,
-                ErrorCode::StoreUnavailable,
-                ErrorCode::HashingBusy,
-                ErrorCode::LimitsFull,
-            ])
-            .refuses_on_page(&[400, 409, 422, 503])
+            .refuses_on_page(&[400, 422, 503])
     };
     api.get(
         "/confirm",
@@ -81,7 +74,6 @@ fn links(api: OwnApi) -> OwnApi {
         token(about(PAGES, "showConfirmPage", "The page that ends a registration, or makes a new address count"))
             .more("It consumes nothing.")
             .shows_page()
-            .refuses(&[ErrorCode::TokenInvalid, ErrorCode::StoreUnavailable])
             .refuses_on_page(&[400]),
     )
     .post(
@@ -97,7 +89,6 @@ fn links(api: OwnApi) -> OwnApi {
         token(about(PAGES, "showResetPage", "The page that replaces a forgotten password"))
             .more("It consumes nothing.")
             .shows_page()
-            .refuses(&[ErrorCode::TokenInvalid, ErrorCode::StoreUnavailable])
             .refuses_on_page(&[400]),
     )
     .post(
@@ -122,16 +113,6 @@ fn change_of_password() -> Operation {
         None,
     )
     .recognises()
-    .refuses(&[
-        ErrorCode::LoginNeeded,
-        ErrorCode::PasswordWrong,
-        ErrorCode::PasswordMismatch,
-        ErrorCode::PasswordRefused,
-        ErrorCode::AccountChanged,
-        ErrorCode::LoginLimited,
-        ErrorCode::HashingBusy,
-        ErrorCode::LimitsFull,
-    ])
     .refuses_on_page(&[403, 409, 422, 429, 503])
 }
 

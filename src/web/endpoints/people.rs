@@ -2,16 +2,13 @@
 
 use serde_json::json;
 
-use crate::model::deny::DenyReason;
-use crate::model::error_code::ErrorCode;
 use crate::web::api::{introspect, me, password, registration, roles, session, settings};
 use crate::web::endpoints::OwnApi;
 use crate::web::endpoints::examples::{
     JWT, list_example, login_example, me_example, person_example, session_example,
 };
-use crate::web::error::OAuthProblem;
 use crate::web::json_or_form::json_or_form;
-use crate::web::openapi::{API_KEY, BASIC, BEARER, COOKIE, JSON, Operation, about};
+use crate::web::openapi::{JSON, Operation, about};
 use crate::web::portal::{login, start};
 
 const REGISTRATION: &str = "Registration and passwords";
@@ -35,8 +32,7 @@ pub(in crate::web::endpoints) fn registrations(api: OwnApi) -> OwnApi {
             .answers(202, ACCEPTED, None)
             .gives(202, json!({ "message": registration::ACCEPTED }))
             .answers(303, "A browser is led to the login page, which says the same.", None)
-            .refuses_on_page(&[403, 409, 422, 503])
-            .refuses(&[ErrorCode::TemplateUnknown, ErrorCode::ValueInvalid, ErrorCode::HashingBusy, ErrorCode::LimitsFull]),
+            .refuses_on_page(&[403, 409, 422, 503]),
     )
     .put(
         "/password",
@@ -44,8 +40,7 @@ pub(in crate::web::endpoints) fn registrations(api: OwnApi) -> OwnApi {
         about(REGISTRATION, "setPassword", "Sets a password, by a mailed token or by the old one")
             .more("Either `reset_token`, or `old_password` with a login. Every other session of the account ends.")
             .takes(set)
-            .gives(200, person_example())
-            .refuses(&[ErrorCode::NotFound, ErrorCode::HashingBusy, ErrorCode::LimitsFull]),
+            .gives(200, person_example()),
     )
     .post(
         "/forgot",
@@ -57,8 +52,7 @@ pub(in crate::web::endpoints) fn registrations(api: OwnApi) -> OwnApi {
             .answers(202, ACCEPTED, None)
             .gives(202, json!({ "message": password::ACCEPTED }))
             .answers(303, "A browser is led to the login page, which says the same.", None)
-            .refuses_on_page(&[404, 503])
-            .refuses(&[ErrorCode::TemplateUnknown, ErrorCode::HashingBusy, ErrorCode::LimitsFull]),
+            .refuses_on_page(&[404, 503]),
     )
 }
 
@@ -78,7 +72,6 @@ pub(in crate::web::endpoints) fn logins(api: OwnApi) -> OwnApi {
                 .answers(200, "Logged in.", None)
                 .gives(200, login_example())
                 .answers(303, "A browser is logged in, and led on.", None)
-                .refuses(&[ErrorCode::MethodUnknown, ErrorCode::HashingBusy, ErrorCode::LimitsFull])
                 .refuses_on_page(&[401, 429, 503]),
         )
         .post(
@@ -101,9 +94,7 @@ pub(in crate::web::endpoints) fn logins(api: OwnApi) -> OwnApi {
                 .takes_form(&token_form, &["grant_type", "refresh_token"])
                 .gives(200, json!({
                     "access_token": JWT, "token_type": "Bearer", "expires_in": 900, "refresh_token": "dwr_…",
-                }))
-                .refuses_grants(&[OAuthProblem::GRANT_TYPE, OAuthProblem::REFRESH_TOKEN])
-                .refuses(&[ErrorCode::StoreUnavailable]),
+                })),
         )
         .post("/introspect", introspect::introspect, introspection())
 }
@@ -116,14 +107,8 @@ fn introspection() -> Operation {
     about(LOGIN, "introspectToken", "Says what a token or API key is worth (RFC 7662)")
         .more("An API key may ask about itself, a login about what is its own; others with the scope `auth:introspect`, \
             or with an administrator's login. Exactly `{\"active\": false}` for all that the caller may not know.")
-        .open_to(&[BEARER, COOKIE, API_KEY, BASIC])
         .takes_form(&form, &["token"])
         .gives(200, json!({ "active": false }))
-        .recognises()
-        .refuses(&[
-            DenyReason::PasswordMustChange.into(), ErrorCode::LoginNeeded,
-            ErrorCode::RoleSourceUnavailable,
-        ])
 }
 
 pub(in crate::web::endpoints) fn sessions(api: OwnApi) -> OwnApi {
@@ -168,8 +153,7 @@ pub(in crate::web::endpoints) fn callers(api: OwnApi) -> OwnApi {
         about(CALLER, "updateMe", "Changes what the caller is called, or mails a token to another address")
             .more("`name`, or `identity` with `password`. The answer is the same whether or not somebody has the address.")
             .takes(json!({ "name": "Anna A." }))
-            .gives(200, me_example())
-            .refuses(&[ErrorCode::ValueInvalid, ErrorCode::HashingBusy, ErrorCode::LimitsFull]),
+            .gives(200, me_example()),
     )
     .put(
         "/me/identity",
@@ -193,8 +177,7 @@ pub(in crate::web::endpoints) fn roles(api: OwnApi) -> OwnApi {
         "/roles",
         roles::show,
         about(CALLER, "listRoles", "The caller's roles, or those of an account that an administrator names")
-            .gives(200, json!({ "roles": ["user", "list-42-invitee", "list-42-member"] }))
-            .refuses(&[DenyReason::RoleMissing.into(), ErrorCode::NotFound, ErrorCode::RoleSourceUnavailable]),
+            .gives(200, json!({ "roles": ["user", "list-42-invitee", "list-42-member"] })),
     )
     .post(
         "/roles/refresh",
@@ -203,8 +186,7 @@ pub(in crate::web::endpoints) fn roles(api: OwnApi) -> OwnApi {
             .more("`changed`: they are other than what the caller's last request used. `force` reads past every cache, \
                 and is limited.")
             .takes(json!({ "resource": "list", "id": "42" }))
-            .gives(200, json!({ "roles": ["list-42-invitee", "list-42-member"], "changed": true }))
-            .refuses(&[ErrorCode::ValueInvalid, ErrorCode::RoleSourceUnavailable]),
+            .gives(200, json!({ "roles": ["list-42-invitee", "list-42-member"], "changed": true })),
     )
     .get(
         "/settings/{id}",

@@ -37,6 +37,7 @@ fn question() -> Operation {
             None,
         )
         .answers(302, "A browser is to be sent to the login page; to nginx that is 401 with `Location`.", None)
+        // The answers are those of the decision core, whose type has no list of failures.
         .refuses(&DenyReason::ALL.map(ErrorCode::DeniedToProxy))
         .refuses(&[ErrorCode::StoreUnavailable, ErrorCode::RoleSourceUnavailable, ErrorCode::SigningUnavailable])
         .refuses(&[ErrorCode::IssuerUnavailable])

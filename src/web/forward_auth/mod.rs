@@ -150,11 +150,7 @@ fn admit(
             _ => false,
         },
     };
-    if shows_secret {
-        Ok(())
-    } else {
-        Err(ForwarderFault::Secret)
-    }
+    shows_secret.then_some(()).ok_or(ForwarderFault::Secret)
 }
 
 /// Returns the refusal of a proxy that may not ask, with the fault for operators.

@@ -64,7 +64,7 @@ pub(super) fn read<'a>(
     }
     let config = &snapshot.config;
     let places = DescribedTargets::of(question, &config.listen.auth_prefix)?;
-    let raw = places.first().filter(|_| places.are_one());
+    let raw = places.all().next().filter(|_| places.are_one());
     let raw = raw.ok_or(DenyReason::ForwardMalformed)?;
     if config.limits.target_bytes_max < raw.len() {
         return Err(DenyReason::TargetTooLong);
@@ -108,10 +108,6 @@ impl<'a> DescribedTargets<'a> {
         all.into_iter().flatten()
     }
 
-    fn first(&self) -> Option<&'a str> {
-        self.all().next()
-    }
-
     /// Returns the dialect of the answer. nginx takes precedence, since it understands the fewest statuses.
     const fn family(&self) -> Dialect {
         if self.url.is_some() || self.uri.is_some() {
@@ -124,19 +120,13 @@ impl<'a> DescribedTargets<'a> {
     }
 
     /// Whether only `X-Forwarded-*` describes the request, so that one proxy wrote all of it.
-    const fn are_forwarded_only(&self) -> bool {
-        self.forwarded.is_some()
-            && self.url.is_none()
-            && self.uri.is_none()
-            && self.appended.is_none()
+    fn are_forwarded_only(&self) -> bool {
+        self.forwarded.is_some() && self.all().count() == 1
     }
 
     /// Whether only an absolute URL describes the request.
-    const fn are_url_only(&self) -> bool {
-        self.url.is_some()
-            && self.uri.is_none()
-            && self.forwarded.is_none()
-            && self.appended.is_none()
+    fn are_url_only(&self) -> bool {
+        self.url.is_some() && self.all().count() == 1
     }
 
     /// Whether all descriptions name the same path and query. Unparsable ones must be identical byte for byte.

@@ -1,9 +1,9 @@
 //! The API document (`OpenAPI`) of all endpoints, generated from the router: paths are registered only through [`Api`],
 //! which documents them.
 //!
-//! The types of a handler describe its input, its permitted callers and the refusals of its arguments ([`Describe`]);
-//! codes and statuses come from the single table of `error`. Handwritten parts, mainly the refusals of use cases, are
-//! checked in every debug build: an undocumented response fails the request.
+//! The types of a handler describe its input, its permitted callers and what its arguments and its use case refuse
+//! ([`Describe`]); codes and statuses come from the single table of `model/error_code`. The rest is handwritten. Every
+//! debug build checks it: an undocumented response fails the request.
 
 mod document;
 mod operation;

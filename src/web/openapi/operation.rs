@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::account::halt::Refuses;
 use crate::model::deny::DenyReason;
 use crate::model::error_code::ErrorCode;
+use crate::role_source::SourceDown;
 use crate::web::error::{OAuthProblem, Refused, WebProblem};
 
 /// The media type of JSON.
@@ -34,7 +35,7 @@ pub(in crate::web) const BASIC: &str = "basic";
 /// An argument or response type of a handler that describes its part of the operation.
 pub(in crate::web) trait Describe {
     /// Adds the part to the operation.
-    fn describe(operation: &mut Operation, schemas: &mut Schemas);
+    fn describe(_: &mut Operation, _: &mut Schemas) {}
 }
 
 /// A handler whose argument and response types describe the operation. `M` is the argument list, so that one type can
@@ -67,18 +68,10 @@ described_handler!(A B C);
 described_handler!(A B C D);
 described_handler!(A B C D E);
 
-macro_rules! describes_nothing {
-    ($($argument:ty),*) => {
-        $(impl Describe for $argument {
-            fn describe(_: &mut Operation, _: &mut Schemas) {}
-        })*
-    };
-}
-describes_nothing!(HeaderMap, RawQuery, Response);
-
-impl<T> Describe for State<T> {
-    fn describe(_: &mut Operation, _: &mut Schemas) {}
-}
+impl Describe for HeaderMap {}
+impl Describe for RawQuery {}
+impl Describe for Response {}
+impl<T> Describe for State<T> {}
 
 impl<T: Describe> Describe for Result<T, WebProblem> {
     fn describe(operation: &mut Operation, schemas: &mut Schemas) {
@@ -86,12 +79,46 @@ impl<T: Describe> Describe for Result<T, WebProblem> {
     }
 }
 
-impl<T: Describe, R: Refuses> Describe for Result<T, Refused<R>> {
+impl<T, R: RefusalSet, P> Describe for Result<T, Refused<R, P>>
+where
+    Result<T, P>: Describe,
+{
     fn describe(operation: &mut Operation, schemas: &mut Schemas) {
-        T::describe(operation, schemas);
-        operation.refuse(R::ALL);
+        Result::<T, P>::describe(operation, schemas);
+        R::describe(operation);
         // Every use case reads or writes the store.
         operation.refuse(&[ErrorCode::StoreUnavailable]);
+    }
+}
+
+/// The refusals of a handler: one type, or a tuple of several.
+pub(in crate::web) trait RefusalSet {
+    fn describe(operation: &mut Operation);
+}
+
+impl<R: Refuses> RefusalSet for R {
+    fn describe(operation: &mut Operation) {
+        operation.refuse(&R::documented());
+    }
+}
+
+impl RefusalSet for SourceDown {
+    fn describe(operation: &mut Operation) {
+        operation.refuse(&[ErrorCode::RoleSourceUnavailable]);
+    }
+}
+
+impl<A: RefusalSet, B: RefusalSet> RefusalSet for (A, B) {
+    fn describe(operation: &mut Operation) {
+        A::describe(operation);
+        B::describe(operation);
+    }
+}
+
+impl<A: RefusalSet, B: RefusalSet, C: RefusalSet> RefusalSet for (A, B, C) {
+    fn describe(operation: &mut Operation) {
+        <(A, B)>::describe(operation);
+        C::describe(operation);
     }
 }
 
@@ -150,6 +177,9 @@ impl Schemas {
 /// A refusal or failure: status, code, and the title or, for an OAuth endpoint, the registered error.
 pub(in crate::web::openapi) type Row = (u16, &'static str, &'static str);
 
+/// A security scheme, and the roles or scopes that it requires.
+type SecurityScheme = (&'static str, &'static [&'static str]);
+
 /// A successful response.
 #[derive(Clone, Debug, Default)]
 pub(in crate::web::openapi) struct DocumentedAnswer {
@@ -167,7 +197,7 @@ pub(in crate::web) struct Operation {
     pub(in crate::web::openapi) summary: &'static str,
     pub(in crate::web::openapi) description: &'static str,
     /// The accepted security schemes, each with its required roles or scopes; an empty name means no credential.
-    pub(in crate::web::openapi) security: Vec<(&'static str, Vec<&'static str>)>,
+    pub(in crate::web::openapi) security: Vec<SecurityScheme>,
     /// Pattern and example of each path parameter, in the order of the path.
     pub(in crate::web) path_parameters: Vec<(&'static str, &'static str)>,
     pub(in crate::web) parameters: Vec<Value>,
@@ -205,23 +235,10 @@ impl Operation {
         self
     }
 
-    /// Adds what the use case may refuse or fail with. Refusals of the handler's arguments are added by their types.
+    /// Adds what the types of the handler do not describe.
     pub(in crate::web) fn refuses(mut self, kinds: &[ErrorCode]) -> Self {
         self.refuse(kinds);
         self
-    }
-
-    /// Adds the further errors of an OAuth endpoint.
-    pub(in crate::web) fn refuses_grants(mut self, problems: &[OAuthProblem]) -> Self {
-        self.refuse_grants(problems);
-        self
-    }
-
-    pub(in crate::web) fn refuse_grants(&mut self, problems: &[OAuthProblem]) {
-        let rows = problems
-            .iter()
-            .map(|problem| (problem.status(), problem.code, problem.error));
-        self.oauth.extend(rows);
     }
 
     /// Adds an example of the JSON body.
@@ -310,28 +327,22 @@ impl Operation {
 
     /// Adds security schemes that the handler checks itself. An empty name means that no credential is needed.
     pub(in crate::web) fn open_to(mut self, schemes: &[&'static str]) -> Self {
-        for scheme in schemes {
-            self.accept(scheme, &[]);
-        }
+        self.security
+            .extend(schemes.iter().map(|scheme| (*scheme, &[][..])));
         self
-    }
-
-    /// Adds a security scheme with the roles or scopes that the credential must have.
-    pub(in crate::web) fn accept(&mut self, scheme: &'static str, needs: &[&'static str]) {
-        self.security.push((scheme, needs.to_vec()));
     }
 
     pub(in crate::web) fn refuse(&mut self, kinds: &[ErrorCode]) {
         self.refusals.extend(kinds.iter().map(|kind| kind.row()));
-        let rows = kinds.iter().map(|kind| {
-            let problem = OAuthProblem::from(WebProblem::from(*kind));
-            (problem.status(), problem.code, problem.error)
-        });
+        let rows = kinds.iter().map(|kind| OAuthProblem::from(*kind).row());
         self.oauth.extend(rows);
     }
 
-    pub(in crate::web) fn recognise(&mut self) {
+    /// Marks that an argument recognises the caller, by one of these security schemes with the roles or scopes that the
+    /// credential must have.
+    pub(in crate::web) fn recognise(&mut self, schemes: &[SecurityScheme]) {
         self.recognises = true;
+        self.security.extend(schemes);
     }
 
     /// Adds the refusals that depend on whether the caller is recognised and whether the operation changes something.
@@ -415,13 +426,12 @@ impl Documented {
     /// Returns the code or status of a response that the document lacks.
     fn lacks(&self, response: &Response) -> Option<String> {
         let status = response.status().as_u16();
-        let extensions = response.extensions();
-        let problem = extensions.get::<WebProblem>();
-        let code = problem.map(|problem| problem.kind.row().1);
-        let oauth = extensions.get::<OAuthProblem>();
-        match code.or(oauth.map(|oauth| oauth.code)) {
-            Some(code) if code == ErrorCode::Internal.as_str() => None,
-            Some(code) => (!self.0.contains(&(status, code))).then(|| code.to_owned()),
+        match WebProblem::of(response) {
+            Some(problem) if problem.kind == ErrorCode::Internal => None,
+            Some(problem) => {
+                let code = problem.kind.as_str();
+                (!self.0.contains(&(status, code))).then(|| code.to_owned())
+            }
             None if self.0.iter().any(|(known, _)| *known == status) => None,
             None => Some(status.to_string()),
         }

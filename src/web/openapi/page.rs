@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, header};
 
 use crate::web::answer::text;
 use crate::web::caller::AnyRequest;
+use crate::web::error::set_fields;
 use crate::web::openapi::{ApiDocument, JSON};
 
 /// The page runs only its own script, connects only to its own origin, and cannot turn text into markup.
@@ -37,11 +38,7 @@ pub(in crate::web) async fn show() -> Response {
             "same-origin",
         ),
     ];
-    for (name, value) in fields {
-        response
-            .headers_mut()
-            .insert(name, HeaderValue::from_static(value));
-    }
+    set_fields(response.headers_mut(), fields);
     response
 }
 

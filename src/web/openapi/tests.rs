@@ -63,7 +63,7 @@ async fn a_method_is_served_if_and_only_if_it_is_documented() {
 }
 
 /// An endpoint enters the document when [`Api`] registers its path (`web/endpoints`). Its argument and response types
-/// describe themselves by `Describe`; the refusals of its use case are written where the path is registered.
+/// describe themselves by `Describe`; the response type of a handler names the refusals of its use case.
 #[test]
 fn nothing_is_served_past_the_document() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/web");

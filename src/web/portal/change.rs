@@ -7,21 +7,19 @@ use axum::response::Response;
 use http::{HeaderMap, Method};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use url::form_urlencoded::byte_serialize;
 
-use crate::account::password::WantedPassword;
+use crate::account::password::{PasswordChangeRefusal, WantedPassword};
 use crate::auth::grant::Stop;
 use crate::auth::return_to::LoginDestination;
 use crate::model::deny::DenyReason;
-use crate::model::error_code::ErrorCode;
 use crate::model::identity::{AuthnMethod, Identity};
 use crate::model::secret::Secret;
 use crate::snapshot::RequestScope;
 use crate::web::body::PageForm;
-use crate::web::caller::{AnyRequest, OwnPage, call, own_view, session_of};
-use crate::web::error::WebProblem;
+use crate::web::caller::{AnyRequest, OwnPage, call, owes_password, own_view, session_of};
+use crate::web::error::{Refused, WebProblem};
 use crate::web::portal::{
-    CHANGE, Portal, destination, owes_password, parameter, password_rules, see_other, words_of,
+    CHANGE, Portal, destination, in_query, parameter, password_rules, see_other, words_of,
 };
 
 #[derive(Serialize)]
@@ -86,31 +84,31 @@ pub(in crate::web) async fn change(
     OwnPage(scope): OwnPage,
     headers: HeaderMap,
     PageForm(form): PageForm<ChangeForm>,
-) -> Result<Response, WebProblem> {
+) -> Result<Response, Refused<PasswordChangeRefusal>> {
     let back = destination(&scope, form.rd);
     let found = logged_in(&scope, &Method::POST, &headers).await?;
-    let Some(identity) = found else {
-        return to_login(&portal, back.as_ref());
+    let login = found.as_deref().and_then(|it| Some((it, session_of(it)?)));
+    let Some((identity, (account, session))) = login else {
+        return Ok(to_login(&portal, back.as_ref())?);
     };
-    let (account, session) = session_of(&identity).ok_or(ErrorCode::LoginNeeded)?;
     let wanted = WantedPassword {
         new: form.new_password,
         verify: form.verify_password,
         revoke_keys: false,
     };
     let accounts = &scope.snapshot.accounts;
-    let call = call(&scope, Some(&identity));
+    let call = call(&scope, Some(identity));
     let who = (&account.uid, session);
     let changed = accounts
         .change_password(&call, who, form.old_password, wanted)
         .await;
     let problem = match changed {
-        Ok(_) => return lead_on(&portal, back.as_ref()),
+        Ok(_) => return Ok(lead_on(&portal, back.as_ref())?),
         Err(halt) => WebProblem::from(halt),
     };
     let filled = ChangeFields {
         message: Some(words_of(&problem)),
-        ..ChangeFields::new(&scope, &identity, back.as_ref())
+        ..ChangeFields::new(&scope, identity, back.as_ref())
     };
     Ok(portal.page_of_problem(problem, CHANGE, &filled, back.as_ref()))
 }
@@ -131,8 +129,7 @@ async fn logged_in(
 
 /// Redirects to the login page, which leads back to this one.
 fn to_login(portal: &Portal, back: Option<&LoginDestination>) -> Result<Response, WebProblem> {
-    let here = portal.change_path(back);
-    let here: String = byte_serialize(here.as_bytes()).collect();
+    let here = in_query(&portal.change_path(back));
     see_other(&format!("{}?rd={here}", portal.login_path()))
 }
 

@@ -19,15 +19,12 @@ use crate::model::secret::Secret;
 use crate::snapshot::RequestScope;
 use crate::web::api::{password, registration};
 use crate::web::body::PageForm;
-use crate::web::caller::{AnyRequest, OwnPage, call, own_view, session_of};
+use crate::web::caller::{AnyRequest, OwnPage, call, owes_password, own_view, session_of};
 use crate::web::cookie;
 use crate::web::error::WebProblem;
 use crate::web::portal::{
-    LOGIN, Portal, destination, may_register, owes_password, parameter, see_other, words_of,
+    LOGIN, Portal, destination, may_register, parameter, see_other, shown_again, words_of,
 };
-
-/// Longest name shown again, in characters: that of an e-mail address.
-const NAME_CHARS_MAX: usize = 254;
 
 /// The values of the login page's template.
 #[derive(Default, Serialize)]
@@ -167,7 +164,7 @@ pub(in crate::web) async fn log_in(
         }
         Err(halt) => {
             let problem = WebProblem::from(halt);
-            let shown: String = form.username.chars().take(NAME_CHARS_MAX).collect();
+            let shown = shown_again(&form.username);
             let filled = LoginFields {
                 message: Some(words_of(&problem)),
                 username: &shown,

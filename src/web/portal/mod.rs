@@ -21,10 +21,9 @@ use crate::account::password_rules::PasswordRules;
 use crate::auth::return_to::LoginDestination;
 use crate::config::Registration;
 use crate::model::error_code::ErrorCode;
-use crate::model::identity::{Identity, Principal};
 use crate::snapshot::RequestScope;
 use crate::web::answer::{FinishedBody, text};
-use crate::web::error::WebProblem;
+use crate::web::error::{WebProblem, set_fields};
 
 const LOGIN: &str = "login.html";
 const PASSWORD: &str = "password.html";
@@ -121,13 +120,20 @@ impl Portal {
     fn change_path(&self, back: Option<&LoginDestination>) -> String {
         let path = format!("{}/password", self.prefix);
         match back {
-            Some(back) => {
-                let back: String = byte_serialize(back.url.as_bytes()).collect();
-                format!("{path}?rd={back}")
-            }
+            Some(back) => format!("{path}?rd={}", in_query(&back.url)),
             None => path,
         }
     }
+}
+
+/// Escapes the value of a query parameter.
+fn in_query(value: &str) -> String {
+    byte_serialize(value.as_bytes()).collect()
+}
+
+/// Returns the beginning of a name that a form shows again, at most as long as an e-mail address.
+fn shown_again(name: &str) -> String {
+    name.chars().take(254).collect()
 }
 
 /// Sets the header fields of every page. `form-action` also applies to the redirect after a form, so it includes the
@@ -146,11 +152,7 @@ fn dress(headers: &mut HeaderMap, back: Option<&LoginDestination>) {
         (header::X_FRAME_OPTIONS, "DENY"),
         (header::CONTENT_SECURITY_POLICY, policy.as_str()),
     ];
-    for (name, value) in fields {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(name, value);
-        }
-    }
+    set_fields(headers, fields);
 }
 
 /// Returns the text that a page shows for a problem.
@@ -178,11 +180,6 @@ fn may_register(scope: &RequestScope) -> bool {
 /// Returns the password rules as a text for people.
 fn password_rules(scope: &RequestScope) -> String {
     PasswordRules::of(&scope.snapshot.config.account).text()
-}
-
-/// Whether the login has no access until its password is changed.
-fn owes_password(identity: &Identity) -> bool {
-    matches!(&identity.principal, Principal::Own { account, .. } if account.password_must_change)
 }
 
 /// Redirects a browser to another page by GET.

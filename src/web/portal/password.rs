@@ -10,14 +10,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::account::halt::Halt;
-use crate::account::password::WantedPassword;
+use crate::account::me::ConfirmRefusal;
+use crate::account::password::{TokenPasswordRefusal, WantedPassword};
 use crate::model::account::{Purpose, Username};
 use crate::model::error_code::ErrorCode;
 use crate::model::secret::Secret;
 use crate::snapshot::RequestScope;
 use crate::web::body::{FormFields, PageForm};
 use crate::web::caller::{AnyRequest, OwnPage, call};
-use crate::web::error::WebProblem;
+use crate::web::error::{Refused, WebProblem};
 use crate::web::portal::{PASSWORD, Portal, may_register, parameter, password_rules, words_of};
 
 #[derive(Serialize)]
@@ -98,7 +99,7 @@ pub(in crate::web) async fn show_confirm(
     State(portal): State<Arc<Portal>>,
     AnyRequest(scope): AnyRequest,
     RawQuery(query): RawQuery,
-) -> Result<Response, WebProblem> {
+) -> Result<Response, Refused<ConfirmRefusal>> {
     let link = MailedLink::read(&scope, query.as_deref(), CONFIRM).await?;
     Ok(show(&portal, &scope, &link))
 }
@@ -108,7 +109,7 @@ pub(in crate::web) async fn show_reset(
     State(portal): State<Arc<Portal>>,
     AnyRequest(scope): AnyRequest,
     RawQuery(query): RawQuery,
-) -> Result<Response, WebProblem> {
+) -> Result<Response, Refused<ConfirmRefusal>> {
     let link = MailedLink::read(&scope, query.as_deref(), RESET).await?;
     Ok(show(&portal, &scope, &link))
 }
@@ -141,15 +142,16 @@ pub(in crate::web) async fn confirm(
     OwnPage(scope): OwnPage,
     RawQuery(query): RawQuery,
     fields: FormFields,
-) -> Result<Response, WebProblem> {
+) -> Result<Response, Refused<(TokenPasswordRefusal, ConfirmRefusal)>> {
     let link = MailedLink::read(&scope, query.as_deref(), CONFIRM).await?;
-    match link.purpose {
+    let response = match link.purpose {
         Purpose::ChangeIdentity => {
             let NoFields {} = fields.read()?;
-            change_identity(&portal, &scope, &link).await
+            change_identity(&portal, &scope, &link).await?
         }
-        Purpose::Confirm | Purpose::Reset => set(&portal, &scope, &link, fields.read()?).await,
-    }
+        Purpose::Confirm | Purpose::Reset => set(&portal, &scope, &link, fields.read()?).await?,
+    };
+    Ok(response)
 }
 
 async fn change_identity(
@@ -174,9 +176,9 @@ pub(in crate::web) async fn reset(
     OwnPage(scope): OwnPage,
     RawQuery(query): RawQuery,
     PageForm(form): PageForm<PasswordForm>,
-) -> Result<Response, WebProblem> {
+) -> Result<Response, Refused<TokenPasswordRefusal>> {
     let link = MailedLink::read(&scope, query.as_deref(), RESET).await?;
-    set(&portal, &scope, &link, form).await
+    Ok(set(&portal, &scope, &link, form).await?)
 }
 
 async fn set(

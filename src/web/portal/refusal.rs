@@ -9,7 +9,6 @@ use http::{HeaderName, HeaderValue, header};
 use minijinja::Value;
 use minijinja::value::Serde;
 use serde::Serialize;
-use url::form_urlencoded::byte_serialize;
 
 use crate::auth::return_to::ReturnTo;
 use crate::crypto::digest::sha256;
@@ -17,7 +16,7 @@ use crate::model::deny::DenyReason;
 use crate::model::error_code::ErrorCode;
 use crate::snapshot::{RefusalPage, ShownRefusal};
 use crate::web::error::in_words;
-use crate::web::portal::{Portal, REFUSAL, STYLE};
+use crate::web::portal::{Portal, REFUSAL, STYLE, in_query};
 
 #[derive(Serialize)]
 struct RefusalFields<'a> {
@@ -39,10 +38,9 @@ impl Portal {
         let (origin, path_and_query) = refusal.asked;
         let return_to = refusal.snapshot.authorizer.return_to();
         let here = format!("{origin}{path_and_query}");
-        let rd = return_to.accept(&here).map_or(String::new(), |here| {
-            let encoded: String = byte_serialize(here.url.as_bytes()).collect();
-            format!("rd={encoded}")
-        });
+        let rd = return_to
+            .accept(&here)
+            .map_or(String::new(), |here| format!("rd={}", in_query(&here.url)));
         let public = &refusal.snapshot.config.listen.public_url.text;
         let page = |path: &str, query: &[&str]| {
             let query: Vec<_> = query.iter().filter(|it| !it.is_empty()).copied().collect();
@@ -102,25 +100,17 @@ fn fields() -> Option<Vec<(HeaderName, HeaderValue)>> {
     let policy = format!(
         "default-src 'none'; style-src 'sha256-{digest}'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
     );
-    Some(vec![
-        (
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("text/html; charset=utf-8"),
-        ),
-        (
-            header::REFERRER_POLICY,
-            HeaderValue::from_static("same-origin"),
-        ),
-        (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
-        (
-            header::X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        ),
-        (
-            header::CONTENT_SECURITY_POLICY,
-            HeaderValue::try_from(policy).ok()?,
-        ),
-    ])
+    let fields = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::REFERRER_POLICY, "same-origin"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CONTENT_SECURITY_POLICY, policy.as_str()),
+    ];
+    fields
+        .into_iter()
+        .map(|(name, value)| Some((name, HeaderValue::from_str(value).ok()?)))
+        .collect()
 }
 
 /// Returns what is missing and what the person can do.

@@ -12,10 +12,7 @@ use crate::web::api::{password, registration};
 use crate::web::body::PageForm;
 use crate::web::caller::{AnyRequest, OwnPage};
 use crate::web::error::WebProblem;
-use crate::web::portal::{FORGOT, Portal, REGISTER, may_register, words_of};
-
-/// Longest form text shown again, in characters.
-const SHOWN_CHARS_MAX: usize = 254;
+use crate::web::portal::{FORGOT, Portal, REGISTER, may_register, shown_again, words_of};
 
 #[derive(Default, Serialize)]
 struct StartFields {
@@ -76,9 +73,9 @@ pub(in crate::web) async fn register(
         Err(problem) => {
             let filled = StartFields {
                 is_open: problem.kind != ErrorCode::RegistrationClosed,
-                identity: shown(&form.identity),
-                username: shown(&form.username),
-                name: shown(&form.name),
+                identity: shown_again(&form.identity),
+                username: shown_again(&form.username),
+                name: shown_again(&form.name),
                 message: None,
             };
             Ok(refused(&portal, REGISTER, problem, filled))
@@ -104,7 +101,7 @@ pub(in crate::web) async fn forgot(
         Err(problem) => {
             let filled = StartFields {
                 is_open: true,
-                username: shown(&form.username),
+                username: shown_again(&form.username),
                 ..StartFields::default()
             };
             Ok(refused(&portal, FORGOT, problem, filled))
@@ -122,8 +119,4 @@ fn refused(portal: &Portal, page: &str, problem: WebProblem, filled: StartFields
         ..filled
     };
     portal.page_of_problem(problem, page, &filled, None)
-}
-
-fn shown(text: &str) -> String {
-    text.chars().take(SHOWN_CHARS_MAX).collect()
 }

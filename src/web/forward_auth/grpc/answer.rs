@@ -1,6 +1,7 @@
 //! Writes the answers to Envoy.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use envoy_types::pb::envoy::config::core::v3::{HeaderValue as Field, HeaderValueOption};
@@ -14,12 +15,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, Collected};
 use tonic::Code;
 
+use crate::auth::asked::ForwardedDecision;
 use crate::auth::strip::StripSet;
 use crate::model::forwarding::{FORWARDED_FOR, FORWARDED_PROTO, TrustedFields};
 use crate::model::id::RequestId;
 use crate::model::route::Route;
 use crate::snapshot::Snapshot;
 use crate::web::finish::finished;
+use crate::web::forward_auth::grpc::record::AnsweredQuestion;
 use crate::web::forward_auth::question::Dialect;
 use crate::web::forward_auth::{ForwardAuthAnswer, written};
 
@@ -32,6 +35,23 @@ pub(super) struct WrittenAnswer {
     pub(super) status: u16,
     /// Size of the body for the caller, in bytes.
     pub(super) body_bytes: u64,
+}
+
+impl WrittenAnswer {
+    /// Returns the message, and the result for the access record.
+    pub(super) fn answered(
+        self,
+        client: Option<IpAddr>,
+        judged: ForwardedDecision,
+    ) -> (CheckResponse, AnsweredQuestion) {
+        let answered = AnsweredQuestion {
+            status: self.status,
+            body_bytes: self.body_bytes,
+            client,
+            judged,
+        };
+        (self.message, answered)
+    }
 }
 
 /// An allowed request.

@@ -191,23 +191,16 @@ impl QuestionArrival {
             }
             // Without a grant, nothing passes.
             (ForwardAuthAnswer::Pass(_), Decision::Deny(_) | Decision::Fail(_)) => {
-                self.refused(ForwardAuthAnswer::Refused(WebProblem::from(
-                    ErrorCode::Internal,
-                )))
-                .await
+                let problem = ErrorCode::Internal.into();
+                self.refused(ForwardAuthAnswer::Refused(problem)).await
             }
             (told, _) => self.refused(told).await,
         };
-        let answered = AnsweredQuestion {
-            status: written.status,
-            body_bytes: written.body_bytes,
-            client: Some(client.address),
-            judged: ForwardedDecision {
-                about: Some((asked.method, asked.target)),
-                decision,
-            },
+        let judged = ForwardedDecision {
+            about: Some((asked.method, asked.target)),
+            decision,
         };
-        (written.message, answered)
+        written.answered(Some(client.address), judged)
     }
 
     /// Refuses a question that could not be decided.
@@ -217,13 +210,7 @@ impl QuestionArrival {
     ) -> (CheckResponse, AnsweredQuestion) {
         let problem = WebProblem::from(ErrorCode::DeniedToProxy(reason));
         let written = self.refused(ForwardAuthAnswer::Refused(problem)).await;
-        let answered = AnsweredQuestion {
-            status: written.status,
-            body_bytes: written.body_bytes,
-            client: None,
-            judged: ForwardedDecision::unread(reason, fault),
-        };
-        (written.message, answered)
+        written.answered(None, ForwardedDecision::unread(reason, fault))
     }
 
     async fn refused(&self, told: ForwardAuthAnswer) -> answer::WrittenAnswer {
