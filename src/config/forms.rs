@@ -72,6 +72,18 @@ pub(super) const fn millis(range: RangeInclusive<u64>) -> ParsedForm<impl Parse<
     within(range, |number| Some(Duration::from_millis(number)))
 }
 
+/// Accepts a duration in whole seconds, at most `max`, or 0 for none.
+pub(super) const fn seconds_or_off(max: u64) -> ParsedForm<impl Parse<Option<Duration>>> {
+    within(0..=max, |number| {
+        Some((number != 0).then(|| Duration::from_secs(number)))
+    })
+}
+
+/// Accepts a whole number of mebibytes, and returns it in bytes.
+pub(super) const fn mebibytes(range: RangeInclusive<u64>) -> ParsedForm<impl Parse<u64>> {
+    within(range, |number| number.checked_mul(1 << 20))
+}
+
 const fn within<V>(
     range: RangeInclusive<u64>,
     of: fn(u64) -> Option<V>,
@@ -185,6 +197,21 @@ pub(super) const fn or_none<V, P: Parse<V>>(
                 Value::Text(text) if text.is_empty() => Ok(None),
                 value => (form.parse)(value, context).map(Some),
             }
+        },
+    )
+}
+
+/// Accepts a list of another form, and collects its items.
+pub(super) const fn collected<T, V: FromIterator<T>, P: Parse<Vec<T>>>(
+    form: ParsedForm<P>,
+) -> ParsedForm<impl Parse<V>> {
+    let (kind, expected) = (form.kind, form.expected);
+    shape(
+        kind,
+        expected,
+        move |value: Value, context: &ReadContext<'_>| {
+            let form = &form;
+            (form.parse)(value, context).map(V::from_iter)
         },
     )
 }

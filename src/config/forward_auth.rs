@@ -39,12 +39,12 @@ keys! { pub(super) ForwardAuthKeys = "forward_auth"; {
 }}
 
 pub(super) fn read(
-    mut reader: SectionReader<'_>,
+    reader: &mut SectionReader<'_>,
     listen: &Listen,
     sources: SecretSources<'_>,
 ) -> ForwardAuth {
     let keys = (&ForwardAuthKeys::secret, &ForwardAuthKeys::secret_file);
-    let secret = secrets::shared(&mut reader, keys, sources);
+    let secret = secrets::shared(reader, keys, sources);
     let none_or = |text: &str| text.is_empty() || address(text, listen).is_some();
     let grpc_address = reader
         .text(&ForwardAuthKeys::grpc_address, |text| {
@@ -60,7 +60,6 @@ pub(super) fn read(
         }
     }
     let login_url = reader.take(&ForwardAuthKeys::login_url);
-    reader.finish();
     ForwardAuth {
         secret,
         grpc_address,

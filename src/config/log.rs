@@ -1,14 +1,16 @@
 //! `[log]`: logs and access records.
 
 use crate::config::forms::{flag, text};
-use crate::config::keys::keys;
-use crate::config::reader::SectionReader;
+use crate::config::settings::settings;
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 const LEVEL: &str =
     "off, error, warn, info, debug or trace, alone or before filters: info,doorward=debug";
 
-keys! { pub(super) LogKeys = "log"; {
+settings! {
+/// `[log]`
+pub struct LogSettings {}
+LogKeys = "log"; {
     /// off, error, warn, info, debug or trace on standard error; filters by target may follow: "info,doorward::proxy=debug".
     /// Audit events (target audit) are JSON lines on standard output, told field by field in docs/audit.md, and pass at every
     /// level but off; the proxy engine (target pingora) is held at warn.
@@ -17,24 +19,6 @@ keys! { pub(super) LogKeys = "log"; {
     /// a request.
     access: bool = flag() => true;
 }}
-
-/// `[log]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogSettings {
-    /// `off`, `error`, `warn`, `info`, `debug` or `trace`, alone or before filters: `info,doorward=debug`.
-    pub level: String,
-    /// One JSON record per request on standard output.
-    pub access: bool,
-}
-
-pub(super) fn read(mut reader: SectionReader<'_>) -> LogSettings {
-    let settings = LogSettings {
-        level: reader.get(&LogKeys::level),
-        access: reader.get(&LogKeys::access),
-    };
-    reader.finish();
-    settings
-}
 
 /// Reads a level, optionally followed by filters by target. A single word that is not a level is a typing error,
 /// although the subscriber would read it as a target.

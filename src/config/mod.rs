@@ -31,6 +31,7 @@ mod roles;
 mod routes;
 mod secrets;
 mod session;
+mod settings;
 mod smtp;
 mod store;
 mod tokens;
@@ -293,10 +294,12 @@ fn build(
 
 fn sections(mut root: SectionReader<'_>, secrets: SecretSources<'_>) -> Config {
     let (role_sources, sourced) = role_sources::read(root.tables(&RootKeys::role_source));
-    let words = roles::read(root.table(&RootKeys::roles), sourced);
-    let listen = listen::read(root.table(&RootKeys::listen), secrets);
-    let account = account::read(root.table(&RootKeys::account));
-    let tokens = tokens::read(root.table(&RootKeys::tokens), &listen.public_url.text);
+    let words = root.section(&RootKeys::roles, |roles| roles::read(roles, sourced));
+    let listen = root.section(&RootKeys::listen, |listen| listen::read(listen, secrets));
+    let account = root.section(&RootKeys::account, AccountSettings::read);
+    let tokens = root.section(&RootKeys::tokens, |tokens| {
+        tokens::read(tokens, &listen.public_url.text)
+    });
     let issuers = issuers::read(
         root.tables(&RootKeys::issuer),
         &tokens.issuer,
@@ -322,13 +325,19 @@ fn sections(mut root: SectionReader<'_>, secrets: SecretSources<'_>) -> Config {
     roles.scopes.sort_unstable();
     roles.scopes.dedup();
     let config = Config {
-        limits: limits::read(root.table(&RootKeys::limits)),
-        store: store::read(root.table(&RootKeys::store)),
-        mail: mail::read(root.table(&RootKeys::mail), &listen.auth_prefix, secrets),
-        log: log::read(root.table(&RootKeys::log)),
-        audit: audit::read(root.table(&RootKeys::audit)),
-        forward_auth: forward_auth::read(root.table(&RootKeys::forward_auth), &listen, secrets),
-        session: session::read(root.table(&RootKeys::session), &listen.public_url),
+        limits: root.section(&RootKeys::limits, limits::read),
+        store: root.section(&RootKeys::store, store::read),
+        mail: root.section(&RootKeys::mail, |mail| {
+            mail::read(mail, &listen.auth_prefix, secrets)
+        }),
+        log: root.section(&RootKeys::log, LogSettings::read),
+        audit: root.section(&RootKeys::audit, AuditSettings::read),
+        forward_auth: root.section(&RootKeys::forward_auth, |table| {
+            forward_auth::read(table, &listen, secrets)
+        }),
+        session: root.section(&RootKeys::session, |session| {
+            session::read(session, &listen.public_url)
+        }),
         upstreams: upstreams.list,
         listen,
         tokens,

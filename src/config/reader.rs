@@ -161,6 +161,18 @@ impl<'a> SectionReader<'a> {
         self.add(key, unreadable("a file that can be read", error, &hint));
     }
 
+    /// Reads all keys of a table by `read`, and reports the others. A missing table is empty.
+    pub(super) fn section<T>(
+        &mut self,
+        key: &ConfigKey<Value>,
+        read: impl FnOnce(&mut SectionReader<'a>) -> T,
+    ) -> T {
+        let mut table = self.table(key);
+        let settings = read(&mut table);
+        table.finish();
+        settings
+    }
+
     /// Reads a table. A missing one is empty.
     pub(super) fn table(&mut self, key: &ConfigKey<Value>) -> SectionReader<'a> {
         let table = match self.take(key) {

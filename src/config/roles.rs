@@ -67,7 +67,7 @@ pub(super) struct SourcedResources {
     pub(super) are_sound: bool,
 }
 
-pub(super) fn read(mut reader: SectionReader<'_>, sourced: SourcedResources) -> DeclaredRoles {
+pub(super) fn read(reader: &mut SectionReader<'_>, sourced: SourcedResources) -> DeclaredRoles {
     let before = reader.problem_count();
     let are_sourced_sound = sourced.are_sound;
     let sourced = sourced.resources;
@@ -105,7 +105,6 @@ pub(super) fn read(mut reader: SectionReader<'_>, sourced: SourcedResources) -> 
     if are_sound && rank.is_none_or(|rank| rank.0 == 0) {
         reader.add(&RolesKeys::manage_level, MANAGER);
     }
-    reader.finish();
     DeclaredRoles {
         settings: RoleSettings {
             ladder,
