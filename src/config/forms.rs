@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::config::document::Value;
 use crate::config::keys::{Form, KeyShape, ReadContext, Section, ValueKind};
+use crate::config::problem::ValuePlace;
 
 /// A parsed value, or the expectation to report; `Err(None)`: the problem has been reported already.
 pub(super) type Parsed<V> = Result<V, Option<String>>;
@@ -50,7 +51,7 @@ impl<P> KeyShape for ParsedForm<P> {
 impl<V, P: Parse<V>> Form<V> for ParsedForm<P> {
     fn read(&self, value: Value, context: &ReadContext<'_>) -> Option<V> {
         (self.parse)(value, context)
-            .map_err(|wrong| wrong.map(|expected| context.add(expected)))
+            .map_err(|wrong| wrong.map(|expected| context.problems.add(&context.place, expected)))
             .ok()
     }
 }
@@ -131,8 +132,8 @@ pub(super) const fn choice<V: Copy>(
                 Value::Text(text) => text.as_str(),
                 _ => "",
             };
-            if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
-                return Ok(*value);
+            if let Some(value) = value_of(words, text) {
+                return Ok(value);
             }
             let quoted: Vec<_> = words
                 .iter()
@@ -146,6 +147,12 @@ pub(super) const fn choice<V: Copy>(
             Err(Some(format!("one of {}{note}", quoted.join(", "))))
         },
     )
+}
+
+/// Returns the value of a word.
+pub(super) fn value_of<V: Copy>(words: &[(&str, V)], text: &str) -> Option<V> {
+    let found = words.iter().find(|(word, _)| *word == text);
+    found.map(|(_, value)| *value)
 }
 
 /// Accepts a text that `parse` accepts.
@@ -316,9 +323,8 @@ const fn items<T: PartialEq, P: Fn(&str) -> Result<T, String>>(
                     }
                     Err(expected) => expected,
                 };
-                context
-                    .problems
-                    .add(&context.item(index, item.origin), wrong);
+                let place = ValuePlace::new(format!("{}[{index}]", context.place.key), item.origin);
+                context.problems.add(&place, wrong);
             }
             if before < context.problems.count() {
                 return Err(None);

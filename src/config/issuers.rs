@@ -6,15 +6,17 @@ use http::HeaderName;
 
 use crate::config::document::{ConfigNode, Value};
 use crate::config::forms::{
-    is_visible, or_none, raw_text, seconds, some_texts, text, text_or_table, texts,
+    or_none, raw_text, seconds, some_texts, text, text_or_table, texts, visible,
 };
 use crate::config::headers;
 use crate::config::issuer_prefixes::{PrefixKeys, PrefixRegistry, prefix};
-use crate::config::issuer_source::{self, Introspection, KeySource, Remote, SourceKeys};
+use crate::config::issuer_source::{
+    self, Introspection, KeySource, Remote, RemoteKeys, SourceKeys,
+};
 use crate::config::keys::keys;
 use crate::config::reader::SectionReader;
 use crate::config::secrets::SecretSources;
-use crate::config::tokens::{CLAIM, claim};
+use crate::config::tokens::CLAIM;
 use crate::model::access::Role;
 use crate::model::algorithm::Algorithm;
 use crate::model::claim_path::ClaimPath;
@@ -92,20 +94,20 @@ const ALGORITHMS: &str = "one of RS256, RS384, RS512, PS256, PS384, PS512, ES256
      `secret_jwk_file`";
 const ROLES_ALLOW: &str = "a role, or the beginning of roles and a * at its end";
 
-keys! { pub(super) IssuerKeys = "issuer[]", and [SourceKeys, PrefixKeys]; {
+keys! { pub(super) IssuerKeys = "issuer[]", and [SourceKeys, RemoteKeys, PrefixKeys]; {
     /// Its name in logs and metrics: a-z, 0-9, - and _.
     name: String = text(NAME, name);
     /// Claim iss, exactly; no two alike, ours included.
-    issuer: String = text(CLAIM, claim);
+    issuer: String = text(CLAIM, visible::<512>);
     /// One of these must be in the audience.
-    audience: Vec<String> = some_texts(CLAIM, claim);
+    audience: Vec<String> = some_texts(CLAIM, visible::<512>);
     /// Claims that may hold the audience; the first that is present decides alone. Also "client_id" or "azp", for issuers whose
     /// access tokens have no aud.
     audience_claims: Vec<ClaimPath> = some_texts(CLAIM_NAME, ClaimPath::parse);
     /// Claims that must be equal to these texts, whole numbers or flags, such as { token_use = "access" }.
     required_claims: Value = text_or_table(REQUIRED_CLAIMS, None);
     /// Header types (typ) of its access tokens beside none, JWT and at+jwt, such as "okta-internal-at+jwt".
-    typ: Vec<String> = texts(TYP, typ) => Vec::new();
+    typ: Vec<String> = texts(TYP, |text: &str| visible::<128>(text).map(|typ| media_type(&typ))) => Vec::new();
     /// Allowed algorithms. Default: those its keys declare; HS256 and its like only with secret_jwk_file. An RSA key that declares
     /// none has those of RS* and PS* that are named here, else RS256.
     algorithms: Vec<Algorithm> = some_texts(ALGORITHMS, Algorithm::parse);
@@ -244,19 +246,12 @@ fn required_claims(reader: &mut SectionReader<'_>) -> Vec<(ClaimPath, ClaimValue
     claims.unwrap_or_default()
 }
 
-fn typ(text: &str) -> Option<String> {
-    is_visible(text, 128).then(|| media_type(text))
-}
-
 /// Normalises a header `typ` for comparison: in lower case, and without the `application/` that may be omitted
 /// (RFC 7515 section 4.1.9).
 #[must_use]
 pub fn media_type(typ: &str) -> String {
-    let mut typ = typ.to_ascii_lowercase();
-    if let Some(rest) = typ.strip_prefix("application/") {
-        typ = rest.to_owned();
-    }
-    typ
+    let typ = typ.to_ascii_lowercase();
+    typ.strip_prefix("application/").unwrap_or(&typ).to_owned()
 }
 
 /// Reads the field that carries its tokens.

@@ -174,7 +174,7 @@ impl Config {
                 ),
             );
         }
-        let base = Base::of(path, env.state_directory());
+        let base = Base::of(path, env.state_directory.as_deref());
         build(&text, Some(mode), (env, &base), problems)
     }
 

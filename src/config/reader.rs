@@ -96,11 +96,6 @@ impl<'a> SectionReader<'a> {
         self.shared.problems
     }
 
-    /// Returns the number of errors in the whole configuration so far.
-    pub(super) fn problem_count(&self) -> usize {
-        self.shared.problems.count()
-    }
-
     /// Returns the base of relative paths.
     pub(super) const fn base(&self) -> &'a Base {
         self.shared.base
@@ -203,22 +198,18 @@ impl<'a> SectionReader<'a> {
                 Vec::new()
             }
         };
-        let mut readers = Vec::with_capacity(items.len());
-        for (index, item) in items.into_iter().enumerate() {
-            let name = format!("{}[{index}]", keys::join(&self.place.key, key.row.name));
-            match item.value {
-                Value::Table(mut table) => {
-                    table.origin = item.origin;
-                    let section = key.form.inner().unwrap_or(self.section);
-                    readers.push(SectionReader::new(section, name, table, self.shared));
-                }
-                _ => self
-                    .shared
-                    .problems
-                    .add(&ValuePlace::new(name, item.origin), "a table"),
+        let section = key.form.inner().unwrap_or(self.section);
+        let list = keys::join(&self.place.key, key.row.name);
+        let read = |(index, item): (usize, ConfigNode)| {
+            let name = format!("{list}[{index}]");
+            if let Value::Table(table) = item.value {
+                return Some(SectionReader::new(section, name, table, self.shared));
             }
-        }
-        readers
+            let place = ValuePlace::new(name, item.origin);
+            self.shared.problems.add(&place, "a table");
+            None
+        };
+        items.into_iter().enumerate().filter_map(read).collect()
     }
 
     /// Reports every key that has not been read.

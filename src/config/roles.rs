@@ -68,7 +68,7 @@ pub(super) struct SourcedResources {
 }
 
 pub(super) fn read(reader: &mut SectionReader<'_>, sourced: SourcedResources) -> DeclaredRoles {
-    let before = reader.problem_count();
+    let before = reader.problems().count();
     let are_sourced_sound = sourced.are_sound;
     let sourced = sourced.resources;
     let levels = reader.take(&RolesKeys::levels);
@@ -97,7 +97,7 @@ pub(super) fn read(reader: &mut SectionReader<'_>, sourced: SourcedResources) ->
         );
     }
     resources.extend(sourced.iter().cloned());
-    let are_sound = are_sourced_sound && reader.problem_count() == before;
+    let are_sound = are_sourced_sound && reader.problems().count() == before;
     let mut scopes = reader.get(&RolesKeys::scopes);
     scopes.extend(OWN_SCOPES.iter().filter_map(|text| Scope::parse(text).ok()));
     let manage_level = reader.get(&RolesKeys::manage_level);

@@ -103,7 +103,8 @@ mod tests {
     fn a_cookie_domain_is_above_the_public_host() {
         let url = |text: &str| PublicUrl::parse(text).unwrap();
         let auth = url("https://auth.example.com:8443");
-        let fits = |text: &str, url| listen::host(text).is_some_and(|it| is_above(&it, url));
+        let fits =
+            |text: &str, url: &PublicUrl| listen::host(text).is_some_and(|it| is_above(&it, url));
         for good in ["example.com", "EXAMPLE.com", "auth.example.com"] {
             assert!(fits(good, &auth), "{good}");
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::forms::{choice, is_visible, seconds, text};
+use crate::config::forms::{choice, seconds, text, visible};
 use crate::config::reader::SectionReader;
 use crate::config::settings::settings;
 use crate::model::algorithm::Algorithm;
@@ -23,8 +23,8 @@ pub struct Tokens {
 }
 TokenKeys = "tokens"; {
     /// Claims iss and aud of the gateway's own tokens. Default of the issuer: public_url.
-    issuer: String = text(CLAIM, claim);
-    audience: String = text(CLAIM, claim) => "doorward".to_owned();
+    issuer: String = text(CLAIM, visible::<512>);
+    audience: String = text(CLAIM, visible::<512>) => "doorward".to_owned();
     /// ES256, EdDSA, RS256 or HS256.
     algorithm: Algorithm = choice(ALGORITHMS, &[]) => Algorithm::ES256, restart tokens.algorithm;
     /// Life of an access token; life of a session that is not used; life of a session at most.
@@ -33,13 +33,8 @@ TokenKeys = "tokens"; {
     absolute_ttl_s: Duration = seconds(1..=366 * DAY_S) => Duration::from_hours(30 * 24), as absolute_ttl;
 }}
 
-/// The expectation that is reported for an issuer or an audience.
+/// The expectation that is reported for an issuer or an audience, which are compared byte for byte.
 pub(super) const CLAIM: &str = "1 to 512 visible ASCII characters";
-
-/// Reads a value of the claims `iss` and `aud`, which are compared byte for byte.
-pub(super) fn claim(text: &str) -> Option<String> {
-    is_visible(text, 512).then(|| text.to_owned())
-}
 
 pub(super) fn read(reader: &mut SectionReader<'_>, public_url: &str) -> Tokens {
     let issuer = reader
