@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use url::Url;
 
-use crate::config::forms::{is_visible, path, raw_text, text};
+use crate::config::forms::{is_visible, or_none, path, raw_text, text};
 use crate::config::keys::keys;
 use crate::config::listen::Listen;
 use crate::config::reader::SectionReader;
@@ -45,12 +45,9 @@ pub(super) fn read(
 ) -> ForwardAuth {
     let keys = (&ForwardAuthKeys::secret, &ForwardAuthKeys::secret_file);
     let secret = secrets::shared(reader, keys, sources);
-    let none_or = |text: &str| text.is_empty() || address(text, listen).is_some();
-    let grpc_address = reader
-        .text(&ForwardAuthKeys::grpc_address, |text| {
-            none_or(text).then(|| address(text, listen))
-        })
-        .flatten();
+    let form = or_none(text(GRPC_ADDRESS, |text: &str| address(text, listen)));
+    let grpc_address = reader.take_as(&ForwardAuthKeys::grpc_address, &form);
+    let grpc_address = grpc_address.flatten();
     if listen.trusted_proxies.is_empty() {
         let asking = "the asking proxies in listen.trusted_proxies: nobody may ask without";
         if grpc_address.is_some() {

@@ -85,7 +85,6 @@ impl PublicUrl {
 const ADDRESS: &str = "an address such as 127.0.0.1:8080";
 const TRUSTED_HEADER: &str = "one of X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, X-Forwarded-Port, \
      X-Forwarded-Prefix and X-Real-IP";
-const TOKEN: &str = secrets::SHARED;
 const ADMIN_ADDRESS: &str = "an address such as 127.0.0.1:8081";
 const PUBLIC_URL: &str =
     "a URL such as https://auth.example.com: http or https, host and port only";
@@ -103,7 +102,7 @@ ListenKeys = "listen", later ["tls"]; {
     /// Health, readiness and metrics. Off loopback it asks for the bearer token below.
     admin_address: SocketAddr = text(ADMIN_ADDRESS, address) => loopback(8081), restart listen.admin_address;
     /// 16 to 512 visible ASCII characters; better kept in a file of its own, or as systemd credential doorward.admin_token.
-    admin_token: String = raw_text(TOKEN), restart listen.admin_token;
+    admin_token: String = raw_text(secrets::SHARED), restart listen.admin_token;
     admin_token_file: PathBuf = path("the path of a file");
     /// The only base of links in mails and of the resource map: http(s)://host[:port]. Default: http:// and the first address.
     public_url: PublicUrl = text(PUBLIC_URL, PublicUrl::parse) => PublicUrl::of(&[]);
@@ -156,7 +155,8 @@ fn check(reader: &SectionReader<'_>, listen: &Listen) {
         reader.add(
             &ListenKeys::admin_token,
             format!(
-                "{TOKEN}, here or by `admin_token_file`, since admin_address is not on loopback"
+                "{}, here or by `admin_token_file`, since admin_address is not on loopback",
+                secrets::SHARED
             ),
         );
     }

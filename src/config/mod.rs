@@ -38,7 +38,7 @@ mod tokens;
 mod upstreams;
 
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -152,16 +152,9 @@ impl Config {
         let (text, mode) = match read_file(path) {
             Ok(read) => read,
             Err(error) => {
-                let hint = match error.kind() {
-                    ErrorKind::NotFound => {
-                        "; --config FILE names yours, which may be empty where the environment says all"
-                    }
-                    _ => "",
-                };
-                problems.add(
-                    &place,
-                    unreadable("a file that can be read as text", &error, hint),
-                );
+                let hint = "; --config FILE names yours, which may be empty where the environment says all";
+                let expected = unreadable("a file that can be read as text", &error, hint);
+                problems.add(&place, expected);
                 return Err(problems.into_error());
             }
         };

@@ -123,7 +123,7 @@ impl ConfigProblems {
     }
 }
 
-/// Returns the expectation to report for a file that cannot be read. `hint`: the places to look for a missing file.
+/// Returns the expectation to report for a file that cannot be read. `hint` follows if the file is missing.
 pub(super) fn unreadable(expected: &str, error: &io::Error, hint: &str) -> String {
     match error.kind() {
         ErrorKind::NotFound => format!("{expected}: there is no such file{hint}"),

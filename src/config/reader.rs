@@ -1,7 +1,6 @@
 //! Reads a table key by key, and reports every problem with its place. A key that is not read is unknown.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 
 use crate::config::base::Base;
 use crate::config::document::{ConfigNode, Table, Value};
@@ -149,10 +148,7 @@ impl<'a> SectionReader<'a> {
 
     /// Reports a file that cannot be read.
     pub(super) fn add_unreadable(&self, key: impl AsRef<str>, error: &std::io::Error) {
-        let hint = match error.kind() {
-            ErrorKind::NotFound => self.shared.base.hint(),
-            _ => String::new(),
-        };
+        let hint = self.shared.base.hint();
         self.add(key, unreadable("a file that can be read", error, &hint));
     }
 

@@ -148,10 +148,7 @@ impl RouteTable {
         slashed: Option<(usize, CaptureSpans)>,
         method: &Method,
     ) -> Result<(), NoChoice> {
-        let route = match sent.outcome {
-            ReadingOutcome::Route(route, _) => Some(route),
-            ReadingOutcome::Method(..) | ReadingOutcome::None => None,
-        };
+        let route = sent.outcome.route().map(|(route, _)| route);
         let folds = route.and_then(|route| self.rules.get(route));
         let folding = if folds.is_none_or(|rule| rule.folds) {
             CaseFolding::Followed
@@ -227,10 +224,7 @@ impl RouteTable {
                     let other = (other, others, reading.path.as_slice());
                     self.decide_alike((route, &spans, text), other)
                 };
-                let as_sent = match sent.outcome {
-                    ReadingOutcome::Route(route, spans) => is_like((route, spans)),
-                    ReadingOutcome::Method(..) | ReadingOutcome::None => false,
-                };
+                let as_sent = sent.outcome.route().is_some_and(is_like);
                 as_sent || hit.end == PathEnd::Slashed && slashed.is_some_and(is_like)
             };
             match (sent.outcome, outcome) {

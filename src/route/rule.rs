@@ -82,4 +82,12 @@ impl<'n> ReadingOutcome<'n> {
             Self::Route(leaf.route, hit.captures)
         })
     }
+
+    /// Returns the route and its captures, if one accepts the method.
+    pub(super) const fn route(&self) -> Option<(usize, CaptureSpans)> {
+        match self {
+            Self::Route(route, spans) => Some((*route, *spans)),
+            Self::Method(..) | Self::None => None,
+        }
+    }
 }

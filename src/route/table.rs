@@ -153,10 +153,9 @@ impl RouteTable {
         method: &Method,
     ) -> Option<FoundRoute<'p>> {
         let walk = self.matches(host, path.as_str().as_bytes(), CaseFolding::Ignored);
-        match ReadingOutcome::of(walk.hits.sent.as_ref(), method) {
-            ReadingOutcome::Route(route, spans) => Some(FoundRoute::new(route, path, &spans)),
-            ReadingOutcome::Method(..) | ReadingOutcome::None => None,
-        }
+        let outcome = ReadingOutcome::of(walk.hits.sent.as_ref(), method);
+        let (route, spans) = outcome.route()?;
+        Some(FoundRoute::new(route, path, &spans))
     }
 
     /// Looks up a path as sent, and with its last slash added or removed.
