@@ -23,28 +23,32 @@ pub struct AccountSettings {}
 AccountKeys = "account"; {
     /// Who may register: "open", "invite" (an administrator invites) or "closed".
     registration: Registration = choice(REGISTRATIONS, &[]) => Registration::Open;
-    /// Failed passwords that one name, or one account, may have from one client network (an IPv4 address, an IPv6 /64) within
-    /// lockout_s, a sliding window: then 429 until the oldest has left it. All names together have 100 from one network, or
-    /// lockout_attempts if that is more; and an account that many in a row from anywhere, before it pauses longer after each,
-    /// at most lockout_s, except for networks where it is logged in. `doorward account set-password` ends it for an account.
+    /// Maximum number of failed passwords for one name, or one account, from one client network (an IPv4 address or an IPv6
+    /// /64) within lockout_s, a sliding window; further attempts are answered with 429 until the oldest failure has left the
+    /// window. All names together may have 100 failures from one network, or lockout_attempts if that is more. After
+    /// lockout_attempts failures in a row from anywhere, an account pauses after each further failure, longer each time and
+    /// at most lockout_s, except for networks where it is logged in. `doorward account set-password` ends the pause of an
+    /// account.
     lockout_attempts: u32 = number(1..=100_000) => 5;
     lockout_s: Duration = seconds(1..=DAY_S) => Duration::from_mins(10), as lockout;
-    /// Shortest password, in characters, at least 8.
+    /// Minimum length of a password in characters, at least 8.
     password_length_min: usize = number(8..=128) => 8;
-    /// Of lower case, upper case, digit and punctuation, for passwords under 15 characters; 0 turns it off.
+    /// Number of character classes (lower case, upper case, digit, punctuation) that a password under 15 characters needs; 0:
+    /// none.
     password_classes_min: usize = number(0..=4) => 3;
-    /// Life of the tokens that confirm a registration and reset a password.
+    /// Life of a token that confirms a registration, and of one that resets a password.
     confirm_ttl_s: Duration = seconds(1..=30 * DAY_S) => Duration::from_hours(24), as confirm_ttl;
     reset_ttl_s: Duration = seconds(1..=DAY_S) => Duration::from_mins(15), as reset_ttl;
-    /// true: register and forgot tell callers whether a name or an address has an account, instead of telling the owner by
-    /// mail: for places where people know each other anyway.
+    /// true: the answers to registration and forgotten passwords reveal whether a name or an address has an account; the
+    /// owner gets no mail instead. For places where people know each other anyway.
     reveal_existing: bool = flag() => false;
-    /// true: an administrator who forgot the password gets a reset by mail. Whoever reads that mailbox is one then.
+    /// true: an administrator can reset a forgotten password by mail, and so can anyone who reads that mailbox.
     reset_administrators: bool = flag() => false;
-    /// true: a mail to the owner when a login comes from a client network that is new to the account (the last 16 are known,
-    /// and the first needs no mail), or follows five or more failed passwords in a row.
+    /// true: the owner gets a mail when a login comes from a client network that is new to the account (the last 16 are
+    /// known, and the first needs no mail), or follows five or more failed passwords in a row.
     notify_logins: bool = flag() => true;
-    /// Threads that hash passwords, 19 MiB each while they do. Default: the processors less one, at least 1.
+    /// Number of threads that hash passwords; each needs 19 MiB while it does. Default: one less than the processors, at
+    /// least 1.
     hash_threads: usize = number(1..=256) => processors().saturating_sub(1).max(1), restart account.hash_threads;
     /// The header that carries an API key.
     api_key_header: HeaderName = text(headers::EXPECTED, api_key_header) => HeaderName::from_static(headers::API_KEY);

@@ -7,7 +7,7 @@ settings! {
 /// `[audit]`
 pub struct AuditSettings {}
 AuditKeys = "audit"; {
-    /// true: an action that the audit trail cannot tell of is refused with 503 within a second. Its event is written before the
-    /// change is made, with the outcome "begun", and again with its outcome. docs/audit.md has the details.
+    /// true: an action that cannot be recorded in the audit trail is refused with 503 within a second. Its event is written
+    /// before the change is made, with the outcome "begun", and again with its outcome. docs/audit.md has the details.
     required: bool = flag() => false;
 }}

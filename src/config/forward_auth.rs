@@ -28,13 +28,14 @@ const LOGIN_URL: &str =
     "a URL such as https://auth.example.com/login: http or https, without user and fragment";
 
 keys! { pub(super) ForwardAuthKeys = "forward_auth"; {
-    /// What they must send in X-Doorward-Secret as well, 16 to 512 visible ASCII characters; better kept in a file of its own,
-    /// or as systemd credential doorward.secret. Default: none.
+    /// Secret that they must send in X-Doorward-Secret as well, 16 to 512 visible ASCII characters, preferably in a file of
+    /// its own or as systemd credential doorward.secret. Default: none.
     secret: String = raw_text(secrets::SHARED);
     secret_file: PathBuf = path("the path of a file");
-    /// Where Envoy asks over gRPC (ext_authz), in clear: an address of its own, such as 127.0.0.1:9191. "": nowhere.
+    /// Address at which Envoy asks over gRPC (ext_authz), without encryption; no other listener has it, such as
+    /// 127.0.0.1:9191. "": none.
     grpc_address: String = raw_text(GRPC_ADDRESS), restart forward_auth.grpc_address;
-    /// Where browsers that lack a login are sent, with the way back as `rd`; "": to the gateway's own page.
+    /// Page to which browsers without a login are redirected, with the way back as `rd`; "": the gateway's own page.
     login_url: String = text(LOGIN_URL, login_url);
 }}
 

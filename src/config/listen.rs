@@ -99,23 +99,24 @@ pub struct Listen {
 ListenKeys = "listen", later ["tls"]; {
     /// Where callers reach the gateway: an address, or a list of them.
     address: Vec<SocketAddr> = text_or_texts(ADDRESS, address) => vec![loopback(8080)], as addresses, restart listen.addresses;
-    /// Health, readiness and metrics. Off loopback it asks for the bearer token below.
+    /// Address of health, readiness and metrics. Off loopback, its callers need the bearer token below.
     admin_address: SocketAddr = text(ADMIN_ADDRESS, address) => loopback(8081), restart listen.admin_address;
-    /// 16 to 512 visible ASCII characters; better kept in a file of its own, or as systemd credential doorward.admin_token.
+    /// 16 to 512 visible ASCII characters, preferably in a file of its own or as systemd credential doorward.admin_token.
     admin_token: String = raw_text(secrets::SHARED), restart listen.admin_token;
     admin_token_file: PathBuf = path("the path of a file");
     /// The only base of links in mails and of the resource map: http(s)://host[:port]. Default: http:// and the first address.
     public_url: PublicUrl = text(PUBLIC_URL, PublicUrl::parse) => PublicUrl::of(&[]);
-    /// Networks whose forwarding headers (X-Forwarded-For and its like) are believed.
+    /// Networks of the proxies whose forwarding headers (X-Forwarded-For and the like) are trusted.
     trusted_proxies: Vec<IpNet> = texts(NETWORK, network) => Vec::new();
-    /// Which of these headers are, of X-Forwarded-For, -Proto, -Host, -Port and -Prefix and X-Real-IP: list those alone that all
-    /// of these proxies overwrite or remove. What else comes through them is a caller's, and removed.
+    /// The forwarding headers that are trusted, of X-Forwarded-For, -Proto, -Host, -Port and -Prefix and X-Real-IP. List only
+    /// those that all of these proxies overwrite or remove: the others come from callers, and are removed.
     trusted_headers: TrustedFields = collected(texts(TRUSTED_HEADER, ForwardingField::parse)) => TrustedFields::default();
-    /// Where the gateway's own endpoints stand.
+    /// Path prefix of the gateway's own endpoints.
     auth_prefix: String = text(pattern::LITERAL_PATH, pattern::literal_path) => "/auth".to_owned(), restart listen.auth_prefix;
-    /// Connections at once of one client network (an IPv4 address, an IPv6 /64), trusted proxies excepted; 0: no limit.
+    /// Maximum number of connections of one client network (an IPv4 address or an IPv6 /64), except trusted proxies; 0: no
+    /// limit.
     connections_per_client_max: usize = number(0..=1_000_000) => 1000, restart listen.connections_per_client_max;
-    /// Hosts that serve the gateway's own endpoints; empty: all. Best one that serves no upstream.
+    /// Hosts that serve the gateway's own endpoints; empty: all. Preferably a host that serves no upstream.
     auth_hosts: Vec<String> = texts(HOST, host) => Vec::new();
     /// Threads that proxy. Default: the processors that the process may use.
     workers: usize = number(1..=1024) => processors(), restart listen.workers;

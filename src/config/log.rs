@@ -12,11 +12,11 @@ settings! {
 pub struct LogSettings {}
 LogKeys = "log"; {
     /// off, error, warn, info, debug or trace on standard error; filters by target may follow: "info,doorward::proxy=debug".
-    /// Audit events (target audit) are JSON lines on standard output, told field by field in docs/audit.md, and pass at every
-    /// level but off; the proxy engine (target pingora) is held at warn.
+    /// Audit events (target audit) are JSON lines on standard output, described field by field in docs/audit.md; they are
+    /// written at every level but off. The proxy engine (target pingora) is limited to warn.
     level: String = text(LEVEL, filter) => "info".to_owned();
-    /// One JSON record per request on standard output. A reader that does not keep up costs lines, which are counted, and never
-    /// a request.
+    /// Whether each request writes one JSON record to standard output. A slow reader loses lines, which are counted, and
+    /// never delays a request.
     access: bool = flag() => true;
 }}
 

@@ -77,25 +77,26 @@ keys! { RootKeys = ""; {
     limits: Value = table(&limits::LimitKeys::SECTION);
     store: Value = table(&store::StoreKeys::SECTION), restart store;
     tokens: Value = table(&tokens::TokenKeys::SECTION);
-    /// A foreign issuer whose tokens are accepted; one table for each. docs/issuers.md tells how to connect some, and what
-    /// happens while one is away.
+    /// A foreign issuer whose tokens are accepted; one table for each. docs/issuers.md describes how to connect some, and
+    /// what happens while one is unreachable.
     issuer: Value = table(&issuers::IssuerKeys::SECTION);
     /// Browsers carry one opaque cookie: __Host-doorward over https, doorward_session over http.
     session: Value = table(&session::SessionKeys::SECTION);
     account: Value = table(&account::AccountKeys::SECTION);
     mail: Value = table(&mail::MailKeys::SECTION);
-    /// Other proxies that ask at /auth/verify whether a request may pass: docs/forward-auth.md. Only those in
-    /// listen.trusted_proxies may.
+    /// Other proxies that ask at /auth/verify whether a request may pass (docs/forward-auth.md). Only proxies in
+    /// listen.trusted_proxies may ask.
     forward_auth: Value = table(&forward_auth::ForwardAuthKeys::SECTION);
     log: Value = table(&log::LogKeys::SECTION), restart log;
     audit: Value = table(&audit::AuditKeys::SECTION);
     roles: Value = table(&roles::RolesKeys::SECTION);
-    /// A service that owns the memberships of its resources and is asked for them; one table for each. What it has to answer
-    /// stands in docs/role-sources.md.
+    /// A service that owns the memberships of its resources and is asked for them; one table for each. docs/role-sources.md
+    /// describes what it must answer.
     role_source: Value = table(&role_sources::RoleSourceKeys::SECTION);
     /// A service behind the gateway; one table for each.
     upstream: Value = table(&upstreams::UpstreamKeys::SECTION);
-    /// What is let in; one table for each route. What no route matches is answered with 404 and reaches no upstream.
+    /// Requests that are let in; one table for each route. A request that no route matches is answered with 404 and reaches
+    /// no upstream.
     route: Value = table(&routes::RouteKeys::SECTION);
 }}
 

@@ -45,11 +45,11 @@ const SCOPE: &str = "a scope such as lists:read: visible ASCII without \", \\ an
 const MANAGER: &str = "one of `levels`, and not the first, which gives no role";
 
 keys! { pub(super) RolesKeys = "roles"; {
-    /// The ladder of membership, lowest first. Each level has the roles of those below it; the first gives none.
+    /// Levels of membership, lowest first. Each level has the roles of those below it; the first level gives no role.
     levels: Vec<Name> = texts(NAME, name);
     /// Kinds of resources that have members: a-z, 0-9 and _.
     resources: Vec<Name> = texts(NAME, name) => vec![constant("list")];
-    /// Scopes declared beside those that routes name.
+    /// Scopes that are declared beside those that routes require.
     scopes: Vec<Scope> = texts(SCOPE, scope) => Vec::new();
     /// The level that may change memberships of its resource.
     manage_level: Name = text(MANAGER, name) => constant("manager");

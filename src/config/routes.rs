@@ -41,30 +41,31 @@ const UPSTREAM: &str = "the name of an [[upstream]]";
 const PATH: &str = "a path such as /lists/{id}/**";
 
 keys! { pub(super) RouteKeys = "route[]", and [PassHeadersKeys]; {
-    /// {name} matches one segment; /x/** matches /x/ and all below, not /x.
+    /// {name} matches one segment; /x/** matches /x/ and everything below it, but not /x.
     path: String = raw_text(PATH);
-    /// Which methods, in upper case, and which hosts. Default: all, except TRACE and CONNECT, which never pass.
+    /// Methods, in upper case, and hosts that the route matches. Default: all, except TRACE and CONNECT, which never pass.
     methods: Vec<Method> = some_texts(METHOD, method) => Vec::new();
     hosts: Vec<HostPattern> = some_texts(listen::HOST, host) => Vec::new();
     upstream: String = raw_text(UPSTREAM);
-    /// "public": no credential is looked at. "optional": one that is presented must hold. "authenticated": one must be
-    /// presented. Or a table of rights, as below.
+    /// "public": credentials are ignored. "optional": no credential is needed, but a wrong one is refused. "authenticated": a
+    /// credential is needed. Or a table of rights, as below.
     require: Value = text_or_table(requirement::REQUIRE, Some(&RequireKeys::SECTION));
-    /// Other names for the headers that tell the upstream who calls.
+    /// Other names for the headers that identify the caller to the upstream.
     identity_headers: Value = table(&IdentityHeaderKeys::SECTION);
-    /// X-Auth-Roles carries every role of the caller, not only those that concern the path.
+    /// Whether X-Auth-Roles has every role of the caller, and not only those that concern the path.
     all_roles: bool = flag() => false;
-    /// Which kinds of credentials count here: bearer tokens, API keys, the session cookie, client certificates ("mtls": the
-    /// word is taken, but this release verifies none). A field that could hold another kind only is the application's own: it is
-    /// not looked at, and is passed on, unless it holds an API key or a token that counts elsewhere.
+    /// Accepted kinds of credentials: bearer tokens, API keys, the session cookie, client certificates ("mtls" is reserved:
+    /// this release verifies none). A field that could hold only another kind belongs to the application: it is ignored and
+    /// passed on, unless it holds an API key or a token that is accepted elsewhere.
     accept: CredentialKinds = collected(some_texts(ACCEPT, |text: &str| value_of(ACCEPTED, text)));
-    /// Which of the caller's credentials are passed on to the upstream: "authorization", "apikey", "cookie". An API key goes by
-    /// the second whatever carries it, our cookie by the third alone. true: the first two.
+    /// Credentials of the caller that are passed on to the upstream: "authorization", "apikey", "cookie". "apikey" applies to
+    /// an API key in any field; the gateway's own cookie is passed on by "cookie" only. true: the first two.
     pass_credentials: CredentialKinds = collected(flag_or_texts(PASS, &[Bearer, ApiKey], |text| value_of(PASSED, text)));
-    /// X-Auth-Assertion is added: who calls, signed for 30 s and bound to route, method and path (docs/assertion.md).
+    /// Whether X-Auth-Assertion is added: the caller's identity, signed for 30 s and bound to route, method and path
+    /// (docs/assertion.md).
     assertion: bool = flag() => false;
-    /// CORS preflights (OPTIONS with Origin and Access-Control-Request-Method) that announce a method of this route pass to the
-    /// upstream without a credential, since browsers send none with them; whether OPTIONS itself is among `methods` or not.
+    /// Whether CORS preflights (OPTIONS with Origin and Access-Control-Request-Method) that announce a method of this route
+    /// pass to the upstream without a credential, since browsers send none with them. `methods` need not include OPTIONS.
     cors_preflight: bool = flag() => false;
 }}
 

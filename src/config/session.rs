@@ -15,20 +15,21 @@ settings! {
 /// Sessions of browsers.
 pub struct SessionSettings {}
 SessionKeys = "session"; {
-    /// Unused that long, a session ends; the same for administrators. tokens.absolute_ttl_s bounds both.
+    /// Idle time after which a session ends, and the same for administrators. tokens.absolute_ttl_s limits both.
     idle_ttl_s: Duration = seconds(1..=MONTH_S) => Duration::from_hours(2), as idle_ttl;
     admin_idle_ttl_s: Duration = seconds(1..=MONTH_S) => Duration::from_mins(15), as admin_idle_ttl;
-    /// A second cookie, __Secure-doorward, for this domain and its subdomains (https only): routes read that one, the gateway's
-    /// own endpoints the first. "": one cookie for both.
+    /// Domain of a second cookie, __Secure-doorward, which its subdomains receive too (https only): routes read the second
+    /// cookie, and the gateway's own endpoints the first. "": one cookie for both.
     cookie_domain: Option<String> = or_none(text(DOMAIN, listen::host)) => None;
-    /// Origins that a login may lead back to, such as "https://app.example.com"; public_url always may.
+    /// Origins to which a login may return, such as "https://app.example.com", beside public_url.
     return_to: Vec<String> = texts(ORIGIN, origin) => Vec::new();
-    /// Send navigations that lack a login to the login page; every other caller is answered with 401.
+    /// Whether navigations without a login are redirected to the login page; every other caller is answered with 401.
     login_redirect: bool = flag() => true;
-    /// Origins from which what a browser attaches by itself (the cookie, HTTP Basic, the token of an edge in front) may
-    /// authenticate requests that change something on routes, beside the target's own.
+    /// Origins, beside the target's own, whose requests that change something on routes may be authenticated by what a
+    /// browser attaches by itself (the cookie, HTTP Basic, the token of an edge in front).
     origins: Vec<String> = texts(ORIGIN, origin) => Vec::new();
-    /// Origins whose scripts may call the gateway's own endpoints (CORS); never those for keys, passwords and administration.
+    /// Origins whose scripts may call the gateway's own endpoints (CORS), except those for keys, passwords and
+    /// administration.
     auth_origins: Vec<String> = texts(ORIGIN, origin) => Vec::new();
 }}
 

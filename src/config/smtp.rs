@@ -60,17 +60,17 @@ SmtpKeys = "mail"; {
     smtp_host: String = text(HOST, host) => String::new(), as host;
     /// Default: the port that goes with smtp_tls.
     smtp_port: u16 = number(1..=65_535) => 0, as port;
-    /// "required": TLS from the first byte (port 465). "starttls": STARTTLS, and nothing if the server does not offer it (port
-    /// 587). "none": in clear, to loopback only (port 25). The certificate is verified in either case.
+    /// "required": TLS from the first byte (port 465). "starttls": STARTTLS, and no mail to a server that does not offer it
+    /// (port 587). "none": without encryption, on loopback only (port 25). With TLS, the certificate is always verified.
     smtp_tls: SmtpTls = choice(TLS, &[]) => SmtpTls::Required, as tls;
-    /// With what to log in there. The password is better kept in a file of its own, or as systemd credential
+    /// Credentials for the mail server. The password is preferably in a file of its own, or the systemd credential
     /// doorward.smtp_password.
     smtp_username: String = text("1 to 254 visible ASCII characters", visible::<254>);
     smtp_password: String = raw_text(PASSWORD);
     smtp_password_file: PathBuf = path("the path of a file");
-    /// One delivery, from connecting to the server's last word.
+    /// Maximum time of one delivery, from the connection to the server's last reply.
     smtp_timeout_s: Duration = seconds(1..=300) => Duration::from_secs(30), as timeout;
-    /// PEM file with the certificates that the server's must come from. "": those that the system trusts.
+    /// PEM file with the certificate authorities of the mail server. "": those that the system trusts.
     ca_file: Option<PathBuf> = or_none(path("the path of a file, or \"\"")) => None;
 }}
 

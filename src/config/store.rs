@@ -23,21 +23,23 @@ pub struct StoreSettings {
     elsewhere: Vec<PathBuf>,
 }
 StoreKeys = "store", later ["url"]; {
-    /// "sled": embedded, on disk. "memory": gone with the process, for tests.
+    /// "sled": embedded, on disk. "memory": lost when the process ends, for tests.
     engine: StoreEngine = choice(ENGINES, &["postgres"]) => StoreEngine::Sled;
     /// The gateway's own directory, mode 0700: records, signing keys, the socket of the command line.
     path: PathBuf = text("the path of a directory", path) => PathBuf::from("data/doorward");
-    /// Where there is no store: "if_missing": a start makes one and warns of it; "never": it is refused, so that a volume which is
-    /// not mounted is not taken for an empty store. Set it to "never" once there is one.
+    /// What a start does if there is no store. "if_missing": it creates one and logs a warning. "never": it fails, so that a
+    /// volume that is not mounted is not mistaken for an empty store. Set it to "never" once the store exists.
     create: StoreCreate = choice(CREATES, &[]) => StoreCreate::IfMissing;
-    /// Bound of each cache in front of the store, in entries of about 1 KiB; who has many roles counts for several.
+    /// Maximum size of each cache in front of the store, in entries of about 1 KiB; an account with many roles counts as
+    /// several.
     cache_entries: u64 = number(1..=100_000_000) => 100_000;
-    /// How often the records and key files are copied into path/backup and read back, in seconds; 0: never. How many of these
-    /// copies are kept, without those whose names are later than now. docs/store.md tells how to bring one back.
+    /// Interval in seconds at which the records and key files are copied into path/backup and the copy is read back (0:
+    /// never), and the number of copies that are kept, not counting those whose names are later than now. docs/store.md
+    /// describes how to restore one.
     backup_every_s: Option<Duration> = seconds_or_off(YEAR_S) => Some(Duration::from_hours(24)), as backup_every;
     backup_keep: usize = number(1..=1000) => 7;
-    /// How long a write may take; then its caller is answered 503: store_unavailable where it was not begun, write_unknown where it
-    /// may yet be done.
+    /// Maximum time of a write. After it, the caller is answered with 503: store_unavailable if the write was not begun,
+    /// write_unknown if it may still be done.
     write_timeout_ms: Duration = millis(1..=HOUR_MS) => Duration::from_secs(5), as write_timeout;
 }}
 

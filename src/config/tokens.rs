@@ -22,12 +22,12 @@ pub struct Tokens {
     issuer: String,
 }
 TokenKeys = "tokens"; {
-    /// Claims iss and aud of the gateway's own tokens. Default of the issuer: public_url.
+    /// Claims iss and aud of the gateway's own tokens. The issuer is public_url by default.
     issuer: String = text(CLAIM, visible::<512>);
     audience: String = text(CLAIM, visible::<512>) => "doorward".to_owned();
     /// ES256, EdDSA, RS256 or HS256.
     algorithm: Algorithm = choice(ALGORITHMS, &[]) => Algorithm::ES256, restart tokens.algorithm;
-    /// Life of an access token; life of a session that is not used; life of a session at most.
+    /// Life of an access token, idle time after which a session ends, and maximum life of a session.
     access_ttl_s: Duration = seconds(1..=DAY_S) => Duration::from_mins(15), as access_ttl;
     refresh_ttl_s: Duration = seconds(1..=366 * DAY_S) => Duration::from_hours(14 * 24), as refresh_ttl;
     absolute_ttl_s: Duration = seconds(1..=366 * DAY_S) => Duration::from_hours(30 * 24), as absolute_ttl;
