@@ -46,7 +46,6 @@ const EXPOSING: &[&str] = &[
     "auth/assertion.rs",
     "cli/token.rs",
     "config/secrets.rs",
-    "config/smtp.rs",
     "crypto/api_key.rs",
     "crypto/digest.rs",
     "crypto/password/forms.rs",

@@ -104,7 +104,7 @@ mod tests {
         ];
         for (file, env, path, elsewhere) in cases {
             let env = EnvOverlay::from_pairs(env.iter().copied());
-            let base = Base::of(Path::new(file), env.state_directory());
+            let base = Base::of(Path::new(file), env.state_directory.as_deref());
             assert_eq!(base.join("x"), Path::new(path), "{file} {env:?}");
             assert_eq!(base.join("/x"), Path::new("/x"));
             let found: Vec<_> = base.elsewhere("x");

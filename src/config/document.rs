@@ -51,33 +51,35 @@ pub(super) fn parse(text: &str, problems: &ConfigProblems) -> Table {
             "TOML, such as key = \"text\", with each key once in its table",
         );
     }
-    table(document.into_inner(), ValueOrigin::Default, &lines)
+    table(document.into_inner(), ValueOrigin::Default, &|byte| {
+        ValueOrigin::Line(lines.position(byte).0)
+    })
 }
 
 /// Parses the value of an environment variable; `None` if it is not TOML.
 pub(super) fn parse_value(text: &str, origin: &ValueOrigin) -> Option<ConfigNode> {
     let parsed = DeValue::parse(text).ok()?;
-    Some(at_one_place(
-        node(parsed.into_inner(), origin.clone(), &Lines::of("")),
-        origin,
-    ))
+    // Line numbers within an environment variable are useless.
+    Some(node(parsed.into_inner(), origin.clone(), &|_| {
+        origin.clone()
+    }))
 }
 
-fn table(entries: DeTable<'_>, origin: ValueOrigin, lines: &Lines) -> Table {
+/// Returns the origin of the value that starts at a byte.
+type OriginOf<'a> = &'a dyn Fn(usize) -> ValueOrigin;
+
+fn table(entries: DeTable<'_>, origin: ValueOrigin, origin_of: OriginOf<'_>) -> Table {
     let entries = entries
         .into_iter()
         .map(|(key, value)| {
-            let origin = ValueOrigin::Line(lines.position(key.span().start).0);
-            (
-                key.into_inner().into_owned(),
-                node(value.into_inner(), origin, lines),
-            )
+            let node = node(value.into_inner(), origin_of(key.span().start), origin_of);
+            (key.into_inner().into_owned(), node)
         })
         .collect();
     Table { origin, entries }
 }
 
-fn node(value: DeValue<'_>, origin: ValueOrigin, lines: &Lines) -> ConfigNode {
+fn node(value: DeValue<'_>, origin: ValueOrigin, origin_of: OriginOf<'_>) -> ConfigNode {
     let value = match value {
         DeValue::String(text) => Value::Text(text.into_owned()),
         DeValue::Boolean(flag) => Value::Flag(flag),
@@ -87,40 +89,15 @@ fn node(value: DeValue<'_>, origin: ValueOrigin, lines: &Lines) -> ConfigNode {
             items
                 .into_iter()
                 .map(|item| {
-                    let origin = ValueOrigin::Line(lines.position(item.span().start).0);
-                    node(item.into_inner(), origin, lines)
+                    let origin = origin_of(item.span().start);
+                    node(item.into_inner(), origin, origin_of)
                 })
                 .collect(),
         ),
-        DeValue::Table(entries) => Value::Table(table(entries, origin.clone(), lines)),
+        DeValue::Table(entries) => Value::Table(table(entries, origin.clone(), origin_of)),
         DeValue::Float(_) | DeValue::Datetime(_) => Value::Other,
     };
     ConfigNode { origin, value }
-}
-
-/// Sets the origin of every part of a value, since line numbers within an environment variable are useless.
-fn at_one_place(node: ConfigNode, origin: &ValueOrigin) -> ConfigNode {
-    let value = match node.value {
-        Value::List(items) => Value::List(
-            items
-                .into_iter()
-                .map(|item| at_one_place(item, origin))
-                .collect(),
-        ),
-        Value::Table(inner) => Value::Table(Table {
-            origin: origin.clone(),
-            entries: inner
-                .entries
-                .into_iter()
-                .map(|(key, item)| (key, at_one_place(item, origin)))
-                .collect(),
-        }),
-        other => other,
-    };
-    ConfigNode {
-        origin: origin.clone(),
-        value,
-    }
 }
 
 /// The byte offsets at which the lines of a text start.

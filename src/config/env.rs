@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::config::document::{self, ConfigNode, Table, Value};
 use crate::config::keys::{self, Section, ValueKind};
@@ -21,8 +21,10 @@ const PREFIX: &str = "DOORWARD__";
 #[derive(Clone, Default)]
 pub struct EnvOverlay {
     variables: BTreeMap<String, OsString>,
-    credentials: Option<PathBuf>,
-    state_directory: Option<PathBuf>,
+    /// The directory in which systemd keeps the credentials of this service.
+    pub(super) credentials: Option<PathBuf>,
+    /// The first of the state directories that systemd made for this service.
+    pub(super) state_directory: Option<PathBuf>,
 }
 
 impl fmt::Debug for EnvOverlay {
@@ -31,11 +33,8 @@ impl fmt::Debug for EnvOverlay {
     }
 }
 
-/// One step into the tree.
-enum PathStep<'a> {
-    Key(&'a str),
-    Item(&'a str, usize),
-}
+/// A step into the tree: a key, and the number of the table if the key holds a list of them.
+type PathStep<'a> = (&'a str, Option<usize>);
 
 impl EnvOverlay {
     /// Reads the environment of this process. Nothing else in the crate does.
@@ -69,16 +68,6 @@ impl EnvOverlay {
             }
         }
         overlay
-    }
-
-    /// Returns the directory in which systemd keeps the credentials of this service.
-    pub(super) fn credentials(&self) -> Option<&Path> {
-        self.credentials.as_deref()
-    }
-
-    /// Returns the first of the state directories that systemd made for this service.
-    pub(super) fn state_directory(&self) -> Option<&Path> {
-        self.state_directory.as_deref()
     }
 
     /// Sets the value of every variable in the document, whose keys are those of `section`.
@@ -147,14 +136,11 @@ fn resolve<'a>(
             return Some((steps, key, declared.shape.kind()));
         }
         section = declared.shape.inner()?;
-        rest = if section.name.ends_with("[]") {
-            let (number, after) = after.split_first()?;
-            steps.push(PathStep::Item(key, number.parse().ok()?));
-            after
-        } else {
-            steps.push(PathStep::Key(key));
-            after
-        };
+        let is_list = section.name.ends_with("[]");
+        let (numbers, after) = after.split_at(usize::from(is_list));
+        let number = numbers.first().map(|number| number.parse());
+        steps.push((*key, number.transpose().ok()?));
+        rest = after;
     }
 }
 
@@ -181,23 +167,20 @@ fn walk<'t>(
     origin: &ValueOrigin,
 ) -> Option<&'t mut Table> {
     let mut table = root;
-    for step in steps {
-        let node = match step {
-            PathStep::Key(key) => entry(table, key, origin),
-            PathStep::Item(key, number) => {
-                let node = entry(table, key, origin);
-                if !matches!(node.value, Value::List(_)) {
-                    node.value = Value::List(Vec::new());
-                }
-                let Value::List(items) = &mut node.value else {
-                    return None;
-                };
-                if *number == items.len() {
-                    items.push(empty(origin));
-                }
-                items.get_mut(*number)?
+    for (key, number) in steps {
+        let mut node = entry(table, key, origin);
+        if let Some(number) = number {
+            if !matches!(node.value, Value::List(_)) {
+                node.value = Value::List(Vec::new());
             }
-        };
+            let Value::List(items) = &mut node.value else {
+                return None;
+            };
+            if *number == items.len() {
+                items.push(empty(origin));
+            }
+            node = items.get_mut(*number)?;
+        }
         if !matches!(node.value, Value::Table(_)) {
             *node = empty(origin);
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::config::document::Value;
 use crate::config::keys::{Form, KeyShape, ReadContext, Section, ValueKind};
+use crate::config::problem::ValuePlace;
 
 /// A parsed value, or the expectation to report; `Err(None)`: the problem has been reported already.
 pub(super) type Parsed<V> = Result<V, Option<String>>;
@@ -50,7 +51,7 @@ impl<P> KeyShape for ParsedForm<P> {
 impl<V, P: Parse<V>> Form<V> for ParsedForm<P> {
     fn read(&self, value: Value, context: &ReadContext<'_>) -> Option<V> {
         (self.parse)(value, context)
-            .map_err(|wrong| wrong.map(|expected| context.add(expected)))
+            .map_err(|wrong| wrong.map(|expected| context.problems.add(&context.place, expected)))
             .ok()
     }
 }
@@ -70,6 +71,18 @@ pub(super) const fn seconds(range: RangeInclusive<u64>) -> ParsedForm<impl Parse
 /// Accepts a duration in whole milliseconds.
 pub(super) const fn millis(range: RangeInclusive<u64>) -> ParsedForm<impl Parse<Duration>> {
     within(range, |number| Some(Duration::from_millis(number)))
+}
+
+/// Accepts a duration in whole seconds, at most `max`, or 0 for none.
+pub(super) const fn seconds_or_off(max: u64) -> ParsedForm<impl Parse<Option<Duration>>> {
+    within(0..=max, |number| {
+        Some((number != 0).then(|| Duration::from_secs(number)))
+    })
+}
+
+/// Accepts a whole number of mebibytes, and returns it in bytes.
+pub(super) const fn mebibytes(range: RangeInclusive<u64>) -> ParsedForm<impl Parse<u64>> {
+    within(range, |number| number.checked_mul(1 << 20))
 }
 
 const fn within<V>(
@@ -119,8 +132,8 @@ pub(super) const fn choice<V: Copy>(
                 Value::Text(text) => text.as_str(),
                 _ => "",
             };
-            if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
-                return Ok(*value);
+            if let Some(value) = value_of(words, text) {
+                return Ok(value);
             }
             let quoted: Vec<_> = words
                 .iter()
@@ -134,6 +147,12 @@ pub(super) const fn choice<V: Copy>(
             Err(Some(format!("one of {}{note}", quoted.join(", "))))
         },
     )
+}
+
+/// Returns the value of a word.
+pub(super) fn value_of<V: Copy>(words: &[(&str, V)], text: &str) -> Option<V> {
+    let found = words.iter().find(|(word, _)| *word == text);
+    found.map(|(_, value)| *value)
 }
 
 /// Accepts a text that `parse` accepts.
@@ -185,6 +204,21 @@ pub(super) const fn or_none<V, P: Parse<V>>(
                 Value::Text(text) if text.is_empty() => Ok(None),
                 value => (form.parse)(value, context).map(Some),
             }
+        },
+    )
+}
+
+/// Accepts a list of another form, and collects its items.
+pub(super) const fn collected<T, V: FromIterator<T>, P: Parse<Vec<T>>>(
+    form: ParsedForm<P>,
+) -> ParsedForm<impl Parse<V>> {
+    let (kind, expected) = (form.kind, form.expected);
+    shape(
+        kind,
+        expected,
+        move |value: Value, context: &ReadContext<'_>| {
+            let form = &form;
+            (form.parse)(value, context).map(V::from_iter)
         },
     )
 }
@@ -289,9 +323,8 @@ const fn items<T: PartialEq, P: Fn(&str) -> Result<T, String>>(
                     }
                     Err(expected) => expected,
                 };
-                context
-                    .problems
-                    .add(&context.item(index, item.origin), wrong);
+                let place = ValuePlace::new(format!("{}[{index}]", context.place.key), item.origin);
+                context.problems.add(&place, wrong);
             }
             if before < context.problems.count() {
                 return Err(None);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use url::Url;
 
-use crate::config::forms::{is_visible, path, raw_text, text};
+use crate::config::forms::{is_visible, or_none, path, raw_text, text};
 use crate::config::keys::keys;
 use crate::config::listen::Listen;
 use crate::config::reader::SectionReader;
@@ -28,29 +28,27 @@ const LOGIN_URL: &str =
     "a URL such as https://auth.example.com/login: http or https, without user and fragment";
 
 keys! { pub(super) ForwardAuthKeys = "forward_auth"; {
-    /// What they must send in X-Doorward-Secret as well, 16 to 512 visible ASCII characters; better kept in a file of its own,
-    /// or as systemd credential doorward.secret. Default: none.
+    /// Secret that they must send in X-Doorward-Secret as well, 16 to 512 visible ASCII characters, preferably in a file of
+    /// its own or as systemd credential doorward.secret. Default: none.
     secret: String = raw_text(secrets::SHARED);
     secret_file: PathBuf = path("the path of a file");
-    /// Where Envoy asks over gRPC (ext_authz), in clear: an address of its own, such as 127.0.0.1:9191. "": nowhere.
+    /// Address at which Envoy asks over gRPC (ext_authz), without encryption; no other listener has it, such as
+    /// 127.0.0.1:9191. "": none.
     grpc_address: String = raw_text(GRPC_ADDRESS), restart forward_auth.grpc_address;
-    /// Where browsers that lack a login are sent, with the way back as `rd`; "": to the gateway's own page.
+    /// Page to which browsers without a login are redirected, with the way back as `rd`; "": the gateway's own page.
     login_url: String = text(LOGIN_URL, login_url);
 }}
 
 pub(super) fn read(
-    mut reader: SectionReader<'_>,
+    reader: &mut SectionReader<'_>,
     listen: &Listen,
     sources: SecretSources<'_>,
 ) -> ForwardAuth {
     let keys = (&ForwardAuthKeys::secret, &ForwardAuthKeys::secret_file);
-    let secret = secrets::shared(&mut reader, keys, sources);
-    let none_or = |text: &str| text.is_empty() || address(text, listen).is_some();
-    let grpc_address = reader
-        .text(&ForwardAuthKeys::grpc_address, |text| {
-            none_or(text).then(|| address(text, listen))
-        })
-        .flatten();
+    let secret = secrets::shared(reader, keys, sources);
+    let form = or_none(text(GRPC_ADDRESS, |text: &str| address(text, listen)));
+    let grpc_address = reader.take_as(&ForwardAuthKeys::grpc_address, &form);
+    let grpc_address = grpc_address.flatten();
     if listen.trusted_proxies.is_empty() {
         let asking = "the asking proxies in listen.trusted_proxies: nobody may ask without";
         if grpc_address.is_some() {
@@ -60,7 +58,6 @@ pub(super) fn read(
         }
     }
     let login_url = reader.take(&ForwardAuthKeys::login_url);
-    reader.finish();
     ForwardAuth {
         secret,
         grpc_address,

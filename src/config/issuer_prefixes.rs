@@ -26,11 +26,11 @@ const USERNAME: &str = "at most 64 visible ASCII characters without comma, at le
                         a colon, and no beginning of our own uids, u-; or \"\"";
 
 keys! { pub(super) PrefixKeys = "issuer[]"; {
-    /// Put before each subject of this issuer. Of two issuers no prefix may be a beginning of the other's ("" is one of all); two
-    /// that are equal, both written, say that both speak for the same people.
+    /// Prefix of each subject of this issuer. The prefix of one issuer must not be a beginning of another's ("" is a
+    /// beginning of all). Two equal prefixes, both written, declare that both issuers speak for the same people.
     subject_prefix: String = text(SUBJECT, subject_prefix);
-    /// Put before each username; holds a character that no username here has, such as a colon. Default: name and a colon. "" lets
-    /// the issuer give the username of any account here, an administrator's too.
+    /// Prefix of each username, with a character that no username of the gateway has, such as a colon. Default: name and a
+    /// colon. "": the issuer can assert the username of any account of the gateway, including an administrator's.
     username_prefix: String = text(USERNAME, username_prefix);
 }}
 

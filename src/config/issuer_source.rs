@@ -9,6 +9,7 @@ use crate::config::forms::{
 use crate::config::keys::keys;
 use crate::config::reader::SectionReader;
 use crate::config::secrets::{self, SecretSources, SharedSecret};
+use crate::config::settings::settings;
 use crate::model::endpoint::{Endpoint, host_name};
 
 /// The source of a foreign issuer's keys.
@@ -59,15 +60,6 @@ pub struct IssuerClient {
     pub secret: SharedSecret,
 }
 
-/// Network settings of an issuer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Remote {
-    /// Maximum age of the last good keys while the issuer is unreachable.
-    pub stale_max: Duration,
-    /// PEM file with the issuer's certificate authorities; `None`: those of the system.
-    pub ca_file: Option<PathBuf>,
-}
-
 const URL: &str =
     "an https:// URL without user, password and fragment; http:// on loopback addresses only";
 const ONE_SOURCE: &str = "one source of keys and not more: `jwks_url`, `discovery = true`, `jwks_file` or `secret_jwk_file`";
@@ -75,7 +67,7 @@ const SECRET: &str = "1 to 1024 visible ASCII characters";
 const FILE: &str = "the path of a file";
 
 keys! { pub(super) SourceKeys = "issuer[]"; {
-    /// Where its keys come from, one of four: the URL of a JWK set, OpenID discovery below the issuer, a file with a JWK set of
+    /// Source of its keys, one of four: the URL of a JWK set, OpenID discovery below the issuer, a file with a JWK set of
     /// public keys, or a file with one oct JWK. URLs are https://; http:// on loopback addresses only.
     jwks_url: Endpoint = text(URL, Endpoint::parse);
     discovery: bool = flag() => false;
@@ -83,19 +75,26 @@ keys! { pub(super) SourceKeys = "issuer[]"; {
     secret_jwk_file: PathBuf = path(FILE);
     /// With discovery: hosts that may serve keys beside the issuer's own.
     jwks_hosts: Vec<String> = texts("the name or address of a host", host);
-    /// How long the last good keys serve while the issuer is away, at most 30 days. Then its tokens are answered with 503.
-    stale_max_s: Duration = seconds(1..=30 * 86_400) => Duration::from_hours(24);
-    /// PEM file with the certificates that the issuer's must come from. "": those that the system trusts.
-    ca_file: Option<PathBuf> = or_none(path("the path of a file, or \"\"")) => None;
-    /// Where its opaque tokens are asked about (RFC 7662): beside its keys or without any. One issuer at most has this. The
-    /// gateway asks as client_id; the secret is better kept in a file of its own, or as systemd credential
+    /// Endpoint at which its opaque tokens are introspected (RFC 7662), with or without keys. At most one issuer has this.
+    /// The gateway authenticates as client_id; the secret is preferably in a file of its own, or the systemd credential
     /// doorward.<name>.client_secret.
     introspection_url: Endpoint = text(URL, Endpoint::parse);
     client_id: String = text("1 to 255 visible ASCII characters", visible::<255>);
     client_secret: String = raw_text(SECRET);
     client_secret_file: PathBuf = path(FILE);
-    /// How long it counts that such a token was active, at most 3600; 0: it is asked about at each request.
+    /// Time for which an active token is cached, at most 3600; 0: its token is introspected for each request.
     introspection_ttl_s: Duration = seconds(0..=3600) => Duration::from_mins(1);
+}}
+
+settings! {
+/// Network settings of an issuer.
+pub struct Remote {}
+RemoteKeys = "issuer[]"; {
+    /// Time for which the last good keys are used while the issuer is unreachable, at most 30 days. After it, requests with
+    /// its tokens are answered with 503.
+    stale_max_s: Duration = seconds(1..=30 * 86_400) => Duration::from_hours(24), as stale_max;
+    /// PEM file with the certificate authorities of the issuer's servers. "": those that the system trusts.
+    ca_file: Option<PathBuf> = or_none(path("the path of a file, or \"\"")) => None;
 }}
 
 /// Reads the one source of keys. Files are read later, and only checked to be readable here.
@@ -139,11 +138,11 @@ pub(super) fn key_source(
         return discovery(reader, issuer?, hosts.unwrap_or_default());
     }
     if let Some(path) = public {
-        secrets::check_readable(reader, &SourceKeys::jwks_file, &path);
+        secrets::check_readable(reader, &SourceKeys::jwks_file, Some(&path));
         return Some(KeySource::JwksFile(path));
     }
     let path = secret?;
-    secrets::check_readable(reader, &SourceKeys::secret_jwk_file, &path);
+    secrets::check_readable(reader, &SourceKeys::secret_jwk_file, Some(&path));
     secrets::warn_if_readable(reader, &SourceKeys::secret_jwk_file, &path);
     Some(KeySource::SecretJwkFile(path))
 }
@@ -181,10 +180,9 @@ fn discovery(
 
 /// Reads the network settings.
 pub(super) fn remote(reader: &mut SectionReader<'_>) -> Remote {
-    Remote {
-        ca_file: secrets::readable(reader, &SourceKeys::ca_file),
-        stale_max: reader.get(&SourceKeys::stale_max_s),
-    }
+    let remote = Remote::read(reader);
+    secrets::check_readable(reader, &RemoteKeys::ca_file, remote.ca_file.as_ref());
+    remote
 }
 
 /// Reads the settings of introspection, if there are any.

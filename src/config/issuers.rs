@@ -6,15 +6,17 @@ use http::HeaderName;
 
 use crate::config::document::{ConfigNode, Value};
 use crate::config::forms::{
-    is_visible, or_none, raw_text, seconds, some_texts, text, text_or_table, texts,
+    or_none, raw_text, seconds, some_texts, text, text_or_table, texts, visible,
 };
 use crate::config::headers;
 use crate::config::issuer_prefixes::{PrefixKeys, PrefixRegistry, prefix};
-use crate::config::issuer_source::{self, Introspection, KeySource, Remote, SourceKeys};
+use crate::config::issuer_source::{
+    self, Introspection, KeySource, Remote, RemoteKeys, SourceKeys,
+};
 use crate::config::keys::keys;
 use crate::config::reader::SectionReader;
 use crate::config::secrets::SecretSources;
-use crate::config::tokens::{CLAIM, claim};
+use crate::config::tokens::CLAIM;
 use crate::model::access::Role;
 use crate::model::algorithm::Algorithm;
 use crate::model::claim_path::ClaimPath;
@@ -92,42 +94,45 @@ const ALGORITHMS: &str = "one of RS256, RS384, RS512, PS256, PS384, PS512, ES256
      `secret_jwk_file`";
 const ROLES_ALLOW: &str = "a role, or the beginning of roles and a * at its end";
 
-keys! { pub(super) IssuerKeys = "issuer[]", and [SourceKeys, PrefixKeys]; {
+keys! { pub(super) IssuerKeys = "issuer[]", and [SourceKeys, RemoteKeys, PrefixKeys]; {
     /// Its name in logs and metrics: a-z, 0-9, - and _.
     name: String = text(NAME, name);
-    /// Claim iss, exactly; no two alike, ours included.
-    issuer: String = text(CLAIM, claim);
-    /// One of these must be in the audience.
-    audience: Vec<String> = some_texts(CLAIM, claim);
-    /// Claims that may hold the audience; the first that is present decides alone. Also "client_id" or "azp", for issuers whose
+    /// Its exact claim iss, which neither another issuer nor the gateway has.
+    issuer: String = text(CLAIM, visible::<512>);
+    /// Accepted audiences; the audience of a token must include one of them.
+    audience: Vec<String> = some_texts(CLAIM, visible::<512>);
+    /// Claims that may hold the audience; only the first that is present counts. Also "client_id" or "azp", for issuers whose
     /// access tokens have no aud.
     audience_claims: Vec<ClaimPath> = some_texts(CLAIM_NAME, ClaimPath::parse);
-    /// Claims that must be equal to these texts, whole numbers or flags, such as { token_use = "access" }.
+    /// Claims and the values that they must have (texts, whole numbers or flags), such as { token_use = "access" }.
     required_claims: Value = text_or_table(REQUIRED_CLAIMS, None);
-    /// Header types (typ) of its access tokens beside none, JWT and at+jwt, such as "okta-internal-at+jwt".
-    typ: Vec<String> = texts(TYP, typ) => Vec::new();
-    /// Allowed algorithms. Default: those its keys declare; HS256 and its like only with secret_jwk_file. An RSA key that declares
-    /// none has those of RS* and PS* that are named here, else RS256.
+    /// Accepted header types (typ) of its access tokens beside none, JWT and at+jwt, such as "okta-internal-at+jwt".
+    typ: Vec<String> = texts(TYP, |text: &str| visible::<128>(text).map(|typ| media_type(&typ))) => Vec::new();
+    /// Accepted algorithms. Default: those that its keys declare; HS256 and the like only with secret_jwk_file. An RSA key
+    /// that declares none accepts those of RS* and PS* that are listed here, or else RS256.
     algorithms: Vec<Algorithm> = some_texts(ALGORITHMS, Algorithm::parse);
-    /// Clock difference allowed, in seconds, at most 300.
+    /// Accepted clock difference in seconds, at most 300.
     leeway_s: Duration = seconds(0..=300) => Duration::from_secs(30);
-    /// Claim that names the subject. In all names of claims dots reach into objects, and quotes hold a name with dots:
-    /// 'resource_access."my.app".roles'; a claim of the whole name comes first, so "https://example.com/roles" needs none.
+    /// Claim that names the subject. In all names of claims, dots reach into objects, and quotes enclose a name with dots:
+    /// 'resource_access."my.app".roles'. A claim with the whole name takes precedence, so "https://example.com/roles" needs
+    /// no quotes.
     subject_claim: ClaimPath = text(CLAIM_NAME, ClaimPath::parse);
-    /// Claim that names the user for people; "": no X-Auth-Username.
+    /// Claim that holds the username; "": none, and no X-Auth-Username.
     username_claim: Option<ClaimPath> = or_none(text(CLAIM_OR_NONE, ClaimPath::parse)) => None;
-    /// Claim that holds roles: an array of texts, a text with spaces or commas between, or an object whose names count (unless
-    /// what they name is false or null); "": none. What cannot be a role is left out, and `doorward explain` names it.
+    /// Claim that holds roles: an array of texts, a text separated by spaces or commas, or an object whose names are roles
+    /// (unless their values are false or null); "": none. A value that cannot be a role is omitted, and `doorward explain`
+    /// names it.
     roles_claim: Option<ClaimPath> = or_none(text(CLAIM_OR_NONE, ClaimPath::parse)) => ClaimPath::parse("groups");
-    /// Put before each role of this issuer.
+    /// Prefix of each role of this issuer.
     roles_prefix: String = text(PREFIX, prefix) => String::new();
-    /// Reserved roles (admin, user, pwchange, <resource>-<id>-<level>, in any case) that its claims may give: "admin", "list-*".
+    /// Reserved roles (admin, user, pwchange, <resource>-<id>-<level>, in any case) that its claims may assert: "admin",
+    /// "list-*".
     roles_allow: Vec<String> = texts(ROLES_ALLOW, allowed) => Vec::new();
-    /// Claim that holds scopes, in the same shapes; "": none. auth:* is never an issuer's to give.
+    /// Claim that holds scopes, in the same forms; "": none. No issuer can assert auth:*.
     scopes_claim: Option<ClaimPath> = or_none(text(CLAIM_OR_NONE, ClaimPath::parse)) => ClaimPath::parse("scope");
-    /// Where its tokens come. Another name than Authorization is a field that an edge in front sets, such as
-    /// Cf-Access-Jwt-Assertion or X-Goog-IAP-JWT-Assertion, and holds the bare token: this issuer's tokens count there only, and
-    /// no others do. It is one credential among the others: beside an API key or a bearer token the request is refused.
+    /// Field that carries its tokens. A name other than Authorization is a field that an edge in front sets, such as
+    /// Cf-Access-Jwt-Assertion or X-Goog-IAP-JWT-Assertion, with the token alone as its value: this issuer's tokens are
+    /// accepted in that field only, and no other tokens are. A request with an API key or a bearer token as well is refused.
     header: String = raw_text(TOKEN_HEADER);
 }}
 
@@ -244,19 +249,12 @@ fn required_claims(reader: &mut SectionReader<'_>) -> Vec<(ClaimPath, ClaimValue
     claims.unwrap_or_default()
 }
 
-fn typ(text: &str) -> Option<String> {
-    is_visible(text, 128).then(|| media_type(text))
-}
-
 /// Normalises a header `typ` for comparison: in lower case, and without the `application/` that may be omitted
 /// (RFC 7515 section 4.1.9).
 #[must_use]
 pub fn media_type(typ: &str) -> String {
-    let mut typ = typ.to_ascii_lowercase();
-    if let Some(rest) = typ.strip_prefix("application/") {
-        typ = rest.to_owned();
-    }
-    typ
+    let typ = typ.to_ascii_lowercase();
+    typ.strip_prefix("application/").unwrap_or(&typ).to_owned()
 }
 
 /// Reads the field that carries its tokens.

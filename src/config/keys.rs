@@ -6,7 +6,7 @@
 use crate::config::Config;
 use crate::config::base::Base;
 use crate::config::document::Value;
-use crate::config::problem::{ConfigProblems, ValueOrigin, ValuePlace};
+use crate::config::problem::{ConfigProblems, ValuePlace};
 
 /// The type of a key's value, which decides how an environment variable is parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,18 +30,6 @@ pub(super) struct ReadContext<'a> {
     pub(super) place: ValuePlace,
     pub(super) problems: &'a ConfigProblems,
     pub(super) base: &'a Base,
-}
-
-impl ReadContext<'_> {
-    /// Reports a problem of the value.
-    pub(super) fn add(&self, expected: impl Into<String>) {
-        self.problems.add(&self.place, expected);
-    }
-
-    /// Returns the place of an item of a list.
-    pub(super) fn item(&self, index: usize, origin: ValueOrigin) -> ValuePlace {
-        ValuePlace::new(format!("{}[{index}]", self.place.key), origin)
-    }
 }
 
 /// The form of a key without its type.

@@ -7,39 +7,15 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use url::{Host, Url};
 
-use crate::config::forms::{is_visible, number, path, raw_text, text, text_or_texts, texts};
-use crate::config::keys::keys;
+use crate::config::forms::{
+    collected, is_visible, number, path, raw_text, text, text_or_texts, texts,
+};
 use crate::config::pattern;
 use crate::config::reader::SectionReader;
 use crate::config::secrets::{self, SecretSources, SharedSecret};
+use crate::config::settings::settings;
 use crate::model::forwarding::{ForwardingField, TrustedFields};
 use crate::route::head::is_host_name;
-
-/// Settings of listeners.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listen {
-    /// Addresses of the gateway itself, at least one.
-    pub addresses: Vec<SocketAddr>,
-    /// Address of health, readiness and metrics.
-    pub admin_address: SocketAddr,
-    /// The bearer token that the admin listener requires. Off loopback there is always one.
-    pub admin_token: Option<SharedSecret>,
-    /// The base of links and of the resource map: scheme, host and port, without a slash at the end.
-    pub public_url: PublicUrl,
-    /// Networks of the proxies whose forwarding headers are trusted.
-    pub trusted_proxies: Vec<IpNet>,
-    /// The forwarding headers that all of these proxies overwrite, and that are trusted.
-    pub trusted_headers: TrustedFields,
-    /// Maximum number of connections of one client network, an IPv4 address or an IPv6 /64; 0: no limit. Trusted
-    /// proxies have none.
-    pub connections_per_client_max: usize,
-    /// Hosts that serve the gateway's own endpoints; empty: all.
-    pub auth_hosts: Vec<String>,
-    /// Prefix of the gateway's own endpoints: literal segments, no slash at the end.
-    pub auth_prefix: String,
-    /// Threads that proxy.
-    pub workers: usize,
-}
 
 /// The origin under which callers reach the gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,58 +85,51 @@ impl PublicUrl {
 const ADDRESS: &str = "an address such as 127.0.0.1:8080";
 const TRUSTED_HEADER: &str = "one of X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, X-Forwarded-Port, \
      X-Forwarded-Prefix and X-Real-IP";
-const TOKEN: &str = secrets::SHARED;
 const ADMIN_ADDRESS: &str = "an address such as 127.0.0.1:8081";
 const PUBLIC_URL: &str =
     "a URL such as https://auth.example.com: http or https, host and port only";
 const NETWORK: &str = "a network such as 10.0.0.0/8, without bits below the prefix, or an address";
 
-keys! { pub(super) ListenKeys = "listen", later ["tls"]; {
+settings! {
+/// Settings of listeners.
+pub struct Listen {
+    /// The bearer token that the admin listener requires. Off loopback there is always one.
+    admin_token: Option<SharedSecret>,
+}
+ListenKeys = "listen", later ["tls"]; {
     /// Where callers reach the gateway: an address, or a list of them.
-    address: Vec<SocketAddr> = text_or_texts(ADDRESS, address) => vec![loopback(8080)], restart listen.addresses;
-    /// Health, readiness and metrics. Off loopback it asks for the bearer token below.
+    address: Vec<SocketAddr> = text_or_texts(ADDRESS, address) => vec![loopback(8080)], as addresses, restart listen.addresses;
+    /// Address of health, readiness and metrics. Off loopback, its callers need the bearer token below.
     admin_address: SocketAddr = text(ADMIN_ADDRESS, address) => loopback(8081), restart listen.admin_address;
-    /// 16 to 512 visible ASCII characters; better kept in a file of its own, or as systemd credential doorward.admin_token.
-    admin_token: String = raw_text(TOKEN), restart listen.admin_token;
+    /// 16 to 512 visible ASCII characters, preferably in a file of its own or as systemd credential doorward.admin_token.
+    admin_token: String = raw_text(secrets::SHARED), restart listen.admin_token;
     admin_token_file: PathBuf = path("the path of a file");
     /// The only base of links in mails and of the resource map: http(s)://host[:port]. Default: http:// and the first address.
-    public_url: PublicUrl = text(PUBLIC_URL, PublicUrl::parse);
-    /// Networks whose forwarding headers (X-Forwarded-For and its like) are believed.
+    public_url: PublicUrl = text(PUBLIC_URL, PublicUrl::parse) => PublicUrl::of(&[]);
+    /// Networks of the proxies whose forwarding headers (X-Forwarded-For and the like) are trusted.
     trusted_proxies: Vec<IpNet> = texts(NETWORK, network) => Vec::new();
-    /// Which of these headers are, of X-Forwarded-For, -Proto, -Host, -Port and -Prefix and X-Real-IP: list those alone that all
-    /// of these proxies overwrite or remove. What else comes through them is a caller's, and removed.
-    trusted_headers: Vec<ForwardingField> = texts(TRUSTED_HEADER, ForwardingField::parse);
-    /// Where the gateway's own endpoints stand.
+    /// The forwarding headers that are trusted, of X-Forwarded-For, -Proto, -Host, -Port and -Prefix and X-Real-IP. List only
+    /// those that all of these proxies overwrite or remove: the others come from callers, and are removed.
+    trusted_headers: TrustedFields = collected(texts(TRUSTED_HEADER, ForwardingField::parse)) => TrustedFields::default();
+    /// Path prefix of the gateway's own endpoints.
     auth_prefix: String = text(pattern::LITERAL_PATH, pattern::literal_path) => "/auth".to_owned(), restart listen.auth_prefix;
-    /// Connections at once of one client network (an IPv4 address, an IPv6 /64), trusted proxies excepted; 0: no limit.
+    /// Maximum number of connections of one client network (an IPv4 address or an IPv6 /64), except trusted proxies; 0: no
+    /// limit.
     connections_per_client_max: usize = number(0..=1_000_000) => 1000, restart listen.connections_per_client_max;
-    /// Hosts that serve the gateway's own endpoints; empty: all. Best one that serves no upstream.
+    /// Hosts that serve the gateway's own endpoints; empty: all. Preferably a host that serves no upstream.
     auth_hosts: Vec<String> = texts(HOST, host) => Vec::new();
     /// Threads that proxy. Default: the processors that the process may use.
     workers: usize = number(1..=1024) => processors(), restart listen.workers;
 }}
 
-pub(super) fn read(mut reader: SectionReader<'_>, sources: SecretSources<'_>) -> Listen {
-    let addresses = reader.get(&ListenKeys::address);
-    let admin_address = reader.get(&ListenKeys::admin_address);
+pub(super) fn read(reader: &mut SectionReader<'_>, sources: SecretSources<'_>) -> Listen {
     let token_keys = (&ListenKeys::admin_token, &ListenKeys::admin_token_file);
-    let admin_token = secrets::shared(&mut reader, token_keys, sources);
-    let listen = Listen {
-        admin_address,
-        admin_token,
-        public_url: public_url(&mut reader, &addresses),
-        trusted_proxies: reader.get(&ListenKeys::trusted_proxies),
-        trusted_headers: reader
-            .take(&ListenKeys::trusted_headers)
-            .map_or_else(TrustedFields::default, TrustedFields::from_iter),
-        connections_per_client_max: reader.get(&ListenKeys::connections_per_client_max),
-        auth_hosts: reader.get(&ListenKeys::auth_hosts),
-        auth_prefix: reader.get(&ListenKeys::auth_prefix),
-        workers: reader.get(&ListenKeys::workers),
-        addresses,
-    };
-    check(&reader, &listen);
-    reader.finish();
+    let admin_token = secrets::shared(reader, token_keys, sources);
+    let mut listen = Listen::read(reader, admin_token);
+    if !reader.has(&ListenKeys::public_url) {
+        listen.public_url = PublicUrl::of(&listen.addresses);
+    }
+    check(reader, &listen);
     listen
 }
 
@@ -173,13 +142,22 @@ fn check(reader: &SectionReader<'_>, listen: &Listen) {
             "another address than those in `address`",
         );
     }
+    let first = listen.addresses.first();
+    let is_unspecified = first.is_some_and(|first| first.ip().is_unspecified());
+    if !reader.has(&ListenKeys::public_url) && is_unspecified {
+        reader.warn(
+            &ListenKeys::public_url,
+            "the URL that callers use, since links in mails begin with it and `address` names none",
+        );
+    }
     let has_token_key =
         reader.has(&ListenKeys::admin_token) || reader.has(&ListenKeys::admin_token_file);
     if !admin.ip().is_loopback() && listen.admin_token.is_none() && !has_token_key {
         reader.add(
             &ListenKeys::admin_token,
             format!(
-                "{TOKEN}, here or by `admin_token_file`, since admin_address is not on loopback"
+                "{}, here or by `admin_token_file`, since admin_address is not on loopback",
+                secrets::SHARED
             ),
         );
     }
@@ -193,18 +171,6 @@ fn check(reader: &SectionReader<'_>, listen: &Listen) {
             "networks of your own proxies only: one entry believes everybody",
         );
     }
-}
-
-fn public_url(reader: &mut SectionReader<'_>, addresses: &[SocketAddr]) -> PublicUrl {
-    let written = reader.take(&ListenKeys::public_url);
-    let first = addresses.first().copied().unwrap_or_else(|| loopback(8080));
-    if !reader.has(&ListenKeys::public_url) && first.ip().is_unspecified() {
-        reader.warn(
-            &ListenKeys::public_url,
-            "the URL that callers use, since links in mails begin with it and `address` names none",
-        );
-    }
-    written.unwrap_or_else(|| PublicUrl::of(addresses))
 }
 
 fn loopback(port: u16) -> SocketAddr {

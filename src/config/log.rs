@@ -1,40 +1,24 @@
 //! `[log]`: logs and access records.
 
 use crate::config::forms::{flag, text};
-use crate::config::keys::keys;
-use crate::config::reader::SectionReader;
+use crate::config::settings::settings;
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 const LEVEL: &str =
     "off, error, warn, info, debug or trace, alone or before filters: info,doorward=debug";
 
-keys! { pub(super) LogKeys = "log"; {
+settings! {
+/// `[log]`
+pub struct LogSettings {}
+LogKeys = "log"; {
     /// off, error, warn, info, debug or trace on standard error; filters by target may follow: "info,doorward::proxy=debug".
-    /// Audit events (target audit) are JSON lines on standard output, told field by field in docs/audit.md, and pass at every
-    /// level but off; the proxy engine (target pingora) is held at warn.
+    /// Audit events (target audit) are JSON lines on standard output, described field by field in docs/audit.md; they are
+    /// written at every level but off. The proxy engine (target pingora) is limited to warn.
     level: String = text(LEVEL, filter) => "info".to_owned();
-    /// One JSON record per request on standard output. A reader that does not keep up costs lines, which are counted, and never
-    /// a request.
+    /// Whether each request writes one JSON record to standard output. A slow reader loses lines, which are counted, and
+    /// never delays a request.
     access: bool = flag() => true;
 }}
-
-/// `[log]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogSettings {
-    /// `off`, `error`, `warn`, `info`, `debug` or `trace`, alone or before filters: `info,doorward=debug`.
-    pub level: String,
-    /// One JSON record per request on standard output.
-    pub access: bool,
-}
-
-pub(super) fn read(mut reader: SectionReader<'_>) -> LogSettings {
-    let settings = LogSettings {
-        level: reader.get(&LogKeys::level),
-        access: reader.get(&LogKeys::access),
-    };
-    reader.finish();
-    settings
-}
 
 /// Reads a level, optionally followed by filters by target. A single word that is not a level is a typing error,
 /// although the subscriber would read it as a target.

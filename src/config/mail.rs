@@ -6,6 +6,7 @@ use crate::config::forms::{choice, is_path, number, or_none, path, text};
 use crate::config::keys::{ConfigKey, keys};
 use crate::config::reader::SectionReader;
 use crate::config::secrets::SecretSources;
+use crate::config::settings::settings;
 use crate::config::smtp::{self, SmtpKeys, SmtpSettings};
 use crate::model::account::EmailAddress;
 
@@ -20,17 +21,6 @@ pub enum MailTransport {
     Sendmail(PathBuf),
     /// To a mail server.
     Smtp(SmtpSettings),
-}
-
-/// Limits of mails that anyone can cause.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MailLimits {
-    /// Maximum to one address in an hour.
-    pub per_address_per_hour: u32,
-    /// Maximum from one client network in an hour.
-    pub per_network_per_hour: u32,
-    /// Maximum in an hour in all, for registrations and for password resets each.
-    pub per_hour: u32,
 }
 
 /// `[mail]`
@@ -73,31 +63,39 @@ const TRANSPORTS: &[(&str, TransportChoice)] = &[
 ];
 const PER_HOUR_MAX: u64 = 1_000_000;
 
-keys! { pub(super) MailKeys = "mail", and [SmtpKeys]; {
-    /// "smtp": to a mail server. "sendmail": to a program on this machine. "file": one .eml per message, mode 0600, in the
-    /// directory below. "stdout": onto standard output. The last two are for trying things out.
-    /// Whichever it is, a mail waits in the store, sealed, until it is delivered, and is tried again until its link expires.
-    transport: TransportChoice = choice(TRANSPORTS, &[]) => TransportChoice::File;
-    directory: PathBuf = path("the path of a directory");
-    from: String = text("a sender such as Doorward <noreply@localhost>", sender) => "Doorward <noreply@localhost>".to_owned();
-    /// The links in mails. {public_url} and {token} are filled in; the default follows listen.auth_prefix.
-    confirm_link: String = text(LINK, link);
-    reset_link: String = text(LINK, link);
-    /// Mails that strangers can cause, by registering and by having forgotten a password: to one address, and for one client
-    /// network, within an hour; a /56, /48 and /32 of IPv6 count as 2, 5 and 20 of these. In all, those who register and those who
-    /// have forgotten a password each. What is above is not sent; the answer is the same. Notices to an owner do not count.
+settings! {
+/// Limits of mails that anyone can cause.
+#[derive(Copy)]
+pub struct MailLimits {}
+MailLimitKeys = "mail"; {
+    /// Maximum number of mails in an hour that strangers can cause by registration and forgotten passwords: to one address;
+    /// for one client network (2, 5 and 20 times as many for a /56, /48 and /32 of IPv6); and in all, for registration and
+    /// for forgotten passwords each. Further mails are not sent; the answer is the same. Notices to an owner do not count.
     per_address_per_hour: u32 = number(1..=PER_HOUR_MAX) => 3;
     per_network_per_hour: u32 = number(1..=PER_HOUR_MAX) => 10;
     per_hour: u32 = number(1..=PER_HOUR_MAX) => 1000;
-    /// Directory with texts that replace the built-in ones; see docs/mail.md. "": none.
+}}
+
+keys! { pub(super) MailKeys = "mail", and [SmtpKeys, MailLimitKeys]; {
+    /// "smtp": to a mail server. "sendmail": to a program on this machine. "file": one .eml file per message, mode 0600, in
+    /// the directory below. "stdout": to standard output. The last two are for trials. With every transport, a mail is kept
+    /// in the store, sealed, until it is delivered, and delivery is retried until its link expires.
+    transport: TransportChoice = choice(TRANSPORTS, &[]) => TransportChoice::File;
+    directory: PathBuf = path("the path of a directory");
+    from: String = text("a sender such as Doorward <noreply@localhost>", sender) => "Doorward <noreply@localhost>".to_owned();
+    /// Links in mails. {public_url} and {token} are replaced; the default follows listen.auth_prefix.
+    confirm_link: String = text(LINK, link);
+    reset_link: String = text(LINK, link);
+    /// Directory with texts that replace the built-in ones (docs/mail.md). "": none.
     templates: Option<PathBuf> = or_none(path("the path of a directory, or \"\"")) => None;
-    /// The program, by its whole path; it is called with -i -f SENDER -- RECIPIENT and the mail on its standard input. One
-    /// that is setgid, as Postfix's is, does not work under systemd's NoNewPrivileges: take smtp to localhost then.
+    /// Absolute path of the program, which is called with -i -f SENDER -- RECIPIENT and the mail on its standard input. A
+    /// program that is setgid, like that of Postfix, does not work under systemd's NoNewPrivileges: use smtp to localhost
+    /// instead.
     sendmail_command: PathBuf = text("the whole path of a program", program) => PathBuf::from("/usr/sbin/sendmail");
 }}
 
 pub(super) fn read(
-    mut reader: SectionReader<'_>,
+    reader: &mut SectionReader<'_>,
     auth_prefix: &str,
     sources: SecretSources<'_>,
 ) -> MailSettings {
@@ -106,7 +104,7 @@ pub(super) fn read(
         .take(&MailKeys::directory)
         .unwrap_or_else(|| reader.base().join("data/mail"));
     let command = reader.get(&MailKeys::sendmail_command);
-    let smtp = smtp::read(&mut reader, transport == TransportChoice::Smtp, sources);
+    let smtp = smtp::read(reader, transport == TransportChoice::Smtp, sources);
     let mut link_of = |key: &ConfigKey<String>, page: &str| {
         reader
             .take(key)
@@ -114,7 +112,7 @@ pub(super) fn read(
     };
     let confirm_link = link_of(&MailKeys::confirm_link, CONFIRM);
     let reset_link = link_of(&MailKeys::reset_link, RESET);
-    let settings = MailSettings {
+    MailSettings {
         transport: match transport {
             TransportChoice::File => MailTransport::File(directory),
             TransportChoice::Stdout => MailTransport::Stdout,
@@ -124,15 +122,9 @@ pub(super) fn read(
         from: reader.get(&MailKeys::from),
         confirm_link,
         reset_link,
-        limits: MailLimits {
-            per_address_per_hour: reader.get(&MailKeys::per_address_per_hour),
-            per_network_per_hour: reader.get(&MailKeys::per_network_per_hour),
-            per_hour: reader.get(&MailKeys::per_hour),
-        },
+        limits: MailLimits::read(reader),
         templates: reader.get(&MailKeys::templates),
-    };
-    reader.finish();
-    settings
+    }
 }
 
 impl MailSettings {

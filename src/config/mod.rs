@@ -31,13 +31,14 @@ mod roles;
 mod routes;
 mod secrets;
 mod session;
+mod settings;
 mod smtp;
 mod store;
 mod tokens;
 mod upstreams;
 
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -76,25 +77,26 @@ keys! { RootKeys = ""; {
     limits: Value = table(&limits::LimitKeys::SECTION);
     store: Value = table(&store::StoreKeys::SECTION), restart store;
     tokens: Value = table(&tokens::TokenKeys::SECTION);
-    /// A foreign issuer whose tokens are accepted; one table for each. docs/issuers.md tells how to connect some, and what
-    /// happens while one is away.
+    /// A foreign issuer whose tokens are accepted; one table for each. docs/issuers.md describes how to connect some, and
+    /// what happens while one is unreachable.
     issuer: Value = table(&issuers::IssuerKeys::SECTION);
     /// Browsers carry one opaque cookie: __Host-doorward over https, doorward_session over http.
     session: Value = table(&session::SessionKeys::SECTION);
     account: Value = table(&account::AccountKeys::SECTION);
     mail: Value = table(&mail::MailKeys::SECTION);
-    /// Other proxies that ask at /auth/verify whether a request may pass: docs/forward-auth.md. Only those in
-    /// listen.trusted_proxies may.
+    /// Other proxies that ask at /auth/verify whether a request may pass (docs/forward-auth.md). Only proxies in
+    /// listen.trusted_proxies may ask.
     forward_auth: Value = table(&forward_auth::ForwardAuthKeys::SECTION);
     log: Value = table(&log::LogKeys::SECTION), restart log;
     audit: Value = table(&audit::AuditKeys::SECTION);
     roles: Value = table(&roles::RolesKeys::SECTION);
-    /// A service that owns the memberships of its resources and is asked for them; one table for each. What it has to answer
-    /// stands in docs/role-sources.md.
+    /// A service that owns the memberships of its resources and is asked for them; one table for each. docs/role-sources.md
+    /// describes what it must answer.
     role_source: Value = table(&role_sources::RoleSourceKeys::SECTION);
     /// A service behind the gateway; one table for each.
     upstream: Value = table(&upstreams::UpstreamKeys::SECTION);
-    /// What is let in; one table for each route. What no route matches is answered with 404 and reaches no upstream.
+    /// Requests that are let in; one table for each route. A request that no route matches is answered with 404 and reaches
+    /// no upstream.
     route: Value = table(&routes::RouteKeys::SECTION);
 }}
 
@@ -151,16 +153,9 @@ impl Config {
         let (text, mode) = match read_file(path) {
             Ok(read) => read,
             Err(error) => {
-                let hint = match error.kind() {
-                    ErrorKind::NotFound => {
-                        "; --config FILE names yours, which may be empty where the environment says all"
-                    }
-                    _ => "",
-                };
-                problems.add(
-                    &place,
-                    unreadable("a file that can be read as text", &error, hint),
-                );
+                let hint = "; --config FILE names yours, which may be empty where the environment says all";
+                let expected = unreadable("a file that can be read as text", &error, hint);
+                problems.add(&place, expected);
                 return Err(problems.into_error());
             }
         };
@@ -173,7 +168,7 @@ impl Config {
                 ),
             );
         }
-        let base = Base::of(path, env.state_directory());
+        let base = Base::of(path, env.state_directory.as_deref());
         build(&text, Some(mode), (env, &base), problems)
     }
 
@@ -293,10 +288,12 @@ fn build(
 
 fn sections(mut root: SectionReader<'_>, secrets: SecretSources<'_>) -> Config {
     let (role_sources, sourced) = role_sources::read(root.tables(&RootKeys::role_source));
-    let words = roles::read(root.table(&RootKeys::roles), sourced);
-    let listen = listen::read(root.table(&RootKeys::listen), secrets);
-    let account = account::read(root.table(&RootKeys::account));
-    let tokens = tokens::read(root.table(&RootKeys::tokens), &listen.public_url.text);
+    let words = root.section(&RootKeys::roles, |roles| roles::read(roles, sourced));
+    let listen = root.section(&RootKeys::listen, |listen| listen::read(listen, secrets));
+    let account = root.section(&RootKeys::account, AccountSettings::read);
+    let tokens = root.section(&RootKeys::tokens, |tokens| {
+        tokens::read(tokens, &listen.public_url.text)
+    });
     let issuers = issuers::read(
         root.tables(&RootKeys::issuer),
         &tokens.issuer,
@@ -322,13 +319,19 @@ fn sections(mut root: SectionReader<'_>, secrets: SecretSources<'_>) -> Config {
     roles.scopes.sort_unstable();
     roles.scopes.dedup();
     let config = Config {
-        limits: limits::read(root.table(&RootKeys::limits)),
-        store: store::read(root.table(&RootKeys::store)),
-        mail: mail::read(root.table(&RootKeys::mail), &listen.auth_prefix, secrets),
-        log: log::read(root.table(&RootKeys::log)),
-        audit: audit::read(root.table(&RootKeys::audit)),
-        forward_auth: forward_auth::read(root.table(&RootKeys::forward_auth), &listen, secrets),
-        session: session::read(root.table(&RootKeys::session), &listen.public_url),
+        limits: root.section(&RootKeys::limits, limits::read),
+        store: root.section(&RootKeys::store, store::read),
+        mail: root.section(&RootKeys::mail, |mail| {
+            mail::read(mail, &listen.auth_prefix, secrets)
+        }),
+        log: root.section(&RootKeys::log, LogSettings::read),
+        audit: root.section(&RootKeys::audit, AuditSettings::read),
+        forward_auth: root.section(&RootKeys::forward_auth, |table| {
+            forward_auth::read(table, &listen, secrets)
+        }),
+        session: root.section(&RootKeys::session, |session| {
+            session::read(session, &listen.public_url)
+        }),
         upstreams: upstreams.list,
         listen,
         tokens,

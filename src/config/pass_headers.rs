@@ -15,8 +15,8 @@ const EXPECTED: &str = "header names such as X-HTTP-Method-Override or X-Auth-To
      who calls, where to or from whom, and none that HTTP, proxies or credentials use";
 
 keys! { pub(super) PassHeadersKeys = "route[]"; {
-    /// Fields of the caller's that are removed or refused otherwise and that the service wants, such as
-    /// X-HTTP-Method-Override or X-Auth-Token; none that says who calls, where to or from whom.
+    /// Fields of the caller that the service needs and that are otherwise removed or refused, such as X-HTTP-Method-Override
+    /// or X-Auth-Token; no field that identifies the caller, the target or the source of a request.
     pass_headers: Vec<HeaderName> = texts(EXPECTED, name) => Vec::new();
 }}
 

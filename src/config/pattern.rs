@@ -60,14 +60,6 @@ pub(super) fn literal_path(text: &str) -> Option<String> {
         })
 }
 
-/// Returns the names that a pattern captures.
-pub(super) fn captures(pattern: &PathPattern) -> impl Iterator<Item = &str> {
-    pattern.segments.iter().filter_map(|segment| match segment {
-        Segment::Capture(name) => Some(name.as_str()),
-        Segment::Literal(_) => None,
-    })
-}
-
 /// Whether every path that a pattern matches is `path` or below it, regardless of case.
 pub(super) fn is_under(pattern: &PathPattern, path: &str) -> bool {
     let mut parts = pattern.segments.iter();

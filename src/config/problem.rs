@@ -36,13 +36,8 @@ pub struct ConfigError {
 impl fmt::Display for ConfigError {
     /// Writes one problem on each line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.problems.iter().enumerate() {
-            if 0 < index {
-                f.write_str("\n")?;
-            }
-            problem.fmt(f)?;
-        }
-        Ok(())
+        let lines: Vec<_> = self.problems.iter().map(ToString::to_string).collect();
+        f.write_str(&lines.join("\n"))
     }
 }
 
@@ -75,13 +70,10 @@ impl ValuePlace {
     }
 
     fn problem(&self, expected: String) -> ConfigProblem {
-        let at = match &self.origin {
-            ValueOrigin::Variable(name) => format!("{} ({name})", self.key),
-            ValueOrigin::Line(_) | ValueOrigin::Default => self.key.clone(),
-        };
-        let line = match self.origin {
-            ValueOrigin::Line(line) => Some(line),
-            ValueOrigin::Variable(_) | ValueOrigin::Default => None,
+        let (at, line) = match &self.origin {
+            ValueOrigin::Line(line) => (self.key.clone(), Some(*line)),
+            ValueOrigin::Variable(name) => (format!("{} ({name})", self.key), None),
+            ValueOrigin::Default => (self.key.clone(), None),
         };
         ConfigProblem { at, line, expected }
     }
@@ -131,7 +123,7 @@ impl ConfigProblems {
     }
 }
 
-/// Returns the expectation to report for a file that cannot be read. `hint`: the places to look for a missing file.
+/// Returns the expectation to report for a file that cannot be read. `hint` follows if the file is missing.
 pub(super) fn unreadable(expected: &str, error: &io::Error, hint: &str) -> String {
     match error.kind() {
         ErrorKind::NotFound => format!("{expected}: there is no such file{hint}"),

@@ -1,7 +1,6 @@
 //! Reads a table key by key, and reports every problem with its place. A key that is not read is unknown.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 
 use crate::config::base::Base;
 use crate::config::document::{ConfigNode, Table, Value};
@@ -96,11 +95,6 @@ impl<'a> SectionReader<'a> {
         self.shared.problems
     }
 
-    /// Returns the number of errors in the whole configuration so far.
-    pub(super) fn problem_count(&self) -> usize {
-        self.shared.problems.count()
-    }
-
     /// Returns the base of relative paths.
     pub(super) const fn base(&self) -> &'a Base {
         self.shared.base
@@ -154,11 +148,20 @@ impl<'a> SectionReader<'a> {
 
     /// Reports a file that cannot be read.
     pub(super) fn add_unreadable(&self, key: impl AsRef<str>, error: &std::io::Error) {
-        let hint = match error.kind() {
-            ErrorKind::NotFound => self.shared.base.hint(),
-            _ => String::new(),
-        };
+        let hint = self.shared.base.hint();
         self.add(key, unreadable("a file that can be read", error, &hint));
+    }
+
+    /// Reads all keys of a table by `read`, and reports the others. A missing table is empty.
+    pub(super) fn section<T>(
+        &mut self,
+        key: &ConfigKey<Value>,
+        read: impl FnOnce(&mut SectionReader<'a>) -> T,
+    ) -> T {
+        let mut table = self.table(key);
+        let settings = read(&mut table);
+        table.finish();
+        settings
     }
 
     /// Reads a table. A missing one is empty.
@@ -191,22 +194,18 @@ impl<'a> SectionReader<'a> {
                 Vec::new()
             }
         };
-        let mut readers = Vec::with_capacity(items.len());
-        for (index, item) in items.into_iter().enumerate() {
-            let name = format!("{}[{index}]", keys::join(&self.place.key, key.row.name));
-            match item.value {
-                Value::Table(mut table) => {
-                    table.origin = item.origin;
-                    let section = key.form.inner().unwrap_or(self.section);
-                    readers.push(SectionReader::new(section, name, table, self.shared));
-                }
-                _ => self
-                    .shared
-                    .problems
-                    .add(&ValuePlace::new(name, item.origin), "a table"),
+        let section = key.form.inner().unwrap_or(self.section);
+        let list = keys::join(&self.place.key, key.row.name);
+        let read = |(index, item): (usize, ConfigNode)| {
+            let name = format!("{list}[{index}]");
+            if let Value::Table(table) = item.value {
+                return Some(SectionReader::new(section, name, table, self.shared));
             }
-        }
-        readers
+            let place = ValuePlace::new(name, item.origin);
+            self.shared.problems.add(&place, "a table");
+            None
+        };
+        items.into_iter().enumerate().filter_map(read).collect()
     }
 
     /// Reports every key that has not been read.

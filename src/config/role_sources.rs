@@ -17,14 +17,15 @@ const URL: &str = "http://, a loopback address or localhost, and a path or query
 const DAY_S: u64 = 86_400;
 
 keys! { pub(super) RoleSourceKeys = "role_source[]"; {
-    /// The kinds of resources that it speaks for, and no others. They are declared by this, and not in [roles] resources too.
+    /// Kinds of resources whose memberships it owns. They are declared here, and not in [roles] resources too.
     resources: Vec<Name> = some_texts(roles::NAME, roles::name);
-    /// Where it is asked, over http:// on a loopback address. Each value is filled in as one piece, percent-encoded. {uid} must
-    /// be there; without {id} it is asked once for all ids.
+    /// URL at which it is asked: http:// on a loopback address. Each value is inserted as one piece, percent-encoded. {uid}
+    /// is required; without {id}, it is asked once for all ids.
     url: String = raw_text("a text");
-    /// How long an answer counts.
+    /// Time for which an answer is cached.
     ttl_s: Duration = seconds(1..=DAY_S) => Duration::from_mins(1);
-    /// How much longer it counts while the source does not answer. Then the routes that need it answer 503.
+    /// Additional time for which a cached answer is used while the source does not answer. After it, the routes that need it
+    /// answer 503.
     stale_max_s: Duration = seconds(0..=DAY_S) => Duration::from_mins(5);
 }}
 

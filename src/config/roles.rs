@@ -45,11 +45,11 @@ const SCOPE: &str = "a scope such as lists:read: visible ASCII without \", \\ an
 const MANAGER: &str = "one of `levels`, and not the first, which gives no role";
 
 keys! { pub(super) RolesKeys = "roles"; {
-    /// The ladder of membership, lowest first. Each level has the roles of those below it; the first gives none.
+    /// Levels of membership, lowest first. Each level has the roles of those below it; the first level gives no role.
     levels: Vec<Name> = texts(NAME, name);
     /// Kinds of resources that have members: a-z, 0-9 and _.
     resources: Vec<Name> = texts(NAME, name) => vec![constant("list")];
-    /// Scopes declared beside those that routes name.
+    /// Scopes that are declared beside those that routes require.
     scopes: Vec<Scope> = texts(SCOPE, scope) => Vec::new();
     /// The level that may change memberships of its resource.
     manage_level: Name = text(MANAGER, name) => constant("manager");
@@ -67,8 +67,8 @@ pub(super) struct SourcedResources {
     pub(super) are_sound: bool,
 }
 
-pub(super) fn read(mut reader: SectionReader<'_>, sourced: SourcedResources) -> DeclaredRoles {
-    let before = reader.problem_count();
+pub(super) fn read(reader: &mut SectionReader<'_>, sourced: SourcedResources) -> DeclaredRoles {
+    let before = reader.problems().count();
     let are_sourced_sound = sourced.are_sound;
     let sourced = sourced.resources;
     let levels = reader.take(&RolesKeys::levels);
@@ -97,7 +97,7 @@ pub(super) fn read(mut reader: SectionReader<'_>, sourced: SourcedResources) -> 
         );
     }
     resources.extend(sourced.iter().cloned());
-    let are_sound = are_sourced_sound && reader.problem_count() == before;
+    let are_sound = are_sourced_sound && reader.problems().count() == before;
     let mut scopes = reader.get(&RolesKeys::scopes);
     scopes.extend(OWN_SCOPES.iter().filter_map(|text| Scope::parse(text).ok()));
     let manage_level = reader.get(&RolesKeys::manage_level);
@@ -105,7 +105,6 @@ pub(super) fn read(mut reader: SectionReader<'_>, sourced: SourcedResources) -> 
     if are_sound && rank.is_none_or(|rank| rank.0 == 0) {
         reader.add(&RolesKeys::manage_level, MANAGER);
     }
-    reader.finish();
     DeclaredRoles {
         settings: RoleSettings {
             ladder,

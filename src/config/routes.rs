@@ -3,7 +3,9 @@
 use http::{HeaderName, Method};
 
 use crate::config::document::Value;
-use crate::config::forms::{flag, flag_or_texts, raw_text, some_texts, table, text_or_table};
+use crate::config::forms::{
+    collected, flag, flag_or_texts, raw_text, some_texts, table, text_or_table, value_of,
+};
 use crate::config::headers;
 use crate::config::keys::{keys, undeclared};
 use crate::config::listen;
@@ -16,41 +18,54 @@ use crate::model::access::Requirement;
 use crate::model::credential::CredentialKind::{self, ApiKey, Bearer, Cookie, Mtls};
 use crate::model::credential::{CredentialKinds, CredentialRules};
 use crate::model::route::{HostPattern, IdentityHeaderNames, PathPattern, Route};
+use crate::route::table::captures;
 
 /// Path of the public signing keys (RFC 7517). No route may match it.
 pub const JWKS_PATH: &str = "/.well-known/jwks.json";
 const ACCEPT: &str = "\"bearer\", \"apikey\", \"cookie\" or \"mtls\"";
 const PASS: &str = "\"authorization\", \"apikey\" or \"cookie\"";
+const ACCEPTED: &[(&str, CredentialKind)] = &[
+    ("bearer", Bearer),
+    ("apikey", ApiKey),
+    ("cookie", Cookie),
+    ("mtls", Mtls),
+];
+const PASSED: &[(&str, CredentialKind)] = &[
+    ("authorization", Bearer),
+    ("apikey", ApiKey),
+    ("cookie", Cookie),
+];
 const METHOD: &str = "a method in upper case such as GET; TRACE and CONNECT never pass";
 
 const UPSTREAM: &str = "the name of an [[upstream]]";
 const PATH: &str = "a path such as /lists/{id}/**";
 
 keys! { pub(super) RouteKeys = "route[]", and [PassHeadersKeys]; {
-    /// {name} matches one segment; /x/** matches /x/ and all below, not /x.
+    /// {name} matches one segment; /x/** matches /x/ and everything below it, but not /x.
     path: String = raw_text(PATH);
-    /// Which methods, in upper case, and which hosts. Default: all, except TRACE and CONNECT, which never pass.
+    /// Methods, in upper case, and hosts that the route matches. Default: all, except TRACE and CONNECT, which never pass.
     methods: Vec<Method> = some_texts(METHOD, method) => Vec::new();
     hosts: Vec<HostPattern> = some_texts(listen::HOST, host) => Vec::new();
     upstream: String = raw_text(UPSTREAM);
-    /// "public": no credential is looked at. "optional": one that is presented must hold. "authenticated": one must be
-    /// presented. Or a table of rights, as below.
+    /// "public": credentials are ignored. "optional": no credential is needed, but a wrong one is refused. "authenticated": a
+    /// credential is needed. Or a table of rights, as below.
     require: Value = text_or_table(requirement::REQUIRE, Some(&RequireKeys::SECTION));
-    /// Other names for the headers that tell the upstream who calls.
+    /// Other names for the headers that identify the caller to the upstream.
     identity_headers: Value = table(&IdentityHeaderKeys::SECTION);
-    /// X-Auth-Roles carries every role of the caller, not only those that concern the path.
+    /// Whether X-Auth-Roles has every role of the caller, and not only those that concern the path.
     all_roles: bool = flag() => false;
-    /// Which kinds of credentials count here: bearer tokens, API keys, the session cookie, client certificates ("mtls": the
-    /// word is taken, but this release verifies none). A field that could hold another kind only is the application's own: it is
-    /// not looked at, and is passed on, unless it holds an API key or a token that counts elsewhere.
-    accept: Vec<CredentialKind> = some_texts(ACCEPT, accepted);
-    /// Which of the caller's credentials are passed on to the upstream: "authorization", "apikey", "cookie". An API key goes by
-    /// the second whatever carries it, our cookie by the third alone. true: the first two.
-    pass_credentials: Vec<CredentialKind> = flag_or_texts(PASS, &[Bearer, ApiKey], passed);
-    /// X-Auth-Assertion is added: who calls, signed for 30 s and bound to route, method and path (docs/assertion.md).
+    /// Accepted kinds of credentials: bearer tokens, API keys, the session cookie, client certificates ("mtls" is reserved:
+    /// this release verifies none). A field that could hold only another kind belongs to the application: it is ignored and
+    /// passed on, unless it holds an API key or a token that is accepted elsewhere.
+    accept: CredentialKinds = collected(some_texts(ACCEPT, |text: &str| value_of(ACCEPTED, text)));
+    /// Credentials of the caller that are passed on to the upstream: "authorization", "apikey", "cookie". "apikey" applies to
+    /// an API key in any field; the gateway's own cookie is passed on by "cookie" only. true: the first two.
+    pass_credentials: CredentialKinds = collected(flag_or_texts(PASS, &[Bearer, ApiKey], |text| value_of(PASSED, text)));
+    /// Whether X-Auth-Assertion is added: the caller's identity, signed for 30 s and bound to route, method and path
+    /// (docs/assertion.md).
     assertion: bool = flag() => false;
-    /// CORS preflights (OPTIONS with Origin and Access-Control-Request-Method) that announce a method of this route pass to the
-    /// upstream without a credential, since browsers send none with them; whether OPTIONS itself is among `methods` or not.
+    /// Whether CORS preflights (OPTIONS with Origin and Access-Control-Request-Method) that announce a method of this route
+    /// pass to the upstream without a credential, since browsers send none with them. `methods` need not include OPTIONS.
     cors_preflight: bool = flag() => false;
 }}
 
@@ -97,7 +112,7 @@ fn one(mut reader: SectionReader<'_>, context: &RouteContext<'_>) -> Option<Rout
     let path = path(&mut reader, context.auth_prefix);
     let captures: Option<Vec<_>> = path
         .as_ref()
-        .map(|(_, pattern)| pattern::captures(pattern).collect());
+        .map(|(_, pattern)| captures(pattern).collect());
     let require = requirement::read(
         &mut reader,
         &RouteKeys::require,
@@ -177,8 +192,9 @@ fn host(text: &str) -> Option<HostPattern> {
 
 /// Reads `accept` and `pass_credentials`.
 fn credentials(reader: &mut SectionReader<'_>, require: Option<&Requirement>) -> CredentialRules {
-    let accept = reader.take(&RouteKeys::accept);
-    let is_lone = accept.as_deref() == Some(&[Mtls]);
+    let default = CredentialRules::default();
+    let accept = reader.take(&RouteKeys::accept).unwrap_or(default.accept);
+    let is_lone = accept == CredentialKinds::NONE.with(Mtls);
     if is_lone && require.is_some_and(|require| *require != Requirement::Public) {
         reader.warn(
             &RouteKeys::accept,
@@ -187,37 +203,10 @@ fn credentials(reader: &mut SectionReader<'_>, require: Option<&Requirement>) ->
         );
     }
     let pass = reader.take(&RouteKeys::pass_credentials);
-    let default = CredentialRules::default();
-    let set = |kinds: Vec<CredentialKind>| kinds.into_iter().collect::<CredentialKinds>();
     CredentialRules {
-        accept: accept.map_or(default.accept, set),
-        pass: pass.map_or(default.pass, set),
+        accept,
+        pass: pass.unwrap_or(default.pass),
     }
-}
-
-/// Reads the name of a kind of credential in `accept`.
-fn accepted(text: &str) -> Option<CredentialKind> {
-    let kinds = [
-        ("bearer", Bearer),
-        ("apikey", ApiKey),
-        ("cookie", Cookie),
-        ("mtls", Mtls),
-    ];
-    kinds
-        .into_iter()
-        .find_map(|(name, kind)| (name == text).then_some(kind))
-}
-
-/// Reads the name of a kind of credential in `pass_credentials`.
-fn passed(text: &str) -> Option<CredentialKind> {
-    let kinds = [
-        ("authorization", Bearer),
-        ("apikey", ApiKey),
-        ("cookie", Cookie),
-    ];
-    kinds
-        .into_iter()
-        .find_map(|(name, kind)| (name == text).then_some(kind))
 }
 
 fn identity_headers(

@@ -102,7 +102,7 @@ pub(super) fn secret_of(
         warn_if_readable(reader, file_key, &file);
         return from_file(reader, file_key, &file, expected, fits);
     }
-    let credential = sources.env.credentials()?.join(credential?);
+    let credential = sources.env.credentials.as_deref()?.join(credential?);
     if !credential.exists() {
         return None;
     }
@@ -140,19 +140,13 @@ fn read(path: &Path) -> std::io::Result<Zeroizing<String>> {
     Ok(text)
 }
 
-/// Reads the path of a file and reports a file that cannot be opened.
-pub(super) fn readable(
-    reader: &mut SectionReader<'_>,
-    key: &ConfigKey<Option<PathBuf>, fn() -> Option<PathBuf>>,
-) -> Option<PathBuf> {
-    let path = reader.get(key)?;
-    check_readable(reader, key, &path);
-    Some(path)
-}
-
 /// Reports a file that cannot be opened.
-pub(super) fn check_readable(reader: &SectionReader<'_>, key: impl AsRef<str>, path: &Path) {
-    if let Err(error) = File::open(path) {
+pub(super) fn check_readable(
+    reader: &SectionReader<'_>,
+    key: impl AsRef<str>,
+    path: Option<&PathBuf>,
+) {
+    if let Some(Err(error)) = path.map(File::open) {
         reader.add_unreadable(key, &error);
     }
 }

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::forms::{choice, number, or_none, path, raw_text, seconds, text, visible};
-use crate::config::keys::keys;
 use crate::config::reader::SectionReader;
-use crate::config::secrets::{self, SecretSources};
-use crate::model::secret::Secret;
+use crate::config::secrets::{self, SecretSources, SharedSecret};
+use crate::config::settings::settings;
 
 /// Encryption of the connection to the mail server. With TLS the certificate is always verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,37 +32,12 @@ impl SmtpTls {
 }
 
 /// Credentials for the mail server.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SmtpLogin {
     /// The name.
     pub username: String,
     /// The password.
-    pub password: Secret,
-}
-
-impl PartialEq for SmtpLogin {
-    /// Compares configurations in tests and at a reload. It is not called for requests.
-    fn eq(&self, other: &Self) -> bool {
-        self.username == other.username && self.password.expose() == other.password.expose()
-    }
-}
-impl Eq for SmtpLogin {}
-
-/// Settings of the mail server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SmtpSettings {
-    /// Its name, which its certificate must have, or its address.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-    /// Encryption of the connection.
-    pub tls: SmtpTls,
-    /// Credentials; `None`: the gateway does not log in.
-    pub login: Option<SmtpLogin>,
-    /// Maximum time of one delivery, from the connection to the server's last reply.
-    pub timeout: Duration,
-    /// PEM file with the server's certificate authorities; `None`: those of the system.
-    pub ca_file: Option<PathBuf>,
+    pub password: SharedSecret,
 }
 
 const HOST: &str = "the name or address of a mail server";
@@ -75,22 +49,28 @@ const TLS: &[(&str, SmtpTls)] = &[
     ("none", SmtpTls::None),
 ];
 
-keys! { pub(super) SmtpKeys = "mail"; {
+settings! {
+/// Settings of the mail server.
+pub struct SmtpSettings {
+    /// Credentials; `None`: the gateway does not log in.
+    login: Option<SmtpLogin>,
+}
+SmtpKeys = "mail"; {
     /// The mail server: a name, or an address.
-    smtp_host: String = text(HOST, host) => String::new();
+    smtp_host: String = text(HOST, host) => String::new(), as host;
     /// Default: the port that goes with smtp_tls.
-    smtp_port: u16 = number(1..=65_535);
-    /// "required": TLS from the first byte (port 465). "starttls": STARTTLS, and nothing if the server does not offer it (port
-    /// 587). "none": in clear, to loopback only (port 25). The certificate is verified in either case.
-    smtp_tls: SmtpTls = choice(TLS, &[]) => SmtpTls::Required;
-    /// With what to log in there. The password is better kept in a file of its own, or as systemd credential
+    smtp_port: u16 = number(1..=65_535) => 0, as port;
+    /// "required": TLS from the first byte (port 465). "starttls": STARTTLS, and no mail to a server that does not offer it
+    /// (port 587). "none": without encryption, on loopback only (port 25). With TLS, the certificate is always verified.
+    smtp_tls: SmtpTls = choice(TLS, &[]) => SmtpTls::Required, as tls;
+    /// Credentials for the mail server. The password is preferably in a file of its own, or the systemd credential
     /// doorward.smtp_password.
     smtp_username: String = text("1 to 254 visible ASCII characters", visible::<254>);
     smtp_password: String = raw_text(PASSWORD);
     smtp_password_file: PathBuf = path("the path of a file");
-    /// One delivery, from connecting to the server's last word.
-    smtp_timeout_s: Duration = seconds(1..=300) => Duration::from_secs(30);
-    /// PEM file with the certificates that the server's must come from. "": those that the system trusts.
+    /// Maximum time of one delivery, from the connection to the server's last reply.
+    smtp_timeout_s: Duration = seconds(1..=300) => Duration::from_secs(30), as timeout;
+    /// PEM file with the certificate authorities of the mail server. "": those that the system trusts.
     ca_file: Option<PathBuf> = or_none(path("the path of a file, or \"\"")) => None;
 }}
 
@@ -100,17 +80,12 @@ pub(super) fn read(
     is_wanted: bool,
     sources: SecretSources<'_>,
 ) -> SmtpSettings {
-    let tls = reader.get(&SmtpKeys::smtp_tls);
-    let settings = SmtpSettings {
-        host: reader.get(&SmtpKeys::smtp_host),
-        port: reader
-            .take(&SmtpKeys::smtp_port)
-            .unwrap_or_else(|| tls.port()),
-        tls,
-        login: login(reader, sources),
-        timeout: reader.get(&SmtpKeys::smtp_timeout_s),
-        ca_file: secrets::readable(reader, &SmtpKeys::ca_file),
-    };
+    let login = login(reader, sources);
+    let mut settings = SmtpSettings::read(reader, login);
+    if settings.port == 0 {
+        settings.port = settings.tls.port();
+    }
+    secrets::check_readable(reader, &SmtpKeys::ca_file, settings.ca_file.as_ref());
     if is_wanted && settings.host.is_empty() && !reader.has(&SmtpKeys::smtp_host) {
         reader.add(&SmtpKeys::smtp_host, HOST);
     }
@@ -140,7 +115,7 @@ fn login(reader: &mut SectionReader<'_>, sources: SecretSources<'_>) -> Option<S
     }
     Some(SmtpLogin {
         username: username?,
-        password: password?,
+        password: SharedSecret(password?),
     })
 }
 

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::forms::{choice, is_path, millis, number, seconds, text};
-use crate::config::keys::keys;
+use crate::config::forms::{choice, is_path, millis, number, seconds_or_off, text};
 use crate::config::reader::SectionReader;
+use crate::config::settings::settings;
 
 const YEAR_S: u64 = 31_536_000;
 const HOUR_MS: u64 = 3_600_000;
@@ -16,23 +16,31 @@ const CREATES: &[(&str, StoreCreate)] = &[
     ("never", StoreCreate::Never),
 ];
 
-keys! { pub(super) StoreKeys = "store", later ["url"]; {
-    /// "sled": embedded, on disk. "memory": gone with the process, for tests.
+settings! {
+/// Settings of the store.
+pub struct StoreSettings {
+    /// Other directories to which the relative path may have led, in which a store may have been left behind.
+    elsewhere: Vec<PathBuf>,
+}
+StoreKeys = "store", later ["url"]; {
+    /// "sled": embedded, on disk. "memory": lost when the process ends, for tests.
     engine: StoreEngine = choice(ENGINES, &["postgres"]) => StoreEngine::Sled;
     /// The gateway's own directory, mode 0700: records, signing keys, the socket of the command line.
-    path: String = text("the path of a directory", path) => "data/doorward".to_owned();
-    /// Where there is no store: "if_missing": a start makes one and warns of it; "never": it is refused, so that a volume which is
-    /// not mounted is not taken for an empty store. Set it to "never" once there is one.
+    path: PathBuf = text("the path of a directory", path) => PathBuf::from("data/doorward");
+    /// What a start does if there is no store. "if_missing": it creates one and logs a warning. "never": it fails, so that a
+    /// volume that is not mounted is not mistaken for an empty store. Set it to "never" once the store exists.
     create: StoreCreate = choice(CREATES, &[]) => StoreCreate::IfMissing;
-    /// Bound of each cache in front of the store, in entries of about 1 KiB; who has many roles counts for several.
+    /// Maximum size of each cache in front of the store, in entries of about 1 KiB; an account with many roles counts as
+    /// several.
     cache_entries: u64 = number(1..=100_000_000) => 100_000;
-    /// How often the records and key files are copied into path/backup and read back, in seconds; 0: never. How many of these
-    /// copies are kept, without those whose names are later than now. docs/store.md tells how to bring one back.
-    backup_every_s: Duration = seconds(0..=YEAR_S) => Duration::from_hours(24);
+    /// Interval in seconds at which the records and key files are copied into path/backup and the copy is read back (0:
+    /// never), and the number of copies that are kept, not counting those whose names are later than now. docs/store.md
+    /// describes how to restore one.
+    backup_every_s: Option<Duration> = seconds_or_off(YEAR_S) => Some(Duration::from_hours(24)), as backup_every;
     backup_keep: usize = number(1..=1000) => 7;
-    /// How long a write may take; then its caller is answered 503: store_unavailable where it was not begun, write_unknown where it
-    /// may yet be done.
-    write_timeout_ms: Duration = millis(1..=HOUR_MS) => Duration::from_secs(5);
+    /// Maximum time of a write. After it, the caller is answered with 503: store_unavailable if the write was not begun,
+    /// write_unknown if it may still be done.
+    write_timeout_ms: Duration = millis(1..=HOUR_MS) => Duration::from_secs(5), as write_timeout;
 }}
 
 /// The engine of the store.
@@ -53,45 +61,15 @@ pub enum StoreCreate {
     Never,
 }
 
-/// Settings of the store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoreSettings {
-    /// The engine.
-    pub engine: StoreEngine,
-    /// The gateway's directory, mode 0700: `db/`, `keys/`, `backup/`, `admin.sock`.
-    pub path: PathBuf,
-    /// Whether a missing store is created.
-    pub create: StoreCreate,
-    /// Other directories to which the relative path may have led, in which a store may have been left behind.
-    pub elsewhere: Vec<PathBuf>,
-    /// Maximum number of entries of each cache in front of the store.
-    pub cache_entries: u64,
-    /// Interval of backups into `path/backup`; `None`: never.
-    pub backup_every: Option<Duration>,
-    /// Number of backups that are kept.
-    pub backup_keep: usize,
-    /// Maximum time of a write. After it, the outcome is reported as unknown.
-    pub write_timeout: Duration,
-}
-
-pub(super) fn read(mut reader: SectionReader<'_>) -> StoreSettings {
-    let written = reader.get(&StoreKeys::path);
+pub(super) fn read(reader: &mut SectionReader<'_>) -> StoreSettings {
+    let mut settings = StoreSettings::read(reader, Vec::new());
     let base = reader.base();
-    let settings = StoreSettings {
-        engine: reader.get(&StoreKeys::engine),
-        path: base.join(&written),
-        create: reader.get(&StoreKeys::create),
-        elsewhere: base.elsewhere(&written),
-        cache_entries: reader.get(&StoreKeys::cache_entries),
-        backup_every: Some(reader.get(&StoreKeys::backup_every_s)).filter(|every| !every.is_zero()),
-        backup_keep: reader.get(&StoreKeys::backup_keep),
-        write_timeout: reader.get(&StoreKeys::write_timeout_ms),
-    };
-    reader.finish();
+    settings.elsewhere = base.elsewhere(&settings.path);
+    settings.path = base.join(&settings.path);
     settings
 }
 
 /// Reads a path without resolving it, since it may have led elsewhere in the past.
-fn path(text: &str) -> Option<String> {
-    is_path(text).then(|| text.to_owned())
+fn path(text: &str) -> Option<PathBuf> {
+    is_path(text).then(|| text.into())
 }

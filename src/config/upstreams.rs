@@ -21,16 +21,16 @@ const PUBLIC_PATH: &str = "\"\", or a path such as /api: literal segments, no sl
 
 keys! { pub(super) UpstreamKeys = "upstream[]"; {
     name: String = text(NAME, name);
-    /// Where it answers, asked in turn: ip:port. "builtin:echo" is a built-in service that answers with what reached it, for
-    /// trying things out.
+    /// Its addresses, ip:port, which are used in turn. "builtin:echo" is a built-in service that answers with the request
+    /// that reached it, for trials.
     addresses: Vec<UpstreamAddress> = some_texts(ADDRESS, address);
-    /// What the resource map at login announces, and what it appends to public_url for it.
+    /// Resources that the resource map announces at login, and the path that it appends to public_url for them.
     resources: Vec<Name> = texts(roles::NAME, roles::name) => Vec::new();
     public_path: String = text(PUBLIC_PATH, public_path) => String::new();
-    /// Whether it keeps /A and /a apart. Where it does not, or may not, a path is refused if another case of its letters would lead
+    /// Whether it is certain to distinguish /A from /a. If not, a path is refused if another case of its letters would lead
     /// to another route, and two routes that differ in case alone are an error.
     case_sensitive: bool = flag() => false;
-    /// How long an idle connection to it is kept; set it shorter than the service's own.
+    /// Time for which an idle connection to it is kept; it should be shorter than the service's own.
     keepalive_timeout_ms: Duration = millis(1..=HOUR_MS) => Duration::from_mins(1);
 }}
 

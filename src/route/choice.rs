@@ -10,12 +10,10 @@ use http::Method;
 use crate::model::access::ResourceId;
 use crate::model::path::CanonicalPath;
 use crate::model::route::{Route, Segment};
-use crate::route::node::{
-    CaptureSpans, CaseFolding, PathEnd, PathMatches, PatternMatch, RouteLeaf, TreeWalk,
-};
+use crate::route::node::{CaptureSpans, CaseFolding, PathEnd, PatternMatch, RouteLeaf, TreeWalk};
 use crate::route::readings::{PathReading, PathReadings};
 use crate::route::rule::ReadingOutcome;
-use crate::route::table::{Captures, FoundRoute, RouteTable};
+use crate::route::table::{FoundRoute, RouteTable};
 
 /// The route that decides about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,13 +83,7 @@ impl RouteTable {
         method: &Method,
     ) -> Result<Choice<'p>, NoChoice> {
         let text = path.as_str();
-        let walk = TreeWalk::new(
-            text.as_bytes(),
-            false,
-            CaseFolding::Noticed,
-            PathMatches::default(),
-        );
-        let walk = self.walk(host, walk);
+        let walk = self.matches(host, text.as_bytes(), CaseFolding::Noticed);
         let sent = Sent {
             path,
             outcome: ReadingOutcome::of(walk.hits.sent.as_ref(), method),
@@ -104,14 +96,8 @@ impl RouteTable {
         }
         match sent.outcome {
             ReadingOutcome::Route(route, spans) => Ok(Choice {
-                found: FoundRoute {
-                    route,
-                    captures: Captures::of(path, &spans),
-                },
-                slashed: slashed.map(|(route, spans)| FoundRoute {
-                    route,
-                    captures: Captures::of(path, &spans),
-                }),
+                found: FoundRoute::new(route, path, &spans),
+                slashed: slashed.map(|(route, spans)| FoundRoute::new(route, path, &spans)),
             }),
             ReadingOutcome::Method(leaves, _) => {
                 let methods = leaves.iter().flat_map(|leaf| leaf.methods.iter().cloned());
@@ -162,10 +148,7 @@ impl RouteTable {
         slashed: Option<(usize, CaptureSpans)>,
         method: &Method,
     ) -> Result<(), NoChoice> {
-        let route = match sent.outcome {
-            ReadingOutcome::Route(route, _) => Some(route),
-            ReadingOutcome::Method(..) | ReadingOutcome::None => None,
-        };
+        let route = sent.outcome.route().map(|(route, _)| route);
         let folds = route.and_then(|route| self.rules.get(route));
         let folding = if folds.is_none_or(|rule| rule.folds) {
             CaseFolding::Followed
@@ -241,10 +224,7 @@ impl RouteTable {
                     let other = (other, others, reading.path.as_slice());
                     self.decide_alike((route, &spans, text), other)
                 };
-                let as_sent = match sent.outcome {
-                    ReadingOutcome::Route(route, spans) => is_like((route, spans)),
-                    ReadingOutcome::Method(..) | ReadingOutcome::None => false,
-                };
+                let as_sent = sent.outcome.route().is_some_and(is_like);
                 as_sent || hit.end == PathEnd::Slashed && slashed.is_some_and(is_like)
             };
             match (sent.outcome, outcome) {
@@ -302,8 +282,7 @@ impl RouteTable {
             let all = self.hosts.keys().map(String::as_str).chain([""]);
             let hosts = named.chain(all.filter(|_| route.hosts.is_empty()));
             for host in hosts {
-                let walk = TreeWalk::new(text, false, CaseFolding::Noticed, PathMatches::default());
-                let hits = self.walk(host, walk).hits;
+                let hits = self.matches(host, text, CaseFolding::Noticed).hits;
                 let (Some(sent), Some(slashed)) = (hits.sent, hits.slashed) else {
                     continue;
                 };

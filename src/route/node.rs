@@ -140,6 +140,14 @@ impl Node {
     }
 }
 
+/// Returns the names that a pattern captures.
+pub fn captures(pattern: &PathPattern) -> impl Iterator<Item = &str> {
+    pattern.segments.iter().filter_map(|segment| match segment {
+        Segment::Capture(name) => Some(name.as_str()),
+        Segment::Literal(_) => None,
+    })
+}
+
 /// The positions of the captures in a path, in the order of the pattern.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct CaptureSpans {
@@ -186,17 +194,6 @@ pub(super) struct PatternMatch<'n> {
     pub(super) captures: CaptureSpans,
 }
 
-/// A collector of hits.
-pub(super) trait MatchSink<'n> {
-    fn push(&mut self, hit: PatternMatch<'n>);
-}
-
-impl<'n> MatchSink<'n> for Vec<PatternMatch<'n>> {
-    fn push(&mut self, hit: PatternMatch<'n>) {
-        self.push(hit);
-    }
-}
-
 /// The hits of a walk that does not follow case: at most one for each variant.
 #[derive(Debug, Default)]
 pub(super) struct PathMatches<'n> {
@@ -204,11 +201,13 @@ pub(super) struct PathMatches<'n> {
     pub(super) slashed: Option<PatternMatch<'n>>,
 }
 
-impl<'n> MatchSink<'n> for PathMatches<'n> {
-    fn push(&mut self, hit: PatternMatch<'n>) {
-        match hit.end {
-            PathEnd::Sent => self.sent = Some(hit),
-            PathEnd::Slashed => self.slashed = Some(hit),
+impl<'n> Extend<PatternMatch<'n>> for PathMatches<'n> {
+    fn extend<I: IntoIterator<Item = PatternMatch<'n>>>(&mut self, hits: I) {
+        for hit in hits {
+            match hit.end {
+                PathEnd::Sent => self.sent = Some(hit),
+                PathEnd::Slashed => self.slashed = Some(hit),
+            }
         }
     }
 }
@@ -258,7 +257,7 @@ struct WalkPosition {
     is_folded: bool,
 }
 
-impl<'t, 'n, H: MatchSink<'n>> TreeWalk<'t, H> {
+impl<'t, 'n, H: Extend<PatternMatch<'n>>> TreeWalk<'t, H> {
     /// Creates a walk; `text` begins with a slash.
     pub(super) fn new(text: &'t [u8], is_decoded: bool, folding: CaseFolding, hits: H) -> Self {
         let open = UnmatchedEnds {
@@ -369,12 +368,12 @@ impl<'t, 'n, H: MatchSink<'n>> TreeWalk<'t, H> {
         };
         if *is_open && !leaves.is_empty() {
             *is_open = false;
-            self.hits.push(PatternMatch {
+            self.hits.extend([PatternMatch {
                 end,
                 is_folded: step.is_folded,
                 leaves,
                 captures: step.captures,
-            });
+            }]);
         }
         open
     }

@@ -92,18 +92,14 @@ impl PathReadings {
     fn close_from(&mut self, begin: usize) -> Result<(), PathRefused> {
         let mut place = begin;
         while let Some(reading) = self.all.get(place).cloned() {
-            for step in STEPS {
-                if let Some(path) = step(&reading.path) {
-                    self.add(PathReading {
-                        path,
-                        ..reading.clone()
-                    })?;
-                }
-            }
-            if let Some(path) = compatible(&reading.path)? {
+            let changed = STEPS.iter().filter_map(|step| step(&reading.path));
+            for path in changed.chain(compatible(&reading.path)?) {
+                let host = reading.host.clone();
+                let is_decoded = reading.is_decoded;
                 self.add(PathReading {
+                    host,
                     path,
-                    ..reading.clone()
+                    is_decoded,
                 })?;
             }
             if let Some((authority, path)) = behind_authority(&reading.path) {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use http::Method;
 
 use crate::model::access::{Requirement, RoleTemplate};
-use crate::model::route::{Route, Segment, Upstream};
-use crate::route::node::{CaptureSpans, PatternMatch, RouteLeaf};
+use crate::model::route::{Route, Upstream};
+use crate::route::node::{CaptureSpans, PatternMatch, RouteLeaf, captures};
 
 /// The properties of a route that matter when it is compared with another.
 #[derive(Debug)]
@@ -48,23 +48,16 @@ impl ComparedRoute {
 /// Returns the indexes of the captures that decide: those of the requirement, or all captures if an assertion signs the
 /// caller's roles on them.
 fn used_captures(route: &Route) -> Vec<usize> {
-    let names = route
-        .path
-        .segments
-        .iter()
-        .filter_map(|segment| match segment {
-            Segment::Capture(name) => Some(name),
-            Segment::Literal(_) => None,
-        });
     if route.assertion {
-        return (0..names.count()).collect();
+        return (0..captures(&route.path).count()).collect();
     }
-    let names: Vec<_> = names.collect();
     let Requirement::Rights { any_role, .. } = &route.require else {
         return Vec::new();
     };
     let used = any_role.iter().filter_map(|template| match template {
-        RoleTemplate::Resource { capture, .. } => names.iter().position(|name| *name == capture),
+        RoleTemplate::Resource { capture, .. } => {
+            captures(&route.path).position(|name| name == capture)
+        }
         RoleTemplate::Plain(_) => None,
     });
     used.collect()
@@ -88,5 +81,13 @@ impl<'n> ReadingOutcome<'n> {
         leaf.map_or(Self::Method(hit.leaves, hit.captures), |leaf| {
             Self::Route(leaf.route, hit.captures)
         })
+    }
+
+    /// Returns the route and its captures, if one accepts the method.
+    pub(super) const fn route(&self) -> Option<(usize, CaptureSpans)> {
+        match self {
+            Self::Route(route, spans) => Some((*route, *spans)),
+            Self::Method(..) | Self::None => None,
+        }
     }
 }

@@ -10,15 +10,15 @@ use std::sync::Arc;
 use http::Method;
 
 use crate::model::path::CanonicalPath;
-use crate::model::route::{Route, Segment, Upstream};
+use crate::model::route::{Route, Upstream};
 use crate::route::node::{
-    CaptureSpans, CaseFolding, MatchSink, Node, PathMatches, RouteLeaf, TreeWalk,
+    CaptureSpans, CaseFolding, Node, PathMatches, PatternMatch, RouteLeaf, TreeWalk,
 };
 use crate::route::own::OwnPaths;
 use crate::route::readings::differ_in_case_alone;
 use crate::route::rule::{ComparedRoute, ReadingOutcome};
 
-pub use crate::route::node::CAPTURES_MAX;
+pub use crate::route::node::{CAPTURES_MAX, captures};
 
 /// The errors of routes that cannot be compiled.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,17 +56,6 @@ pub struct RouteTable {
     pub(super) own: Arc<OwnPaths>,
 }
 
-/// The input of a table.
-#[derive(Clone, Copy, Debug)]
-pub struct TableParts<'a> {
-    /// The routes; an index in a result or error refers to this list.
-    pub routes: &'a [Arc<Route>],
-    /// Their upstreams.
-    pub upstreams: &'a [Upstream],
-    /// The paths that the gateway answers itself.
-    pub own: &'a Arc<OwnPaths>,
-}
-
 /// A matching route and its captures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FoundRoute<'p> {
@@ -90,7 +79,7 @@ impl<'p> Captures<'p> {
         self.texts.get(..self.count).unwrap_or_default()
     }
 
-    pub(super) fn of(path: &'p CanonicalPath, spans: &CaptureSpans) -> Self {
+    fn of(path: &'p CanonicalPath, spans: &CaptureSpans) -> Self {
         let mut captures = Self::default();
         let texts = captures.texts.iter_mut().take(spans.count());
         for (place, text) in texts.enumerate() {
@@ -105,25 +94,31 @@ impl<'p> Captures<'p> {
     }
 }
 
+impl<'p> FoundRoute<'p> {
+    pub(super) fn new(route: usize, path: &'p CanonicalPath, spans: &CaptureSpans) -> Self {
+        let captures = Captures::of(path, spans);
+        Self { route, captures }
+    }
+}
+
 impl RouteTable {
-    /// Compiles routes.
+    /// Compiles routes. `routes` is the list to which indexes in results and errors refer; `own`: the paths that the
+    /// gateway answers itself.
     ///
     /// # Errors
     /// All [`TableError`]s found.
-    pub fn build(parts: TableParts<'_>) -> Result<Self, Vec<TableError>> {
+    pub fn build(
+        routes: &[Arc<Route>],
+        upstreams: &[Upstream],
+        own: &Arc<OwnPaths>,
+    ) -> Result<Self, Vec<TableError>> {
         let mut table = Self {
-            own: Arc::clone(parts.own),
+            own: Arc::clone(own),
             ..Self::default()
         };
         let mut errors = Vec::new();
-        for (place, route) in parts.routes.iter().enumerate() {
-            let captures = route
-                .path
-                .segments
-                .iter()
-                .filter(|segment| matches!(segment, Segment::Capture(_)))
-                .count();
-            if CAPTURES_MAX < captures {
+        for (place, route) in routes.iter().enumerate() {
+            if CAPTURES_MAX < captures(&route.path).count() {
                 errors.push(TableError::TooManyCaptures { route: place });
                 continue;
             }
@@ -131,15 +126,11 @@ impl RouteTable {
                 insert(&mut table.any_host, route, place, &mut errors);
             }
             for host in &route.hosts {
-                insert(
-                    table.hosts.entry(host.0.clone()).or_default(),
-                    route,
-                    place,
-                    &mut errors,
-                );
+                let root = table.hosts.entry(host.0.clone()).or_default();
+                insert(root, route, place, &mut errors);
             }
         }
-        table.rules = ComparedRoute::all(parts.routes, parts.upstreams);
+        table.rules = ComparedRoute::all(routes, upstreams);
         for root in table.hosts.values().chain([&table.any_host]) {
             table.check_case(root, &mut errors);
         }
@@ -161,22 +152,25 @@ impl RouteTable {
         path: &'p CanonicalPath,
         method: &Method,
     ) -> Option<FoundRoute<'p>> {
-        let text = path.as_str().as_bytes();
-        let walk = self.walk(
-            host,
-            TreeWalk::new(text, false, CaseFolding::Ignored, PathMatches::default()),
-        );
-        match ReadingOutcome::of(walk.hits.sent.as_ref(), method) {
-            ReadingOutcome::Route(route, spans) => Some(FoundRoute {
-                route,
-                captures: Captures::of(path, &spans),
-            }),
-            ReadingOutcome::Method(..) | ReadingOutcome::None => None,
-        }
+        let walk = self.matches(host, path.as_str().as_bytes(), CaseFolding::Ignored);
+        let outcome = ReadingOutcome::of(walk.hits.sent.as_ref(), method);
+        let (route, spans) = outcome.route()?;
+        Some(FoundRoute::new(route, path, &spans))
+    }
+
+    /// Looks up a path as sent, and with its last slash added or removed.
+    pub(super) fn matches<'t>(
+        &self,
+        host: &str,
+        text: &'t [u8],
+        folding: CaseFolding,
+    ) -> TreeWalk<'t, PathMatches<'_>> {
+        let walk = TreeWalk::new(text, false, folding, PathMatches::default());
+        self.walk(host, walk)
     }
 
     /// Walks the patterns of a host, then those without a host.
-    pub(super) fn walk<'t, 'n, H: MatchSink<'n>>(
+    pub(super) fn walk<'t, 'n, H: Extend<PatternMatch<'n>>>(
         &'n self,
         host: &str,
         mut walk: TreeWalk<'t, H>,

@@ -7,7 +7,7 @@ use http::Method;
 use crate::model::access::Requirement;
 use crate::model::route::{HostPattern, PathPattern, Route, Segment, Upstream, UpstreamAddress};
 use crate::route::own::OwnPaths;
-use crate::route::table::{RouteTable, TableError, TableParts};
+use crate::route::table::{RouteTable, TableError};
 
 /// Creates a route that requires authentication, from a pattern whose literals are written as in canonical paths.
 pub(super) fn literal_route(pattern: &str, hosts: &[&str], methods: &[&str]) -> Arc<Route> {
@@ -54,9 +54,5 @@ pub(super) fn table(routes: &[Arc<Route>]) -> Result<RouteTable, Vec<TableError>
         keepalive_timeout: std::time::Duration::from_mins(1),
     });
     let own = OwnPaths::new("/auth", "/verify", "/.well-known/jwks.json", &[]);
-    RouteTable::build(TableParts {
-        routes,
-        upstreams: &upstreams,
-        own: &Arc::new(own),
-    })
+    RouteTable::build(routes, &upstreams, &Arc::new(own))
 }

@@ -40,7 +40,7 @@ use crate::model::route::Route;
 use crate::role_source::RoleSources;
 use crate::route::normalize::reads_one_way;
 use crate::route::own::OwnPaths;
-use crate::route::table::{CAPTURES_MAX, RouteTable, TableError, TableParts};
+use crate::route::table::{CAPTURES_MAX, RouteTable, TableError};
 use crate::store::Store;
 use crate::store::backup::Backups;
 use crate::store::key_files::KeyFiles;
@@ -284,11 +284,7 @@ fn table_of(
     routes: &[Arc<Route>],
     own: &Arc<OwnPaths>,
 ) -> Result<RouteTable, Vec<TableError>> {
-    RouteTable::build(TableParts {
-        routes,
-        upstreams: &config.upstreams,
-        own,
-    })
+    RouteTable::build(routes, &config.upstreams, own)
 }
 
 /// Builds the route table of a configuration alone, to find the route of a path.

@@ -129,7 +129,7 @@ impl Smtp {
         }
         if let Some(login) = &settings.login {
             let credentials =
-                Credentials::new(login.username.clone(), login.password.expose().to_owned());
+                Credentials::new(login.username.clone(), login.password.0.expose().to_owned());
             connection.auth(DEFAULT_MECHANISMS, &credentials).await?;
         }
         Ok(connection)
