@@ -44,6 +44,7 @@ const EXPOSING: &[&str] = &[
     "operator/execute.rs",
     "operator/explain.rs",
     "auth/assertion.rs",
+    "cli/secrets.rs",
     "cli/token.rs",
     "config/secrets.rs",
     "config/smtp.rs",
@@ -73,7 +74,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("pingora", &["proxy/", "edge/listen.rs", "edge/stream/"]),
     ("axum", &["web/", "proxy/local.rs", "snapshot/mod.rs"]),
     ("lettre", &["mail/"]),
-    ("clap", &["cli/", "operator/control.rs"]),
+    ("clap", &["cli/", "doctor/mod.rs", "operator/control.rs"]),
 ];
 
 /// Places that write to standard output and standard error. In `cli` it is one file, which makes foreign text safe for

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
@@ -325,16 +325,18 @@ pub enum Export {
 }
 
 /// A request to explain.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Explain {
-    /// The method, such as `GET`.
+    /// Method of the request.
     pub method: String,
-    /// A URL, or a path alone.
+    /// URL of the request, or its path.
     pub url: String,
     /// The caller of the request.
+    #[arg(skip = ExplainedCaller::Anonymous)]
     pub caller: ExplainedCaller,
-    /// The client's address, after trusted proxies.
+    /// Address of the caller, after trusted proxies.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1")]
     #[serde(default = "loopback")]
     pub from: IpAddr,
 }
