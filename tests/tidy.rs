@@ -44,6 +44,7 @@ const EXPOSING: &[&str] = &[
     "operator/execute.rs",
     "operator/explain.rs",
     "auth/assertion.rs",
+    "cli/secrets.rs",
     "cli/token.rs",
     "config/secrets.rs",
     "crypto/api_key.rs",
@@ -72,7 +73,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("pingora", &["proxy/", "edge/listen.rs", "edge/stream/"]),
     ("axum", &["web/", "proxy/local.rs", "snapshot/mod.rs"]),
     ("lettre", &["mail/"]),
-    ("clap", &["cli/", "operator/control.rs"]),
+    ("clap", &["cli/", "doctor/mod.rs", "operator/control.rs"]),
 ];
 
 /// Places that write to standard output and standard error. In `cli` it is one file, which escapes foreign text for a

@@ -3,11 +3,13 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::builder::{StringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
-use crate::doctor::Proxy;
+use crate::doctor::ProbeOptions;
+use crate::model::secret::Secret;
 use crate::operator::control::{
-    AccountCommand, ApikeyCommand, KeysCommand, MemberCommand, StoreCommand,
+    AccountCommand, ApikeyCommand, Explain, KeysCommand, MemberCommand, StoreCommand,
 };
 
 /// A reverse-proxy auth gateway: one binary at the door of your services.
@@ -116,72 +118,26 @@ pub(super) enum DoctorTask {
     #[command(
         after_help = "Examples:\n  doorward doctor forward-auth --proxy caddy > printed\n  doorward doctor forward-auth --through http://127.0.0.1:8000 \\\n    --echo 127.0.0.1:9001 --apikey - < key\n  systemctl stop doorward\n  doorward doctor forward-auth --through http://127.0.0.1:8000 \\\n    --echo 127.0.0.1:9001 --while-down\n\nThe probe needs an echo in place of the service: docs/doctor.md tells how."
     )]
-    ForwardAuth(ForwardAuthArgs),
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ForwardAuthArgs {
-    /// Probes the proxy that callers reach at this URL: scheme, host and port.
-    #[arg(long, value_name = "URL", required_unless_present = "proxy")]
-    pub(super) through: Option<String>,
-    /// Prints the configuration for nginx, traefik, caddy, envoy, envoy-grpc or haproxy, and names its lines in what to mend.
-    #[arg(long, value_name = "NAME", value_parser = proxy)]
-    pub(super) proxy: Option<Proxy>,
-    /// Certificates in PEM of who vouches for an https proxy; left out: whom the system trusts.
-    #[arg(long, value_name = "FILE", requires = "through")]
-    pub(super) ca: Option<PathBuf>,
-    /// Path that anybody may GET, with the echo behind it; left out: one of the public routes.
-    #[arg(long, value_name = "PATH")]
-    pub(super) open: Option<String>,
-    /// Path that asks for a login, with the echo behind it; left out: one of the other routes.
-    #[arg(long, value_name = "PATH")]
-    pub(super) closed: Option<String>,
-    /// Serves the echo at this address for the time of the probe, where the proxy expects the service.
-    #[arg(long, value_name = "ADDR")]
-    pub(super) echo: Option<SocketAddr>,
-    /// Bearer token of a caller who may GET the closed path; `-` reads it from standard input.
-    #[arg(long, value_name = "TOKEN", conflicts_with = "apikey")]
-    pub(super) token: Option<String>,
-    /// API key of such a caller; `-` reads it from standard input.
-    #[arg(long, value_name = "KEY")]
-    pub(super) apikey: Option<String>,
-    /// Standard output of the gateway as a file: shows whom it took for the caller.
-    #[arg(long, value_name = "FILE")]
-    pub(super) access_log: Option<PathBuf>,
-    /// The gateway is stopped: looks at nothing but whether the proxy lets anything through.
-    #[arg(long, requires = "through")]
-    pub(super) while_down: bool,
-}
-
-fn proxy(name: &str) -> Result<Proxy, String> {
-    let mut proxies = Proxy::ALL.into_iter();
-    let found = proxies.find(|proxy| proxy.to_string() == name);
-    found.ok_or_else(|| {
-        format!(
-            "one of {}",
-            Proxy::ALL.map(|proxy| proxy.to_string()).join(", ")
-        )
-    })
+    ForwardAuth(ProbeOptions),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct ExplainArgs {
-    /// Method of the request.
-    pub(super) method: String,
-    /// URL of the request, or its path.
-    pub(super) url: String,
     /// Bearer token of the caller; `-` reads it from standard input.
-    #[arg(long, value_name = "TOKEN", conflicts_with_all = ["apikey", "account"])]
-    pub(super) token: Option<String>,
+    #[arg(long, value_name = "TOKEN", conflicts_with_all = ["apikey", "account"], value_parser = secret())]
+    pub(super) token: Option<Secret>,
     /// API key of the caller; `-` reads it from standard input.
-    #[arg(long, value_name = "KEY", conflicts_with = "account")]
-    pub(super) apikey: Option<String>,
+    #[arg(long, value_name = "KEY", conflicts_with = "account", value_parser = secret())]
+    pub(super) apikey: Option<Secret>,
     /// An account as if it had logged in: its name, address, uid or record id.
     #[arg(long = "as", value_name = "ACCOUNT")]
     pub(super) account: Option<String>,
-    /// Address of the caller, after trusted proxies.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1")]
-    pub(super) from: std::net::IpAddr,
+    #[command(flatten)]
+    pub(super) explain: Explain,
+}
+
+fn secret() -> impl TypedValueParser<Value = Secret> {
+    StringValueParser::new().map(Secret::new)
 }
 
 #[derive(Debug, Subcommand)]
@@ -190,7 +146,8 @@ pub(super) enum TokenTask {
     #[command(after_help = "Examples:\n  doorward token inspect - < token")]
     Inspect {
         /// The token; `-` reads it from standard input.
-        token: String,
+        #[arg(value_parser = secret())]
+        token: Secret,
     },
     /// Verifies the signature of a token; exit 0 only when it verifies, else 3.
     #[command(
@@ -201,7 +158,8 @@ pub(super) enum TokenTask {
         #[arg(long, value_name = "FILE")]
         jwks: Option<PathBuf>,
         /// The token; `-` reads it from standard input.
-        token: String,
+        #[arg(value_parser = secret())]
+        token: Secret,
     },
 }
 

@@ -3,50 +3,38 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::cli::args::{DoctorTask, ForwardAuthArgs};
+use crate::cli::args::DoctorTask;
 use crate::cli::{output, secrets};
-use crate::doctor::{self, CheckResult, DoctorReport, Finding, ProbeOptions};
+use crate::doctor::{self, CheckResult, DoctorReport, Finding};
 
 /// Exit code if mistakes were found.
 const FOUND: u8 = 3;
 
 pub(super) fn run(config: &Path, task: DoctorTask) -> anyhow::Result<ExitCode> {
-    let DoctorTask::ForwardAuth(args) = task;
+    let DoctorTask::ForwardAuth(mut options) = task;
+    let through = options.through.as_deref();
     // With the gateway stopped for the probe, the configuration was printed before.
-    if let Some(proxy) = args.proxy.filter(|_| !args.while_down) {
-        let snippet = doctor::snippet(config, proxy, args.through.as_deref())?;
+    if let Some(proxy) = options.proxy.filter(|_| !options.while_down) {
+        let snippet = doctor::snippet(config, proxy, through)?;
         output::lines(snippet.text.trim_end());
         for note in &snippet.notes {
             output::note(note);
         }
-        if args.through.is_some() {
+        if through.is_some() {
             output::line("");
         }
     }
-    match args.through.clone() {
-        Some(through) => {
-            let report = doctor::examine(config, options(through, args)?)?;
-            Ok(show(&report))
-        }
-        None => Ok(ExitCode::SUCCESS),
+    if through.is_none() {
+        return Ok(ExitCode::SUCCESS);
     }
-}
-
-fn options(through: String, args: ForwardAuthArgs) -> anyhow::Result<ProbeOptions> {
-    let token = args.token.map(|token| secrets::from_value(token, "token"));
-    let api_key = args.apikey.map(|key| secrets::from_value(key, "API key"));
-    Ok(ProbeOptions {
-        through,
-        proxy: args.proxy,
-        ca: args.ca,
-        open: args.open,
-        closed: args.closed,
-        token: token.transpose()?,
-        api_key: api_key.transpose()?,
-        echo: args.echo,
-        access_log: args.access_log,
-        while_down: args.while_down,
-    })
+    for (secret, what) in [
+        (&mut options.token, "token"),
+        (&mut options.api_key, "API key"),
+    ] {
+        let given = secret.take().map(|given| secrets::from_value(given, what));
+        *secret = given.transpose()?;
+    }
+    Ok(show(&doctor::examine(config, options)?))
 }
 
 fn show(report: &DoctorReport) -> ExitCode {

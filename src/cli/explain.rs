@@ -6,25 +6,18 @@ use std::process::ExitCode;
 use crate::cli::args::ExplainArgs;
 use crate::cli::{output, secrets};
 use crate::operator;
-use crate::operator::control::{
-    Command, Explain, ExplainVerdict, Explained, ExplainedCaller, Reply,
-};
+use crate::operator::control::{Command, ExplainVerdict, Explained, ExplainedCaller, Reply};
 
 /// Exit code of a denied request.
 const DENIED: u8 = 3;
 
-pub(super) fn run(config: &Path, question: ExplainArgs) -> anyhow::Result<ExitCode> {
-    let caller = match (question.token, question.apikey, question.account) {
+pub(super) fn run(config: &Path, args: ExplainArgs) -> anyhow::Result<ExitCode> {
+    let mut explain = args.explain;
+    explain.caller = match (args.token, args.apikey, args.account) {
         (Some(token), ..) => ExplainedCaller::Token(secrets::from_value(token, "token")?),
         (_, Some(key), _) => ExplainedCaller::ApiKey(secrets::from_value(key, "API key")?),
         (.., Some(uid)) => ExplainedCaller::Account(uid),
         (None, None, None) => ExplainedCaller::Anonymous,
-    };
-    let explain = Explain {
-        method: question.method,
-        url: question.url,
-        caller,
-        from: question.from,
     };
     match operator::command(config, Command::Explain(explain), output::note)? {
         Reply::Explained(explained) => Ok(show(&explained)),

@@ -26,11 +26,11 @@ pub(super) fn from_stdin(what: &str) -> anyhow::Result<Secret> {
     Ok(Secret::new(trimmed.to_owned()))
 }
 
-/// Returns a secret given as a value, or read from standard input for `-`.
-pub(super) fn from_value(value: String, what: &str) -> anyhow::Result<Secret> {
-    if value == "-" {
+/// Returns a secret of the command line; `-` stands for the one on standard input.
+pub(super) fn from_value(value: Secret, what: &str) -> anyhow::Result<Secret> {
+    if value.expose() == "-" {
         from_stdin(what)
     } else {
-        Ok(Secret::new(value))
+        Ok(value)
     }
 }

@@ -24,6 +24,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use clap::Args;
+use clap::builder::{StringValueParser, TypedValueParser};
 use http::HeaderName;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Builder;
@@ -104,28 +106,49 @@ pub enum ProbeCredential {
 }
 
 /// The options of a probe.
-#[derive(Debug)]
+#[derive(Debug, Args)]
 pub struct ProbeOptions {
-    /// URL of the proxy: scheme, host and port.
-    pub through: String,
-    /// The kind of proxy, for the remedies.
+    /// Probes the proxy that callers reach at this URL: scheme, host and port.
+    #[arg(long, value_name = "URL", required_unless_present = "proxy")]
+    pub through: Option<String>,
+    /// Prints the configuration for nginx, traefik, caddy, envoy, envoy-grpc or haproxy, and names its lines in what to mend.
+    #[arg(long, value_name = "NAME", value_parser = proxy)]
     pub proxy: Option<Proxy>,
-    /// PEM file with the certificate authorities of an https proxy; `None`: those of the system.
+    /// Certificates in PEM of who vouches for an https proxy; left out: whom the system trusts.
+    #[arg(long, value_name = "FILE", requires = "through")]
     pub ca: Option<PathBuf>,
-    /// A path that leads to the echo and that anyone may GET; `None`: chosen from the routes.
+    /// Path that anybody may GET, with the echo behind it; left out: one of the public routes.
+    #[arg(long, value_name = "PATH")]
     pub open: Option<String>,
-    /// A path that leads to the echo and requires a login; `None`: chosen from the routes.
+    /// Path that asks for a login, with the echo behind it; left out: one of the other routes.
+    #[arg(long, value_name = "PATH")]
     pub closed: Option<String>,
-    /// A bearer token of a caller who may GET the closed path.
-    pub token: Option<Secret>,
-    /// An API key of a caller who may GET the closed path.
-    pub api_key: Option<Secret>,
-    /// The address on which to run an echo in place of the service; `None`: one is already running.
+    /// Serves the echo at this address for the time of the probe, where the proxy expects the service.
+    #[arg(long, value_name = "ADDR")]
     pub echo: Option<SocketAddr>,
-    /// The gateway's standard output as a file, which shows the client address of each request.
+    /// Bearer token of a caller who may GET the closed path; `-` reads it from standard input.
+    #[arg(long, value_name = "TOKEN", conflicts_with = "api_key", value_parser = StringValueParser::new().map(Secret::new))]
+    pub token: Option<Secret>,
+    /// API key of such a caller; `-` reads it from standard input.
+    #[arg(long = "apikey", value_name = "KEY", value_parser = StringValueParser::new().map(Secret::new))]
+    pub api_key: Option<Secret>,
+    /// Standard output of the gateway as a file: shows whom it took for the caller.
+    #[arg(long, value_name = "FILE")]
     pub access_log: Option<PathBuf>,
-    /// Whether the gateway is stopped. Then the only check is that nothing passes.
+    /// The gateway is stopped: looks at nothing but whether the proxy lets anything through.
+    #[arg(long, requires = "through")]
     pub while_down: bool,
+}
+
+fn proxy(name: &str) -> Result<Proxy, String> {
+    let mut proxies = Proxy::ALL.into_iter();
+    let found = proxies.find(|proxy| proxy.to_string() == name);
+    found.ok_or_else(|| {
+        format!(
+            "one of {}",
+            Proxy::ALL.map(|proxy| proxy.to_string()).join(", ")
+        )
+    })
 }
 
 /// The reason why the probe could not run.
@@ -263,7 +286,7 @@ async fn examine_running(probe: &Probe<'_>, report: &mut DoctorReport) -> Result
 }
 
 async fn prepare(config: &Config, options: ProbeOptions) -> Result<Probe<'_>, DoctorError> {
-    let url = parse_url(&options.through)?;
+    let url = parse_url(options.through.as_deref().ok_or(DoctorError::Through)?)?;
     let host = url.host_str().ok_or(DoctorError::Through)?;
     let tls = match url.scheme() {
         "https" => Some(trust(options.ca.as_deref())?),

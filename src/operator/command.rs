@@ -2,11 +2,14 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Deserialize;
+use serde_json::Value;
 use tokio::net::TcpSocket;
 use tokio::runtime::Builder;
 use tokio::time::timeout;
@@ -14,8 +17,9 @@ use tokio::time::timeout;
 use crate::config::{Config, StoreEngine};
 use crate::issuer::refresh;
 use crate::mail::delivery::{self, DeliveryScope};
-use crate::operator::control::{Command, Reply, Touch};
-use crate::operator::place::{Owner, PlaceError};
+use crate::operator::control::{AccountCommand, AccountPage, Command, Reply, Touch};
+use crate::operator::place::PlaceError;
+use crate::operator::socket::SocketError;
 use crate::operator::{AppError, execute, import, key_files, place, socket};
 use crate::process::{OpenOutput, load, start};
 use crate::snapshot::services::{self, OpenError, StoreAccess};
@@ -31,17 +35,20 @@ const ANSWER_WAIT: Duration = Duration::from_secs(1);
 
 /// Carries out a command.
 ///
-/// `tell` receives a line about the store if the command changes it, or if there is no store.
+/// `note` receives a line about the store if the command changes it, or if there is no store.
 ///
 /// # Errors
 /// [`AppError`] if the command could not be carried out; a refused command is a [`Reply`].
-pub fn command(path: &Path, command: Command, tell: fn(&str)) -> Result<Reply, AppError> {
+pub fn command(path: &Path, command: Command, note: fn(&str)) -> Result<Reply, AppError> {
     let (config, _) = load(path)?;
     let dir = config.store.path.clone();
-    let other = place::other_owner(&dir);
+    let notice = StoreNotice {
+        note,
+        other: place::as_other(&dir),
+    };
     let carried_out = place::as_owner(&dir, || {
         let runtime = start(&mut Builder::new_current_thread())?;
-        let ended = runtime.block_on(carry_out(config, command, &StoreNotice { tell, other }));
+        let ended = runtime.block_on(carry_out(config, command, &notice));
         import::clear(&dir);
         ended
     });
@@ -57,25 +64,23 @@ pub(crate) fn ask(config: &Config, command: &Command) -> Result<Option<Reply>, A
 
 /// Reports which store a command works on.
 struct StoreNotice {
-    tell: fn(&str),
-    /// The user that the command runs as, if not the operator's own.
-    other: Option<Owner>,
+    note: fn(&str),
+    /// The user that the command runs as, as a suffix; empty if it is the operator's own.
+    other: String,
 }
 
 impl StoreNotice {
     fn worked_on(&self, config: &Config, touch: Touch, how: &str) {
         if matches!(touch, Touch::Writes | Touch::Begins) {
-            let dir = config.store.path.display();
-            let other = self.other.as_ref();
-            let other = other.map_or_else(String::new, |owner| format!(", as {owner}"));
-            (self.tell)(&format!("store {dir}: {how}{other}"));
+            let (dir, other) = (config.store.path.display(), &self.other);
+            (self.note)(&format!("store {dir}: {how}{other}"));
         }
     }
 
     fn without_records(&self, config: &Config) {
         if config.store.engine == StoreEngine::Sled {
             let dir = config.store.path.display();
-            (self.tell)(&format!(
+            (self.note)(&format!(
                 "there is no store in {dir}: decided without accounts, keys and memberships"
             ));
         }
@@ -85,13 +90,13 @@ impl StoreNotice {
 async fn carry_out(
     config: Config,
     mut command: Command,
-    teller: &StoreNotice,
+    notice: &StoreNotice,
 ) -> Result<Reply, AppError> {
     let (touch, socket) = (command.touch(), socket::path_in(&config.store.path));
     let by_gateway = "through the gateway that runs";
     import::hand_over(&config, &socket, &mut command)?;
-    if let Some(reply) = socket::ask(&socket, &command).await? {
-        teller.worked_on(&config, touch, by_gateway);
+    if let Some(reply) = ask_gateway(&socket, &command).await? {
+        notice.worked_on(&config, touch, by_gateway);
         return Ok(reply);
     }
     if matches!(command, Command::Reload) {
@@ -100,7 +105,7 @@ async fn carry_out(
         return Err(AppError::Refused(why));
     }
     if let Some(reply) = key_files::here(&config, &command).await? {
-        teller.worked_on(&config, touch, "opened; no gateway runs");
+        notice.worked_on(&config, touch, "opened; no gateway runs");
         return Ok(reply);
     }
     let records = place::records(&config, touch)?;
@@ -111,27 +116,48 @@ async fn carry_out(
     // No gateway runs, so this process writes the log and the audit trail.
     let output = OpenOutput::for_command(&config)?;
     let services = match open(&config, (records, &output.0), &socket, &mut command).await? {
-        CommandOutcome::Here(services) => *services,
-        CommandOutcome::ByGateway(reply) => {
-            teller.worked_on(&config, touch, by_gateway);
+        ControlFlow::Continue(services) => services,
+        ControlFlow::Break(reply) => {
+            notice.worked_on(&config, touch, by_gateway);
             return Ok(reply);
         }
     };
     match records {
-        StoreAccess::None => teller.without_records(&config),
-        _ if is_new => teller.worked_on(&config, touch, "made now, and opened; no gateway runs"),
-        _ => teller.worked_on(&config, touch, "opened; no gateway runs"),
+        StoreAccess::None => notice.without_records(&config),
+        _ if is_new => notice.worked_on(&config, touch, "made now, and opened; no gateway runs"),
+        _ => notice.worked_on(&config, touch, "opened; no gateway runs"),
     }
     Box::pin(execute_here(config, command, services)).await
+}
+
+/// Sends a command to the gateway on this socket; `None`: no gateway runs there. Fetches the list of all accounts page by
+/// page, since the length of a reply is limited.
+async fn ask_gateway(socket: &Path, command: &Command) -> Result<Option<Reply>, SocketError> {
+    if !matches!(command, Command::Account(AccountCommand::List)) {
+        return socket::ask(socket, command).await;
+    }
+    let (mut accounts, mut after) = (Vec::new(), None);
+    loop {
+        let command = Command::Account(AccountCommand::ListPage { after });
+        let page = match socket::ask(socket, &command).await? {
+            Some(Reply::Done(page)) => page,
+            other => return Ok(other),
+        };
+        let page = AccountPage::deserialize(page).map_err(|_| SocketError::Reply {
+            path: socket.to_owned(),
+        })?;
+        accounts.extend(page.accounts);
+        after = page.next;
+        if after.is_none() {
+            return Ok(Some(Reply::Done(Value::Array(accounts))));
+        }
+    }
 }
 
 /// Refuses to create a store if a gateway seems to run on another one.
 async fn refuse_second_store(config: &Config) -> Result<(), PlaceError> {
     let first = config.listen.addresses.first().copied();
-    for address in [Some(config.listen.admin_address), first]
-        .into_iter()
-        .flatten()
-    {
+    for address in std::iter::once(config.listen.admin_address).chain(first) {
         if answers(address).await {
             return Err(PlaceError::Answered {
                 here: config.store.path.clone(),
@@ -167,23 +193,18 @@ async fn answers(address: SocketAddr) -> bool {
     matches!(timeout(ANSWER_WAIT, connect).await, Ok(Ok(true)))
 }
 
-enum CommandOutcome {
-    Here(Box<Services>),
-    /// A gateway has started in the meantime.
-    ByGateway(Reply),
-}
-
-/// Opens the store. A gateway that is starting or ending has it locked, but does not answer on the socket.
+/// Opens the store. A gateway that is starting or ending has it locked, but does not answer on the socket; breaks with
+/// the reply of one that has started in the meantime.
 async fn open(
     config: &Config,
     (records, output): (StoreAccess, &Arc<Output>),
     socket: &Path,
     command: &mut Command,
-) -> Result<CommandOutcome, AppError> {
+) -> Result<ControlFlow<Reply, Services>, AppError> {
     let mut tries = 1;
     loop {
         match services::open(config, records, Arc::clone(output)).await {
-            Ok(services) => return Ok(CommandOutcome::Here(Box::new(services))),
+            Ok(services) => return Ok(ControlFlow::Continue(services)),
             Err(OpenError::Store {
                 source: StoreError::Locked { .. },
                 ..
@@ -191,8 +212,8 @@ async fn open(
             Err(error) => return Err(error.into()),
         }
         import::hand_over(config, socket, command)?;
-        if let Some(reply) = socket::ask(socket, command).await? {
-            return Ok(CommandOutcome::ByGateway(reply));
+        if let Some(reply) = ask_gateway(socket, command).await? {
+            return Ok(ControlFlow::Break(reply));
         }
     }
 }
@@ -228,4 +249,58 @@ async fn execute_here(
         () = refresh::keep_fresh(issuers.adopted()) => ended.await,
     };
     Ok(reply)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+
+    use super::*;
+    use crate::model::id::AccountId;
+
+    /// Half of the longest list that fits into one reply.
+    const NAME_BYTES: usize = 33 * 1024 * 1024;
+
+    #[tokio::test]
+    async fn a_list_of_accounts_may_be_longer_than_a_reply() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = socket::path_in(dir.path());
+        let listener = socket::bind(&path).await.unwrap();
+        let first = AccountId::parse("a-11111111").unwrap();
+        let names = ["a".repeat(NAME_BYTES), "b".repeat(NAME_BYTES)];
+        let gateway = async {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut line = String::new();
+                BufReader::new(&mut stream)
+                    .read_line(&mut line)
+                    .await
+                    .unwrap();
+                let reply = match serde_json::from_str(&line).unwrap() {
+                    Command::Account(AccountCommand::List) => json!(names),
+                    Command::Account(AccountCommand::ListPage { after: None }) => {
+                        json!({ "accounts": [names[0]], "next": first })
+                    }
+                    Command::Account(AccountCommand::ListPage { after: Some(after) }) => {
+                        assert_eq!(after, first);
+                        json!({ "accounts": [names[1]], "next": null })
+                    }
+                    command => panic!("{command:?}"),
+                };
+                let reply = serde_json::to_vec(&Reply::Done(reply)).unwrap();
+                // A command that reads no further closes the connection.
+                let _ = stream.write_all(&reply).await;
+            }
+        };
+        let command = Command::Account(AccountCommand::List);
+        let reply = tokio::select! {
+            reply = ask_gateway(&path, &command) => reply.unwrap(),
+            () = gateway => None,
+        };
+        let Some(Reply::Done(accounts)) = reply else {
+            panic!("the list is answered");
+        };
+        assert!(accounts == json!(names), "both pages, in order");
+    }
 }
