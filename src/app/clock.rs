@@ -3,6 +3,7 @@
 //! Limits, pauses and timeouts use the monotonic clock, so setting the wall clock does not affect them. Stored times
 //! use the wall clock; a record stored while it was ahead does not live longer for that (`Timestamp::is_ahead`).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::clock::Clock;
@@ -18,7 +19,7 @@ const TELL_EVERY: Duration = Duration::from_mins(1);
 const PURGE_EVERY: Duration = Duration::from_mins(10);
 
 /// Removes expired records periodically, and logs jumps of the wall clock.
-pub(super) async fn watch_clock(services: Services) {
+pub(super) async fn watch_clock(services: Arc<Services>) {
     let mut watch = ClockWatch::new(services.clock.as_ref());
     let mut next_purge = Duration::ZERO;
     loop {

@@ -56,7 +56,7 @@ pub(super) async fn run(
     let services = open(&config, output).await?;
     let config = Arc::new(config);
     let snapshot =
-        Snapshot::build(Arc::clone(&config), services.clone()).map_err(AppError::Obstacles)?;
+        Snapshot::build(Arc::clone(&config), Arc::clone(&services)).map_err(AppError::Obstacles)?;
     let current = Arc::new(Current::new(snapshot));
 
     // Everything is bound before anything is served, so that a failed start has answered no request.
@@ -92,7 +92,7 @@ pub(super) async fn run(
     tasks.spawn(Arc::new(admin).serve(admin_listener, budget.admin_connections));
     run_maintenance(&services, &config, &mut tasks);
     let (end_counting, ended) = tokio::sync::oneshot::channel();
-    let counting = tokio::spawn(counting::keep_on(services.clone(), ended));
+    let counting = tokio::spawn(counting::keep_on(Arc::clone(&services), ended));
     let (post, outbox) = (Arc::clone(&services.post), services.outbox());
     let delivery = tokio::spawn(delivery::run(post, outbox, DeliveryScope::All));
     let question_door = open_to_questions(&current, &budget, grpc_listener, &mut tasks);
@@ -155,18 +155,18 @@ fn watch_memory(
 }
 
 /// Starts the periodic tasks of a serving gateway.
-fn run_maintenance(services: &Services, config: &Config, tasks: &mut JoinSet<()>) {
-    tasks.spawn(clock::watch_clock(services.clone()));
+fn run_maintenance(services: &Arc<Services>, config: &Config, tasks: &mut JoinSet<()>) {
+    tasks.spawn(clock::watch_clock(Arc::clone(services)));
     tasks.spawn(watch_output(Arc::clone(&services.output)));
     tasks.spawn(memory::give_back());
     if let Some(every) = config.store.backup_every {
-        tasks.spawn(backup::keep_on(services.clone(), every));
+        tasks.spawn(backup::keep_on(Arc::clone(services), every));
     }
-    tasks.spawn(note_key_use(services.clone()));
+    tasks.spawn(note_key_use(Arc::clone(services)));
     tasks.spawn(Arc::clone(&services.session_uses).write_to(Arc::clone(&services.store)));
 }
 
-async fn open(config: &Config, output: Arc<Output>) -> Result<Services, AppError> {
+async fn open(config: &Config, output: Arc<Output>) -> Result<Arc<Services>, AppError> {
     // Checked before anything is opened or created.
     let obstacles = crate::snapshot::obstacles(config);
     if !obstacles.is_empty() {
@@ -271,14 +271,14 @@ async fn start_socket(
 }
 
 async fn components(
-    services: &Services,
+    services: &Arc<Services>,
     is_ready: &Arc<AtomicBool>,
     pressure: Arc<Pressure>,
     tasks: &mut JoinSet<()>,
 ) -> Vec<Component> {
     let can_write = Arc::new(AtomicBool::new(true));
     look_at_store(&services.store, &can_write).await;
-    tasks.spawn(probe_store(services.clone(), Arc::clone(&can_write)));
+    tasks.spawn(probe_store(Arc::clone(services), Arc::clone(&can_write)));
     let is_serving = Arc::clone(is_ready);
     let post = Arc::clone(&services.post);
     vec![
@@ -341,7 +341,7 @@ async fn watch_output(output: Arc<Output>) {
     }
 }
 
-async fn probe_store(services: Services, can_write: Arc<AtomicBool>) {
+async fn probe_store(services: Arc<Services>, can_write: Arc<AtomicBool>) {
     loop {
         tokio::time::sleep(PROBE_EVERY).await;
         look_at_store(&services.store, &can_write).await;
@@ -365,7 +365,7 @@ async fn look_at_store(store: &Arc<dyn Store>, can_write: &AtomicBool) {
 }
 
 /// Stores when API keys were last used. A failed write is lost: the times are only information for the owners.
-async fn note_key_use(services: Services) {
+async fn note_key_use(services: Arc<Services>) {
     let Some(mut notes) = services.key_use.take_notes() else {
         return;
     };

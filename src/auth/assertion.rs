@@ -19,11 +19,11 @@ use crate::auth::grant::{Grant, Stop, Unavailable};
 use crate::auth::view::RequestView;
 use crate::config::Config;
 use crate::crypto::digest::sha256;
-use crate::crypto::signing::SigningKeys;
 use crate::model::algorithm::Algorithm;
-use crate::model::clock::{Clock, Timestamp};
+use crate::model::clock::Timestamp;
 use crate::model::identity::AuthnMethod;
 use crate::model::route::Route;
+use crate::services::Services;
 
 /// Lifetime of an assertion.
 pub const LIFE: Duration = Duration::from_secs(30);
@@ -41,11 +41,8 @@ const ENTRY_BYTES: usize = 350;
 
 /// Signs assertions, and caches them by their content.
 pub(crate) struct Assertions {
-    issuer: String,
-    /// The names of the upstreams, by index.
-    audiences: Vec<String>,
-    keys: Arc<SigningKeys>,
-    clock: Arc<dyn Clock>,
+    config: Arc<Config>,
+    services: Arc<Services>,
     /// Keyed by the whole content, so that a change is never answered from the cache.
     made: Cache<Arc<[u8]>, CachedAssertion>,
 }
@@ -79,15 +76,13 @@ struct Claims<'a> {
 }
 
 impl Assertions {
-    pub(crate) fn new(config: &Config, keys: Arc<SigningKeys>, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(config: Arc<Config>, services: Arc<Services>) -> Self {
         let weight = |said: &Arc<[u8]>, made: &CachedAssertion| {
             u32::try_from(said.len() + made.value.len() + ENTRY_BYTES).unwrap_or(u32::MAX)
         };
         Self {
-            issuer: config.tokens.issuer.clone(),
-            audiences: config.upstreams.iter().map(|up| up.name.clone()).collect(),
-            keys,
-            clock,
+            config,
+            services,
             made: Cache::builder()
                 .max_capacity(CACHE_BYTES)
                 .weigher(weight)
@@ -108,7 +103,7 @@ impl Assertions {
             roles,
             view,
         };
-        let now = self.clock.now();
+        let now = self.services.clock.now();
         let said = told.said();
         let remembered = self.made.get(said.as_slice());
         if let Some(made) = remembered.filter(|made| now < made.until) {
@@ -125,9 +120,9 @@ impl Assertions {
 
     fn sign(&self, told: &AssertionContent<'_>, now: Timestamp) -> Option<HeaderValue> {
         let caller = told.caller;
-        let token = self.keys.sign(&Claims {
-            iss: &self.issuer,
-            aud: self.audiences.get(told.route.upstream)?,
+        let token = self.services.assertion_keys.sign(&Claims {
+            iss: &self.config.tokens.issuer,
+            aud: &self.config.upstreams.get(told.route.upstream)?.name,
             sub: caller.map(|caller| caller.identity.subject()),
             iat: now.secs(),
             exp: now.plus(LIFE).secs(),
@@ -203,8 +198,7 @@ mod tests {
 
     use super::*;
     use crate::config::EnvOverlay;
-    use crate::crypto::ring::Signed;
-    use crate::model::clock::ManualClock;
+    use crate::model::clock::{Clock, ManualClock};
     use crate::route::normalize::canonical;
 
     const CONFIG: &str = r#"
@@ -229,8 +223,9 @@ mod tests {
         let (config, _) = Config::parse(CONFIG, &EnvOverlay::default()).unwrap();
         let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_000)));
         let same_clock = Arc::clone(&clock) as Arc<dyn Clock>;
-        let keys = SigningKeys::open(None, Signed::Assertion, ALGORITHM, LIFE, clock.now());
-        let assertions = Assertions::new(&config, Arc::new(keys.unwrap()), same_clock);
+        let services = crate::services::test_kit::services(&config, same_clock);
+        let config = Arc::new(config);
+        let assertions = Assertions::new(Arc::clone(&config), Arc::new(services));
         let about = |route: usize, method: &Method, path: &str, roles: Option<&'static str>| {
             let route = Arc::new(config.routes[route].clone());
             let grant = Grant::new(route, None, roles.map(HeaderValue::from_static));

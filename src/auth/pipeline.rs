@@ -101,11 +101,11 @@ impl Authorizer {
             return Ok(Grant::new(Arc::clone(route), None, None));
         }
         let roles = self.roles_header(route.all_roles, caller, &given, chosen.captures());
-        if !caller.fits(roles.as_ref(), self.identity_bytes_max) {
+        if !caller.fits(roles.as_ref(), self.config.limits.identity_header_bytes_max) {
             trace.step("identity headers", false, &|| {
                 format!(
                     "one has more than the {} bytes of limits.identity_header_bytes_max",
-                    self.identity_bytes_max
+                    self.config.limits.identity_header_bytes_max
                 )
             });
             return Err(DenyReason::IdentityTooLarge.into());
@@ -141,7 +141,7 @@ impl Authorizer {
                         let rights = Rights {
                             identity: &caller.identity,
                             given: &given.roles,
-                            ladder: &self.ladder,
+                            ladder: &self.config.roles.ladder,
                         };
                         let why = rights.lacking(compiled, reason, captures);
                         format!("{require}: {}{why}", reason.code())
@@ -202,6 +202,7 @@ impl Authorizer {
         };
         for (resource, id) in compiled.sourced(captures) {
             let found = self
+                .services
                 .role_sources
                 .roles(uid, resource, Some(id), CacheUse::Cached)
                 .await;
@@ -377,7 +378,7 @@ impl Authorizer {
             return Ok(());
         }
         let own = origin::origin_of(view.scheme, view.authority);
-        let listed = self.origins.iter().map(String::as_str);
+        let listed = self.config.session.origins.iter().map(String::as_str);
         let allowed = std::iter::once(own.as_str()).chain(listed);
         let is_allowed = origin::comes_from(view.headers, allowed);
         trace.step("origin", is_allowed, &|| {

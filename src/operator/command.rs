@@ -111,7 +111,7 @@ async fn carry_out(
     // No gateway runs, so this process writes the log and the audit trail.
     let output = OpenOutput::for_command(&config)?;
     let services = match open(&config, (records, &output.0), &socket, &mut command).await? {
-        CommandOutcome::Here(services) => *services,
+        CommandOutcome::Here(services) => services,
         CommandOutcome::ByGateway(reply) => {
             teller.worked_on(&config, touch, by_gateway);
             return Ok(reply);
@@ -168,7 +168,7 @@ async fn answers(address: SocketAddr) -> bool {
 }
 
 enum CommandOutcome {
-    Here(Box<Services>),
+    Here(Arc<Services>),
     /// A gateway has started in the meantime.
     ByGateway(Reply),
 }
@@ -183,7 +183,7 @@ async fn open(
     let mut tries = 1;
     loop {
         match services::open(config, records, Arc::clone(output)).await {
-            Ok(services) => return Ok(CommandOutcome::Here(Box::new(services))),
+            Ok(services) => return Ok(CommandOutcome::Here(services)),
             Err(OpenError::Store {
                 source: StoreError::Locked { .. },
                 ..
@@ -200,7 +200,7 @@ async fn open(
 async fn execute_here(
     config: Config,
     command: Command,
-    services: Services,
+    services: Arc<Services>,
 ) -> Result<Reply, AppError> {
     import::finish(&services, &config, || ())
         .await
