@@ -254,8 +254,8 @@ impl Authorizer {
         };
         let first = compiled(choice.found).ok_or(DenyReason::NoRoute)?;
         trace.step("route", true, &|| first.0.route.text.clone());
-        let slashed = choice.slashed.and_then(compiled);
-        if let Some((other, _)) = slashed {
+        let slashed = choice.slashed.and_then(compiled).map(Box::new);
+        if let Some((other, _)) = slashed.as_deref() {
             trace.step("slash", true, &|| {
                 let text = &other.route.text;
                 format!(
@@ -410,7 +410,8 @@ type MatchedRoute<'a, 'p> = (&'a CompiledRoute, Captures<'p>);
 struct ChosenRoutes<'a, 'p> {
     first: MatchedRoute<'a, 'p>,
     /// The route of the path with its last slash added or removed, if it decides differently.
-    slashed: Option<MatchedRoute<'a, 'p>>,
+    /// Boxed, since it is rare and its captures are as large as those of `first`.
+    slashed: Option<Box<MatchedRoute<'a, 'p>>>,
 }
 
 impl<'a, 'p> ChosenRoutes<'a, 'p> {
@@ -424,7 +425,7 @@ impl<'a, 'p> ChosenRoutes<'a, 'p> {
     }
 
     fn each(&self) -> impl Iterator<Item = &MatchedRoute<'a, 'p>> {
-        std::iter::once(&self.first).chain(&self.slashed)
+        std::iter::once(&self.first).chain(self.slashed.as_deref())
     }
 
     fn all(&self, fits: impl Fn(&CompiledRoute) -> bool) -> bool {
