@@ -174,7 +174,7 @@ async fn open(config: &Config, output: Arc<Output>) -> Result<Arc<Services>, App
     }
     let is_new = place::is_bare(&config.store);
     let services = services::open(config, StoreAccess::Made, output).await?;
-    tell_store(config, &services, is_new).await;
+    log_store(config, &services, is_new).await;
     let extend = || notify_systemd(&[sd_notify::NotifyState::ExtendTimeoutUsec(STEP_WAIT_US)]);
     let unusable = |source| services::OpenError::Store {
         path: config.store.path.clone(),
@@ -188,7 +188,7 @@ async fn open(config: &Config, output: Arc<Output>) -> Result<Arc<Services>, App
 }
 
 /// Logs which store was opened: from outside, a start with the wrong store looks like any other.
-async fn tell_store(config: &Config, services: &Services, is_new: bool) {
+async fn log_store(config: &Config, services: &Services, is_new: bool) {
     let path = place::absolute(&config.store.path);
     let Some(files) = &services.key_files else {
         tracing::info!(
@@ -277,7 +277,7 @@ async fn components(
     tasks: &mut JoinSet<()>,
 ) -> Vec<Component> {
     let can_write = Arc::new(AtomicBool::new(true));
-    look_at_store(&services.store, &can_write).await;
+    check_store(&services.store, &can_write).await;
     tasks.spawn(probe_store(Arc::clone(services), Arc::clone(&can_write)));
     let is_serving = Arc::clone(is_ready);
     let post = Arc::clone(&services.post);
@@ -344,12 +344,12 @@ async fn watch_output(output: Arc<Output>) {
 async fn probe_store(services: Arc<Services>, can_write: Arc<AtomicBool>) {
     loop {
         tokio::time::sleep(PROBE_EVERY).await;
-        look_at_store(&services.store, &can_write).await;
+        check_store(&services.store, &can_write).await;
     }
 }
 
 /// Checks whether the store can write, and logs when that has changed.
-async fn look_at_store(store: &Arc<dyn Store>, can_write: &AtomicBool) {
+async fn check_store(store: &Arc<dyn Store>, can_write: &AtomicBool) {
     let probed = store.ready().await;
     let could_write = can_write.swap(probed.is_ok(), Ordering::AcqRel);
     match probed {

@@ -77,8 +77,8 @@ struct Claims<'a> {
 
 impl Assertions {
     pub(crate) fn new(config: Arc<Config>, services: Arc<Services>) -> Self {
-        let weight = |said: &Arc<[u8]>, made: &CachedAssertion| {
-            u32::try_from(said.len() + made.value.len() + ENTRY_BYTES).unwrap_or(u32::MAX)
+        let weight = |key: &Arc<[u8]>, made: &CachedAssertion| {
+            u32::try_from(key.len() + made.value.len() + ENTRY_BYTES).unwrap_or(u32::MAX)
         };
         Self {
             config,
@@ -96,42 +96,42 @@ impl Assertions {
     /// # Errors
     /// [`Unavailable::Signing`] if it cannot be signed: without it the upstream would refuse the request, or worse.
     pub(crate) fn about(&self, grant: &Grant, view: &RequestView<'_>) -> Result<HeaderValue, Stop> {
-        let (caller, roles) = grant.told();
-        let told = AssertionContent {
+        let (caller, roles) = grant.caller_and_roles();
+        let content = AssertionContent {
             route: grant.route(),
             caller: caller.map(Arc::as_ref),
             roles,
             view,
         };
         let now = self.services.clock.now();
-        let said = told.said();
-        let remembered = self.made.get(said.as_slice());
-        if let Some(made) = remembered.filter(|made| now < made.until) {
+        let key = content.key();
+        let cached = self.made.get(key.as_slice());
+        if let Some(made) = cached.filter(|made| now < made.until) {
             return Ok(made.value);
         }
-        let value = self.sign(&told, now).ok_or(Unavailable::Signing)?;
+        let value = self.sign(&content, now).ok_or(Unavailable::Signing)?;
         let made = CachedAssertion {
             value: value.clone(),
             until: now.plus(REUSE),
         };
-        self.made.insert(said.into(), made);
+        self.made.insert(key.into(), made);
         Ok(value)
     }
 
-    fn sign(&self, told: &AssertionContent<'_>, now: Timestamp) -> Option<HeaderValue> {
-        let caller = told.caller;
+    fn sign(&self, content: &AssertionContent<'_>, now: Timestamp) -> Option<HeaderValue> {
+        let caller = content.caller;
         let token = self.services.assertion_keys.sign(&Claims {
             iss: &self.config.tokens.issuer,
-            aud: &self.config.upstreams.get(told.route.upstream)?.name,
+            aud: &self.config.upstreams.get(content.route.upstream)?.name,
             sub: caller.map(|caller| caller.identity.subject()),
             iat: now.secs(),
             exp: now.plus(LIFE).secs(),
-            route: &told.route.text,
-            htm: told.view.method.as_str(),
-            path_s256: URL_SAFE_NO_PAD.encode(sha256(told.view.path.as_str().as_bytes())),
-            auth_method: told.auth_method(),
+            route: &content.route.text,
+            htm: content.view.method.as_str(),
+            path_s256: URL_SAFE_NO_PAD.encode(sha256(content.view.path.as_str().as_bytes())),
+            auth_method: content.auth_method(),
             username: text(caller.and_then(|caller| caller.username.as_ref())),
-            roles: text(told.roles)
+            roles: text(content.roles)
                 .into_iter()
                 .flat_map(|all| all.split(' '))
                 .collect(),
@@ -157,8 +157,8 @@ impl AssertionContent<'_> {
         method.unwrap_or(AuthnMethod::Anonymous).as_str()
     }
 
-    /// Serializes the content: the parts contain no NUL, so different contents differ.
-    fn said(&self) -> Vec<u8> {
+    /// Returns the cache key: the parts contain no NUL, so different contents differ.
+    fn key(&self) -> Vec<u8> {
         let caller = self.caller;
         let parts: [&[u8]; 10] = [
             &self.route.upstream.to_ne_bytes(),
@@ -173,12 +173,12 @@ impl AssertionContent<'_> {
             bytes(caller.and_then(|caller| caller.key_id.as_ref())),
         ];
         let length: usize = parts.iter().map(|part| part.len() + 1).sum();
-        let mut said = Vec::with_capacity(length);
+        let mut key = Vec::with_capacity(length);
         for part in parts {
-            said.extend_from_slice(part);
-            said.push(0);
+            key.extend_from_slice(part);
+            key.push(0);
         }
-        said
+        key
     }
 }
 

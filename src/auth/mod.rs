@@ -30,7 +30,6 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
-use crate::auth::asked::ForwardedRequest;
 use crate::auth::assertion::Assertions;
 use crate::auth::caller::Caller;
 use crate::auth::cookie::CookieNames;
@@ -166,10 +165,7 @@ impl Authorizer {
         else {
             return Ok(None);
         };
-        let origin = CredentialSource {
-            client,
-            counts: true,
-        };
+        let origin = CredentialSource::request(client);
         self.verifier.verify(credential, origin).await.map(Some)
     }
 
@@ -182,10 +178,7 @@ impl Authorizer {
         let Some(credential) = self.own_credential(view.headers)? else {
             return Ok(None);
         };
-        let origin = CredentialSource {
-            client: view.client,
-            counts: true,
-        };
+        let origin = CredentialSource::request(view.client);
         let caller = self.verifier.verify(credential, origin).await?;
         let own = [view.origin, self.config.listen.public_url.text.as_str()];
         let allowed = own.into_iter().chain(self.auth_origins());
@@ -208,10 +201,7 @@ impl Authorizer {
         let Ok(Some(credential @ Credential::Cookie(..))) = found else {
             return Ok(false);
         };
-        let origin = CredentialSource {
-            client: view.client,
-            counts: false,
-        };
+        let origin = CredentialSource::trial(view.client);
         match self.verifier.verify(credential, origin).await {
             Ok(_) => Ok(true),
             Err(unverified) => match unverified.stop {
@@ -250,10 +240,7 @@ impl Authorizer {
         let accept = CredentialKinds::NONE.with(CredentialKind::Cookie);
         let found = extract(headers, &self.verifier.carriers, accept, Some(cookie));
         let credential = found.ok().flatten()?;
-        let origin = CredentialSource {
-            client,
-            counts: false,
-        };
+        let origin = CredentialSource::trial(client);
         let caller = self.verifier.verify(credential, origin).await.ok()?;
         Some(Arc::clone(&caller.identity))
     }
@@ -271,36 +258,20 @@ impl Authorizer {
     }
 
     /// Returns the URL to redirect the caller of a refused request to; `None` to respond with the reason. A browser
-    /// that lacks a login is redirected to the login page.
+    /// that lacks a login is redirected to the login page. `is_behind_proxy`: the request was described by another proxy.
     #[must_use]
     pub fn instead_of(
         &self,
         denial: &Denial,
         view: &RequestView<'_>,
         path_and_query: &str,
+        is_behind_proxy: bool,
     ) -> Option<String> {
-        self.led_to(&self.login_page, denial, view, path_and_query)
-    }
-
-    /// Returns the URL like [`Authorizer::instead_of`], for a forward-auth request.
-    #[must_use]
-    pub fn instead_of_behind_proxy(
-        &self,
-        denial: &Denial,
-        asked: &ForwardedRequest<'_>,
-    ) -> Option<String> {
-        let page = &self.login_page_behind_proxies;
-        let path_and_query = asked.target.path_and_query.as_str();
-        self.led_to(page, denial, &asked.view(), path_and_query)
-    }
-
-    fn led_to(
-        &self,
-        page: &LoginPage,
-        denial: &Denial,
-        view: &RequestView<'_>,
-        path_and_query: &str,
-    ) -> Option<String> {
+        let page = if is_behind_proxy {
+            &self.login_page_behind_proxies
+        } else {
+            &self.login_page
+        };
         let route = denial.route.as_ref();
         let accept = route.map_or(CredentialKinds::ALL, |route| route.credentials.accept);
         // Where no cookie is accepted, a browser's login does not help.
@@ -343,10 +314,7 @@ impl Authorizer {
     /// Warms the identity cache for a bearer token that was just issued. Errors are ignored: the first request will
     /// find them.
     pub async fn warm_cache(&self, token: &str) {
-        let origin = CredentialSource {
-            client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            counts: false,
-        };
+        let origin = CredentialSource::trial(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         let _ = self
             .verifier
             .verify(Credential::Bearer(token), origin)

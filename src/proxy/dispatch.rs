@@ -85,7 +85,7 @@ impl Gateway {
             }
             Decision::Deny(denial) => {
                 let target = target.path_and_query.as_str();
-                if let Some(location) = authorizer.instead_of(denial, &view, target) {
+                if let Some(location) = authorizer.instead_of(denial, &view, target, false) {
                     progress.verdict = RequestVerdict::Decided(decision);
                     return redirect(session, progress, &location).await;
                 }

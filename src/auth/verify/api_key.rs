@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::auth::caller::Caller;
 use crate::auth::verify::unverified::Unverified;
-use crate::auth::verify::{Evidence, Remembered, UsedKey, Verifier};
+use crate::auth::verify::{Evidence, Remembered, Verifier};
 use crate::crypto::token::ApiKeyText;
 use crate::model::access::{ResourceRole, Role, Scope};
 use crate::model::account::Digest;
@@ -77,10 +77,8 @@ impl Verifier {
             until,
             evidence: Evidence::ApiKey {
                 stamp,
-                key: UsedKey {
-                    state: self.services.key_use.state(key.id),
-                    terms: key.terms,
-                },
+                state: self.services.key_use.state(key.id),
+                terms: key.terms,
             },
         })
     }

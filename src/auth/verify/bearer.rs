@@ -98,12 +98,7 @@ impl Verifier {
         // INVARIANT: the stamp is taken before anything is read, so that any later change voids the result
         // (tests/it/roles.rs).
         let stamp = self.services.store.generations().stamp(&uid);
-        let found = self
-            .services
-            .store
-            .session(&session)
-            .await
-            .map_err(|error| self.unavailable(&error))?;
+        let found = self.session_at_rest(&session).await?;
         let Some(found) = found.filter(|found| found.uid == uid && found.is_live(now)) else {
             return Err(DenyReason::SessionEnded.into());
         };

@@ -48,6 +48,20 @@ pub(crate) struct CredentialSource {
     pub(crate) counts: bool,
 }
 
+impl CredentialSource {
+    /// A request from this address.
+    pub(crate) const fn request(client: IpAddr) -> Self {
+        let counts = true;
+        Self { client, counts }
+    }
+
+    /// A trial with the credential of a request from this address.
+    pub(crate) const fn trial(client: IpAddr) -> Self {
+        let counts = false;
+        Self { client, counts }
+    }
+}
+
 /// Verifies credentials, and caches the callers as long as their rights have not changed.
 pub(crate) struct Verifier {
     config: Arc<Config>,
@@ -71,9 +85,7 @@ struct Remembered {
 /// change to the account.
 enum Evidence {
     /// A bearer token of the gateway.
-    OwnToken {
-        stamp: Stamp,
-    },
+    OwnToken { stamp: Stamp },
     /// A token of a foreign issuer.
     ForeignToken {
         /// Index of the issuer's own header field; `None`: `Authorization`.
@@ -83,7 +95,9 @@ enum Evidence {
     },
     ApiKey {
         stamp: Stamp,
-        key: UsedKey,
+        state: Arc<KeyUsage>,
+        /// Each use has to meet them, cached or not.
+        terms: KeyTerms,
     },
     Session {
         cookie: CookieKind,
@@ -122,12 +136,6 @@ impl Evidence {
 struct SignedBy {
     issuer: Arc<IssuerState>,
     generation: u64,
-}
-
-/// An API key whose terms each use has to meet, cached or not.
-struct UsedKey {
-    state: Arc<KeyUsage>,
-    terms: KeyTerms,
 }
 
 impl Remembered {
@@ -271,8 +279,7 @@ impl Verifier {
         origin: CredentialSource,
         now: Timestamp,
     ) -> Result<(), Unverified> {
-        if let Evidence::ApiKey { key, .. } = &remembered.evidence {
-            let UsedKey { state, terms } = key;
+        if let Evidence::ApiKey { state, terms, .. } = &remembered.evidence {
             if !terms.allow_from.admit(origin.client) {
                 return Err(Unverified::of_key(KeyFaultKind::Network, state.id));
             }

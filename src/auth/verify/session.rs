@@ -123,7 +123,8 @@ impl Verifier {
         })
     }
 
-    async fn session_at_rest(&self, id: &SessionId) -> Result<Option<Session>, Stop> {
+    /// Returns a session as it is stored.
+    pub(super) async fn session_at_rest(&self, id: &SessionId) -> Result<Option<Session>, Stop> {
         let found = self.services.store.session(id).await;
         found.map_err(|error| self.unavailable(&error))
     }
