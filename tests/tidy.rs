@@ -22,6 +22,7 @@ const FLOORS: &[&[&str]] = &[
         "upstream",
         "process",
     ],
+    &["services"],
     &["auth", "account"],
     &["snapshot"],
     &["proxy", "web"],

@@ -60,7 +60,7 @@ impl Accounts {
         &self,
         after: Option<&AccountId>,
     ) -> Result<Page<Account, AccountId>, AccountError> {
-        let items = self.parts.store.accounts(after, PAGE + 1).await?;
+        let items = self.services.store.accounts(after, PAGE + 1).await?;
         Ok(Page::of(items, |account| account.account_id.clone()))
     }
 
@@ -69,7 +69,7 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::Store`]
     pub async fn account_by_id(&self, id: &AccountId) -> Result<Option<Account>, AccountError> {
-        Ok(self.parts.store.account_by_id(id).await?)
+        Ok(self.services.store.account_by_id(id).await?)
     }
 
     /// Invites a person: creates a pending account with these rights, and mails a confirm token as an invitation. Works
@@ -106,7 +106,7 @@ impl Accounts {
         id: &AccountId,
     ) -> Result<Account, Halt<RemovalRefusal>> {
         let action = AuditAction::RemoveAccount;
-        let found = self.parts.store.account_by_id(id).await?;
+        let found = self.services.store.account_by_id(id).await?;
         let uid = found.as_ref().map(|account| account.uid.clone());
         let removed = async {
             let account = found.ok_or(RemovalRefusal::NoAccount)?;
@@ -114,7 +114,7 @@ impl Accounts {
                 return Err(RemovalRefusal::OwnAccount.into());
             }
             self.begin(call, action, Some(&account.uid), None).await?;
-            let removed = self.parts.store.remove_account(&account.uid).await?;
+            let removed = self.services.store.remove_account(&account.uid).await?;
             Ok(removed.ok_or(RemovalRefusal::NoAccount)?)
         };
         call.settle(action, uid.as_ref(), None, removed.await)
@@ -133,14 +133,14 @@ impl Accounts {
         change: AccountChange,
     ) -> Result<Account, Halt<AccountChangeRefusal>> {
         let action = AuditAction::ChangeAccount;
-        let found = self.parts.store.account_by_id(id).await?;
+        let found = self.services.store.account_by_id(id).await?;
         let uid = found.as_ref().map(|account| account.uid.clone());
         let changed = async {
             let account = found.ok_or(AccountChangeRefusal::NoAccount)?;
             let change = self.checked_change(actor, &account, change)?;
             self.begin(call, action, Some(&account.uid), None).await?;
             let changed = self
-                .parts
+                .services
                 .store
                 .update_account(&account.uid, change)
                 .await?;
@@ -173,7 +173,7 @@ impl Accounts {
 
     /// Whether a role results only from status, `is_admin`, `password_must_change` or a membership.
     fn is_reserved(&self, role: &Role) -> bool {
-        let settings = &self.parts.roles;
+        let settings = &self.config.roles;
         role.is_reserved(&settings.resources, &settings.ladder)
     }
 }

@@ -118,9 +118,9 @@ impl Accounts {
         wanted: NewKey,
         may_give: &(dyn Fn(&Scope) -> bool + Sync),
     ) -> Result<IssuedKey, Halt<KeyCreationRefusal>> {
-        let now = self.parts.clock.now();
+        let now = self.services.clock.now();
         let rules = KeyRules {
-            roles: &self.parts.roles,
+            roles: &self.config.roles,
             now,
             may_give,
         };
@@ -130,7 +130,7 @@ impl Accounts {
             id: text.id,
             uid: owner.uid.clone(),
             terms,
-            digest: self.parts.token_keys.api_key_digest(&text),
+            digest: self.services.token_keys.api_key_digest(&text),
             created: now,
             previous: None,
             suspended: false,
@@ -138,7 +138,7 @@ impl Accounts {
         let object = Some(key.id.as_str());
         self.begin(call, AuditAction::CreateApiKey, Some(&owner.uid), object)
             .await?;
-        let store = &self.parts.store;
+        let store = &self.services.store;
         match store.create_api_key(key.clone(), owner.standing()).await? {
             Guarded::Done(true) => {}
             Guarded::Done(false) => return Err(KeyCreationRefusal::TooMany.into()),
@@ -167,8 +167,8 @@ impl Accounts {
             let key = self.api_key(&account.uid, id).await?;
             let key = key.ok_or(StoredKeyRefusal::NoKey)?;
             let rules = KeyRules {
-                roles: &self.parts.roles,
-                now: self.parts.clock.now(),
+                roles: &self.config.roles,
+                now: self.services.clock.now(),
                 may_give: &|scope| may_give(maker, scope),
             };
             let change = KeyChange {
@@ -194,10 +194,10 @@ impl Accounts {
         overlap_s: u64,
     ) -> Result<IssuedKey, Halt<KeyRotationRefusal>> {
         let text = ApiKeyText::draw(*id);
-        let now = self.parts.clock.now();
+        let now = self.services.clock.now();
         let overlap = Duration::from_secs(overlap_s);
         let secret = NewSecret {
-            digest: self.parts.token_keys.api_key_digest(&text),
+            digest: self.services.token_keys.api_key_digest(&text),
             overlap_until: (!overlap.is_zero()).then(|| now.plus(overlap)),
         };
         let change = KeyChange {
@@ -250,7 +250,7 @@ impl Accounts {
     ) -> Result<ApiKey, Halt<StoredKeyRefusal>> {
         self.begin(call, action, Some(&owner.uid), Some(id.as_str()))
             .await?;
-        let store = &self.parts.store;
+        let store = &self.services.store;
         let changed = store
             .update_api_key(&owner.uid, id, owner.standing(), change)
             .await?;
@@ -270,7 +270,7 @@ impl Accounts {
         uid: &UserId,
         after: Option<&KeyId>,
     ) -> Result<Page<ApiKey, KeyId>, AccountError> {
-        let mut keys = self.parts.store.api_keys_of(uid).await?;
+        let mut keys = self.services.store.api_keys_of(uid).await?;
         keys.retain(|key| after.is_none_or(|after| *after < key.id));
         Ok(Page::of(keys, |key| key.id))
     }
@@ -281,7 +281,7 @@ impl Accounts {
     /// [`AccountError::Store`]
     pub async fn keys_used(&self, keys: &[ApiKey]) -> Result<Vec<Option<Timestamp>>, AccountError> {
         let ids: Vec<_> = keys.iter().map(|key| key.id).collect();
-        Ok(self.parts.store.keys_used(&ids).await?)
+        Ok(self.services.store.keys_used(&ids).await?)
     }
 
     /// Returns one key of a uid, or `None` if the key belongs to another uid.
@@ -289,7 +289,7 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::Store`]
     pub async fn api_key(&self, uid: &UserId, id: &KeyId) -> Result<Option<ApiKey>, AccountError> {
-        let key = self.parts.store.api_key(id).await?;
+        let key = self.services.store.api_key(id).await?;
         Ok(key.filter(|key| key.uid == *uid))
     }
 
@@ -305,7 +305,7 @@ impl Accounts {
     ) -> Result<(), Halt<NotFound>> {
         let (action, object) = (AuditAction::RevokeApiKey, Some(id.as_str()));
         self.begin(call, action, Some(uid), object).await?;
-        let was_there = self.parts.store.revoke_api_key(uid, id).await?;
+        let was_there = self.services.store.revoke_api_key(uid, id).await?;
         call.settle(action, Some(uid), object, found(was_there))
     }
 }

@@ -121,7 +121,7 @@ impl Accounts {
         subject: Option<&UserId>,
         object: Option<&str>,
     ) -> Result<(), Unrecorded> {
-        call.begin(&self.parts.output, action, subject, object)
+        call.begin(&self.services.output, action, subject, object)
             .await
     }
 
@@ -135,7 +135,7 @@ impl Accounts {
         call: &Call,
         action: AuditAction,
     ) -> Result<(), Unrecorded> {
-        if self.parts.output.takes_lines() {
+        if self.services.output.takes_lines() {
             return Ok(());
         }
         // Writing this line, or the note of its loss, detects when the output works again.

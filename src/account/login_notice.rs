@@ -20,7 +20,7 @@ impl Accounts {
         account: &Account,
         failures: u32,
     ) {
-        if !self.parts.account.notify_logins {
+        if !self.config.account.notify_logins {
             return;
         }
         let failures = if failures < FAILURES_TOLD_MIN {
@@ -40,7 +40,7 @@ impl Accounts {
         account: &Account,
         failures: u32,
     ) -> Result<(), AccountError> {
-        let store = &self.parts.store;
+        let store = &self.services.store;
         let Some(from) = call.from.as_deref() else {
             return Ok(());
         };
@@ -62,7 +62,7 @@ impl Accounts {
         if is_known {
             return self.post(&account.identity, &mail).await;
         }
-        let mail = self.seal(&account.identity, &mail, self.parts.clock.now());
+        let mail = self.seal(&account.identity, &mail, self.services.clock.now());
         let id = mail.as_ref().map(|mail| mail.id.clone());
         // Of several concurrent logins from the new network, only one sends the mail.
         if store.remember_network(&account.uid, network, mail).await? {
@@ -74,7 +74,7 @@ impl Accounts {
     /// The digest under which a network is remembered: the store does not reveal where a person has been.
     fn known_as(&self, account: &Account, network: &str) -> Digest {
         let parts = ["known network", account.uid.as_str(), network];
-        self.parts.token_keys.count_key(&parts)
+        self.services.token_keys.count_key(&parts)
     }
 }
 

@@ -101,7 +101,7 @@ impl Accounts {
         if let Some(name) = change.name {
             let action = AuditAction::ChangeName;
             self.begin(call, action, Some(uid), None).await?;
-            let renamed = self.parts.store.rename(uid, name).await?;
+            let renamed = self.services.store.rename(uid, name).await?;
             let renamed = renamed.ok_or(Halt::Refused(MeRefusal::Changed));
             call.settle(action, Some(uid), None, renamed)?;
         }
@@ -115,7 +115,7 @@ impl Accounts {
         uid: &UserId,
         wanted: WantedIdentity,
     ) -> Result<(), Halt<MeRefusal>> {
-        let account = self.parts.store.account(uid).await?;
+        let account = self.services.store.account(uid).await?;
         let active = account.filter(|account| account.status == AccountStatus::Active);
         let account = active.ok_or(MeRefusal::Changed)?;
         let action = AuditAction::RequestIdentity;
@@ -146,16 +146,16 @@ impl Accounts {
             call.record(action, MAIL_LIMITED, Some(uid.as_str()), None);
             return Ok(());
         }
-        let owner = self.parts.store.identity_owner(&wanted).await?;
+        let owner = self.services.store.identity_owner(&wanted).await?;
         let other = owner.filter(|owner| owner.uid != *uid);
-        if other.is_some() && self.parts.account.reveal_existing {
+        if other.is_some() && self.config.account.reveal_existing {
             return Err(MeRefusal::IdentityTaken.into());
         }
         self.begin(call, action, Some(uid), None).await?;
         // INVARIANT: what the caller can see (in answers, in their mailbox, and in the state of a token mailed before)
         // does not depend on whether the address is taken or may be mailed to
         // (the_caller_sees_the_same_whether_or_not_an_address_is_taken). A token that is not mailed cannot be used.
-        let now = self.parts.clock.now();
+        let now = self.services.clock.now();
         let (secret, digest) = token::draw_one_time();
         let username = account.username.as_str().to_owned();
         let (to, mail, outcome) = if let Some(other) = &other {
@@ -178,10 +178,10 @@ impl Accounts {
             purpose: Purpose::ChangeIdentity,
             uid: uid.clone(),
             created: now,
-            expires: now.plus(self.parts.account.confirm_ttl),
+            expires: now.plus(self.config.account.confirm_ttl),
             identity: Some(wanted.clone()),
         };
-        if !self.parts.store.put_token(token, mail).await? {
+        if !self.services.store.put_token(token, mail).await? {
             return Err(MeRefusal::Changed.into());
         }
         call.record(action, outcome, Some(uid.as_str()), None);
@@ -201,12 +201,12 @@ impl Accounts {
         presented: &str,
     ) -> Result<Option<(Purpose, Username)>, AccountError> {
         let digest = digest::digest(presented);
-        let now = self.parts.clock.now();
-        let found = self.parts.store.one_time_token(&digest).await?;
+        let now = self.services.clock.now();
+        let found = self.services.store.one_time_token(&digest).await?;
         let Some(token) = found.filter(|token| token.is_live(now)) else {
             return Ok(None);
         };
-        let account = self.parts.store.account(&token.uid).await?;
+        let account = self.services.store.account(&token.uid).await?;
         let fitting = account.filter(|account| token.purpose.fits(account.status));
         Ok(fitting.map(|account| (token.purpose, account.username)))
     }
@@ -222,12 +222,12 @@ impl Accounts {
     ) -> Result<Account, Halt<ConfirmRefusal>> {
         let action = AuditAction::ChangeIdentity;
         let digest = digest::digest(presented);
-        let now = self.parts.clock.now();
+        let now = self.services.clock.now();
         // A made-up token changes nothing, and strangers can post any number of them.
-        if let Some(token) = self.parts.store.one_time_token(&digest).await? {
+        if let Some(token) = self.services.store.one_time_token(&digest).await? {
             self.begin(call, action, Some(&token.uid), None).await?;
         }
-        let changed = match self.parts.store.change_identity(&digest, now).await? {
+        let changed = match self.services.store.change_identity(&digest, now).await? {
             IdentityChange::Done { account, before } => Ok((account, before)),
             IdentityChange::Taken => Err(ConfirmRefusal::IdentityTaken.into()),
             IdentityChange::Invalid => Err(ConfirmRefusal::Invalid.into()),

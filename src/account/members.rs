@@ -84,7 +84,7 @@ impl Accounts {
     /// another service, or the id is invalid.
     #[must_use]
     pub fn resource(&self, kind: &str, id: &str) -> Option<Resource> {
-        let roles = &self.parts.roles;
+        let roles = &self.config.roles;
         let mut stored = roles.resources.iter().filter(|name| roles.is_stored(name));
         Some(Resource {
             kind: stored.find(|name| name.as_str() == kind)?.clone(),
@@ -104,7 +104,7 @@ impl Accounts {
         after: Option<&UserId>,
     ) -> Result<Page<(UserId, Name), UserId>, Halt<MemberRefusal>> {
         self.power(actor, resource).await?;
-        let store = &self.parts.store;
+        let store = &self.services.store;
         let members = store
             .members_of(&resource.kind, &resource.id, after, PAGE + 1)
             .await?;
@@ -169,7 +169,7 @@ impl Accounts {
         resource: &Resource,
         (uid, level): (&UserId, &str),
     ) -> Result<(), Halt<SetMemberRefusal>> {
-        let ladder = &self.parts.roles.ladder;
+        let ladder = &self.config.roles.ladder;
         let power = self.power(actor, resource).await?;
         let rank = ladder.rank(level).ok_or(SetMemberRefusal::LevelUnknown)?;
         let name = ladder.name(rank).ok_or(SetMemberRefusal::LevelUnknown)?;
@@ -184,7 +184,7 @@ impl Accounts {
             if !power.covers(Some(rank)) || !present.is_none_or(|rank| power.covers(rank)) {
                 return Err(MemberRefusal::NotAllowed.into());
             }
-            let (store, object) = (&self.parts.store, object(resource));
+            let (store, object) = (&self.services.store, object(resource));
             self.begin(call, AuditAction::SetMembership, Some(uid), Some(&object))
                 .await?;
             let change = store
@@ -207,7 +207,7 @@ impl Accounts {
         resource: &Resource,
         uid: &UserId,
     ) -> Result<(), Halt<EndMemberRefusal>> {
-        let ladder = &self.parts.roles.ladder;
+        let ladder = &self.config.roles.ladder;
         let is_self = actor_uid(actor) == Some(uid);
         let power = if is_self && limit(actor, resource) == CredentialReach::None {
             MemberPower::All
@@ -220,7 +220,7 @@ impl Accounts {
             if !power.covers(ladder.rank(present.as_str())) {
                 return Err(MemberRefusal::NotAllowed.into());
             }
-            let (store, object) = (&self.parts.store, object(resource));
+            let (store, object) = (&self.services.store, object(resource));
             self.begin(call, AuditAction::EndMembership, Some(uid), Some(&object))
                 .await?;
             let change = store
@@ -250,7 +250,7 @@ impl Accounts {
             return Ok(MemberPower::All);
         }
         let uid = actor_uid(actor).ok_or(MemberRefusal::NotAllowed)?;
-        let ladder = &self.parts.roles.ladder;
+        let ladder = &self.config.roles.ladder;
         let own = self.level(uid, resource).await?;
         let own = own.and_then(|level| ladder.rank(level.as_str()));
         let own = match limit(actor, resource) {
@@ -258,7 +258,7 @@ impl Accounts {
             CredentialReach::UpTo(rank) => own.map(|own| own.min(rank)),
             CredentialReach::Shut => None,
         };
-        let manage = ladder.rank(self.parts.roles.manage_level.as_str());
+        let manage = ladder.rank(self.config.roles.manage_level.as_str());
         match (own, manage) {
             (Some(own), Some(manage)) if manage <= own => Ok(MemberPower::UpTo(own)),
             _ => Err(MemberRefusal::NotAllowed.into()),
@@ -266,7 +266,7 @@ impl Accounts {
     }
 
     async fn level(&self, uid: &UserId, resource: &Resource) -> Result<Option<Name>, AccountError> {
-        let store = &self.parts.store;
+        let store = &self.services.store;
         Ok(store.membership(uid, &resource.kind, &resource.id).await?)
     }
 }

@@ -1,4 +1,4 @@
-//! Floor 4: the life cycle of accounts, without HTTP.
+//! Floor 5: the life cycle of accounts, without HTTP.
 //!
 //! Each file is one use case: input, outcome, steps in order. A refusal has a stable code. A failure ([`AccountError`])
 //! is answered with 503 and leaves nothing half done. [`halt::Halt`] is either of them. Every outcome of a change
@@ -35,70 +35,33 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{
-    AccountSettings, MailLimits, PublicUrl, RoleSettings, SessionSettings, Tokens,
-};
-use crate::crypto::password::{HashError, PasswordPool};
+use crate::config::{AccountSettings, Config, PublicUrl};
+use crate::crypto::password::HashError;
 use crate::crypto::ring::SignError;
-use crate::crypto::signing::SigningKeys;
-use crate::crypto::token::TokenKeys;
-use crate::limit::CounterSets;
-use crate::mail::{Mail, Mailer};
+use crate::mail::Mail;
 use crate::model::access::{Invalid, Scope};
 use crate::model::account::{Account, AccountStatus, EmailAddress, Username};
-use crate::model::clock::{Clock, Timestamp};
+use crate::model::clock::Timestamp;
 use crate::model::id::MailId;
 use crate::model::identity::{Identity, Principal};
 use crate::model::mail::QueuedMail;
 use crate::model::route::Upstream;
-use crate::role_source::{RoleSources, SourceDown};
-use crate::store::Store;
+use crate::role_source::SourceDown;
+use crate::services::Services;
 use crate::store::error::StoreError;
 use crate::telemetry::log::with_causes;
-use crate::telemetry::output::{Output, Unrecorded};
+use crate::telemetry::output::Unrecorded;
 
 /// How long delivery of a mail without a token is attempted: three days, as mail servers do.
 const NOTICE_LIFE: Duration = Duration::from_hours(72);
 
-/// The parts that the use cases share, provided by the snapshot.
-#[derive(Debug)]
-pub struct AccountsParts {
-    /// The store.
-    pub store: Arc<dyn Store>,
-    /// The hashing pool.
-    pub passwords: Arc<PasswordPool>,
-    /// Keys of digests and refresh tokens.
-    pub token_keys: Arc<TokenKeys>,
-    /// Signing keys.
-    pub signing: Arc<SigningKeys>,
-    /// The outbox of mails.
-    pub mailer: Arc<dyn Mailer>,
-    /// The counters of limits.
-    pub counters: Arc<CounterSets>,
-    /// The clock.
-    pub clock: Arc<dyn Clock>,
-    /// `[account]`
-    pub account: AccountSettings,
-    /// Limits on mails that strangers can cause.
-    pub mail_limits: MailLimits,
-    /// `[tokens]`
-    pub tokens: Tokens,
-    /// `[session]`
-    pub sessions: SessionSettings,
-    /// `[roles]`
-    pub roles: RoleSettings,
-    /// Roles granted by other services.
-    pub role_sources: Arc<RoleSources>,
-    /// URL of the service for each resource name; see [`resource_map`].
-    pub resources: BTreeMap<String, String>,
-    /// The output for audit events.
-    pub output: Arc<Output>,
-}
-
 /// The use cases of accounts: one method each, in the files of this module.
 #[derive(Debug)]
 pub struct Accounts {
-    parts: AccountsParts,
+    config: Arc<Config>,
+    services: Arc<Services>,
+    /// URL of the service for each resource name; see [`resource_map`].
+    resources: BTreeMap<String, String>,
     /// The scopes in the access token of a login: every declared scope except the gateway's own.
     login_scope: String,
 }
@@ -137,30 +100,34 @@ pub enum Actor<'a> {
 }
 
 impl Accounts {
-    /// Creates the use cases from their parts.
+    /// Creates the use cases of a configuration.
     #[must_use]
-    pub fn new(parts: AccountsParts) -> Self {
-        let scopes: Vec<&str> = parts
+    pub fn new(config: Arc<Config>, services: Arc<Services>) -> Self {
+        let scopes: Vec<&str> = config
             .roles
             .scopes
             .iter()
             .filter(|scope| !scope.is_own())
             .map(Scope::as_str)
             .collect();
-        let login_scope = scopes.join(" ");
-        Self { parts, login_scope }
+        Self {
+            login_scope: scopes.join(" "),
+            resources: resource_map(&config.listen.public_url, &config.upstreams),
+            config,
+            services,
+        }
     }
 
     /// Returns the URL of the service for each resource name, as login and `me` show it.
     #[must_use]
     pub fn resources(&self) -> &BTreeMap<String, String> {
-        &self.parts.resources
+        &self.resources
     }
 
     /// Returns the account settings of this configuration.
     #[must_use]
     pub fn settings(&self) -> &AccountSettings {
-        &self.parts.account
+        &self.config.account
     }
 
     /// Returns the active or disabled account with this username or e-mail address, ignoring white space around it. A
@@ -169,7 +136,7 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::Store`]
     pub async fn account_named(&self, text: &str) -> Result<Option<Account>, AccountError> {
-        let store = &self.parts.store;
+        let store = &self.services.store;
         let text = text.trim();
         let found = if text.contains('@') {
             match EmailAddress::parse(text) {
@@ -203,12 +170,12 @@ impl Accounts {
     /// Puts a mail into the outbox. Its delivery neither delays nor changes the response, which would reveal who has an
     /// account.
     async fn post(&self, to: &EmailAddress, mail: &Mail) -> Result<(), AccountError> {
-        let Some(queued) = self.seal(to, mail, self.parts.clock.now()) else {
+        let Some(queued) = self.seal(to, mail, self.services.clock.now()) else {
             return Ok(());
         };
         let id = queued.id.clone();
-        self.parts.store.put_mail(queued).await?;
-        self.parts.mailer.posted(&id).await;
+        self.services.store.put_mail(queued).await?;
+        self.services.mailer.posted(&id).await;
         Ok(())
     }
 
@@ -217,9 +184,9 @@ impl Accounts {
     fn seal(&self, to: &EmailAddress, mail: &Mail, now: Timestamp) -> Option<QueuedMail> {
         let life = match mail {
             Mail::ConfirmNew { .. } | Mail::Invitation { .. } | Mail::ChangeIdentity { .. } => {
-                self.parts.account.confirm_ttl
+                self.config.account.confirm_ttl
             }
-            Mail::PasswordReset { .. } => self.parts.account.reset_ttl,
+            Mail::PasswordReset { .. } => self.config.account.reset_ttl,
             Mail::IdentityTaken
             | Mail::UsernameTaken { .. }
             | Mail::PasswordChanged { .. }
@@ -227,7 +194,7 @@ impl Accounts {
             | Mail::IdentityChanging { .. }
             | Mail::IdentityChanged { .. } => NOTICE_LIFE,
         };
-        let sealed = self.parts.mailer.seal(to, mail, now.plus(life));
+        let sealed = self.services.mailer.seal(to, mail, now.plus(life));
         sealed
             .inspect_err(|error| {
                 let cause = error.source.to_string();
@@ -239,7 +206,7 @@ impl Accounts {
     /// Notifies the mailer that a mail is in the outbox, if there is one.
     async fn posted(&self, id: Option<MailId>) {
         if let Some(id) = id {
-            self.parts.mailer.posted(&id).await;
+            self.services.mailer.posted(&id).await;
         }
     }
 }

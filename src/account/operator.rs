@@ -37,12 +37,12 @@ impl Accounts {
     /// [`AccountError::Store`]
     pub async fn find(&self, text: &str) -> Result<Option<Account>, AccountError> {
         if let Ok(uid) = UserId::parse(text)
-            && let Some(account) = self.parts.store.account(&uid).await?
+            && let Some(account) = self.services.store.account(&uid).await?
         {
             return Ok(Some(account));
         }
         if let Ok(id) = AccountId::parse(text)
-            && let Some(account) = self.parts.store.account_by_id(&id).await?
+            && let Some(account) = self.services.store.account_by_id(&id).await?
         {
             return Ok(Some(account));
         }
@@ -78,14 +78,14 @@ impl Accounts {
         is_admin: bool,
         password: Secret,
     ) -> Result<Account, Halt<OperatorRefusal>> {
-        let now = self.parts.clock.now();
+        let now = self.services.clock.now();
         let mut account = new_account(person, is_admin, AccountStatus::Active, now);
         self.check_rules(&password, &account)
             .map_err(OperatorRefusal::Password)?;
-        account.password = Some(self.parts.passwords.hash(password).await?);
+        account.password = Some(self.services.passwords.hash(password).await?);
         self.begin(call, AuditAction::CreateAccount, None, None)
             .await?;
-        match self.parts.store.create_account(account.clone()).await? {
+        match self.services.store.create_account(account.clone()).await? {
             Creation::Created => Ok(account),
             Creation::UsernameTaken => Err(CreationRefusal::UsernameTaken.into()),
             Creation::IdentityTaken => Err(CreationRefusal::IdentityTaken.into()),
@@ -99,7 +99,7 @@ impl Accounts {
         is_admin: bool,
         roles: Vec<Role>,
     ) -> Result<Account, Halt<CreationRefusal>> {
-        let store = &self.parts.store;
+        let store = &self.services.store;
         if store.username_taken(&person.username).await? {
             return Err(CreationRefusal::UsernameTaken.into());
         }
@@ -141,7 +141,7 @@ impl Accounts {
         uid: &UserId,
         password: Secret,
     ) -> Result<Account, Halt<OperatorRefusal>> {
-        let account = self.parts.store.account(uid).await?;
+        let account = self.services.store.account(uid).await?;
         let account = account.ok_or(OperatorRefusal::NoAccount)?;
         if account.status == AccountStatus::Pending {
             return Err(OperatorRefusal::Pending.into());
@@ -149,13 +149,13 @@ impl Accounts {
         self.check_rules(&password, &account)
             .map_err(OperatorRefusal::Password)?;
         let password = NewPassword {
-            hash: self.parts.passwords.hash(password).await?,
+            hash: self.services.passwords.hash(password).await?,
             revoke_keys: false,
         };
         self.begin(call, AuditAction::SetPassword, Some(uid), None)
             .await?;
         let written = self
-            .parts
+            .services
             .store
             .change_password(uid, account.standing(), password, None)
             .await?;

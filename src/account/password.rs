@@ -127,12 +127,12 @@ impl Accounts {
     ) -> Result<Account, Halt<TokenPasswordRefusal>> {
         self.check(&wanted, account)?;
         let password = NewPassword {
-            hash: self.parts.passwords.hash(wanted.new).await?,
+            hash: self.services.passwords.hash(wanted.new).await?,
             revoke_keys: wanted.revoke_keys,
         };
         self.begin(call, AuditAction::SetPassword, Some(&account.uid), None)
             .await?;
-        let (store, now) = (&self.parts.store, self.parts.clock.now());
+        let (store, now) = (&self.services.store, self.services.clock.now());
         let set = store.set_password_by_token(digest, password, now).await?;
         Ok(set.ok_or(TokenPasswordRefusal::TokenInvalid)?)
     }
@@ -164,7 +164,7 @@ impl Accounts {
         wanted: WantedPassword,
     ) -> Result<Account, Halt<PasswordChangeRefusal>> {
         let action = AuditAction::ChangePassword;
-        let account = self.parts.store.account(uid).await?;
+        let account = self.services.store.account(uid).await?;
         let active = account.filter(|account| account.status == AccountStatus::Active);
         let account = active.ok_or(PasswordChangeRefusal::WrongOld)?;
         // The rules come first: a refused new password is not a guess at the old one.
@@ -179,11 +179,11 @@ impl Accounts {
             Guess::Limited(limit) => return Err(PasswordChangeRefusal::Limited(limit).into()),
         }
         let password = NewPassword {
-            hash: self.parts.passwords.hash(wanted.new).await?,
+            hash: self.services.passwords.hash(wanted.new).await?,
             revoke_keys: wanted.revoke_keys,
         };
         self.begin(call, action, Some(uid), None).await?;
-        let store = &self.parts.store;
+        let store = &self.services.store;
         let changed = store
             .change_password(uid, account.standing(), password, Some(session))
             .await?;
@@ -199,8 +199,8 @@ impl Accounts {
         call: &Call,
         digest: &Digest,
     ) -> Result<T, Halt<TokenPasswordRefusal>> {
-        let found = self.parts.store.one_time_token(digest).await?;
-        let now = self.parts.clock.now();
+        let found = self.services.store.one_time_token(digest).await?;
+        let now = self.services.clock.now();
         let expired = found.filter(|token| token.expires <= now);
         let refusal = TokenPasswordRefusal::TokenInvalid;
         let (outcome, subject) = match &expired {
@@ -217,15 +217,15 @@ impl Accounts {
         digest: &Digest,
         uid: Option<&str>,
     ) -> Result<Option<(Account, Purpose)>, AccountError> {
-        let now = self.parts.clock.now();
-        let found = self.parts.store.one_time_token(digest).await?;
+        let now = self.services.clock.now();
+        let found = self.services.store.one_time_token(digest).await?;
         let fits = |token: &OneTimeToken| {
             token.is_live(now) && uid.is_none_or(|uid| uid == token.uid.as_str())
         };
         let Some(token) = found.filter(fits) else {
             return Ok(None);
         };
-        let account = self.parts.store.account(&token.uid).await?;
+        let account = self.services.store.account(&token.uid).await?;
         let sets_password = token.purpose != Purpose::ChangeIdentity;
         let fits = |account: &Account| sets_password && token.purpose.fits(account.status);
         let fitting = account.filter(fits);
@@ -247,7 +247,7 @@ impl Accounts {
         password: &Secret,
         account: &Account,
     ) -> Result<(), PasswordFault> {
-        let rules = PasswordRules::of(&self.parts.account);
+        let rules = PasswordRules::of(&self.config.account);
         rules.check(password, &account.username, &account.identity)
     }
 

@@ -96,7 +96,7 @@ impl Accounts {
         call: &Call,
         person: NewPerson,
     ) -> Result<(), Halt<RegisterRefusal>> {
-        if self.parts.account.registration != Registration::Open {
+        if self.config.account.registration != Registration::Open {
             let closed = Err(RegisterRefusal::Closed.into());
             return call.settle(AuditAction::Register, None, None, closed);
         }
@@ -114,10 +114,10 @@ impl Accounts {
         let action = AuditAction::Register;
         let may_mail = self.may_cause_mail(call, places)?;
         // Both are always read, so that the time of the response reveals nothing.
-        let store = &self.parts.store;
+        let store = &self.services.store;
         let owner = store.identity_owner(&person.identity).await?;
         let username_taken = store.username_taken(&person.username).await?;
-        let reveal = self.parts.account.reveal_existing;
+        let reveal = self.config.account.reveal_existing;
 
         // A conflict that the response reveals needs no mail.
         if reveal && let Some(owner) = &owner {
@@ -168,7 +168,7 @@ impl Accounts {
         pending_max: Option<u64>,
         mail: impl FnOnce(Secret) -> Mail,
     ) -> Result<Option<Account>, AccountError> {
-        let now = self.parts.clock.now();
+        let now = self.services.clock.now();
         let mut account = new_account(person, is_admin, AccountStatus::Pending, now);
         account.roles = roles;
         let (secret, digest) = token::draw_one_time();
@@ -177,12 +177,12 @@ impl Accounts {
             purpose: Purpose::Confirm,
             uid: account.uid.clone(),
             created: now,
-            expires: now.plus(self.parts.account.confirm_ttl),
+            expires: now.plus(self.config.account.confirm_ttl),
             identity: None,
         };
         let mail = self.seal(&account.identity, &mail(secret), now);
         let id = mail.as_ref().map(|mail| mail.id.clone());
-        let store = &self.parts.store;
+        let store = &self.services.store;
         let is_written = store
             .register(account.clone(), confirm, mail, pending_max)
             .await?;

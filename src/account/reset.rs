@@ -54,11 +54,11 @@ impl Accounts {
         };
         if may_mail && outcome != audit::DONE {
             // A store that cannot write fails here as well; otherwise its failure would reveal that the account exists.
-            self.parts.store.ready().await?;
+            self.services.store.ready().await?;
         }
         let subject = found.as_ref().map(|account| account.uid.as_str());
         call.record(AuditAction::RequestReset, outcome, subject, None);
-        if found.is_none() && self.parts.account.reveal_existing {
+        if found.is_none() && self.config.account.reveal_existing {
             return Err(ResetRefusal::NoAccount.into());
         }
         Ok(())
@@ -73,20 +73,20 @@ impl Accounts {
             return Ok(NOT_ACTIVE);
         }
         // Access to an administrator's mail must not be enough to become an administrator.
-        if account.is_admin && !self.parts.account.reset_administrators {
+        if account.is_admin && !self.config.account.reset_administrators {
             return Ok("administrator");
         }
         if !self.may_mail(MailCause::StoredAddress, &account.identity, places) {
             return Ok(MAIL_LIMITED);
         }
-        let now = self.parts.clock.now();
+        let now = self.services.clock.now();
         let (secret, digest) = token::draw_one_time();
         let reset = OneTimeToken {
             digest,
             purpose: Purpose::Reset,
             uid: account.uid.clone(),
             created: now,
-            expires: now.plus(self.parts.account.reset_ttl),
+            expires: now.plus(self.config.account.reset_ttl),
             identity: None,
         };
         let username = account.username.as_str().to_owned();
@@ -96,7 +96,7 @@ impl Accounts {
         };
         let mail = self.seal(&account.identity, &mail, now);
         let id = mail.as_ref().map(|mail| mail.id.clone());
-        if !self.parts.store.put_token(reset, mail).await? {
+        if !self.services.store.put_token(reset, mail).await? {
             return Ok(NOT_ACTIVE);
         }
         self.posted(id).await;

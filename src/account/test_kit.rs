@@ -5,33 +5,27 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::account::Accounts;
 use crate::account::call::Call;
 use crate::account::halt::Halt;
 use crate::account::login::OpenedSession;
 use crate::account::password::{TokenPasswordRefusal, WantedPassword};
 use crate::account::register::NewPerson;
-use crate::account::{Accounts, AccountsParts, resource_map};
-use crate::config::{Config, EnvOverlay, Tokens};
-use crate::crypto::password::PasswordPool;
-use crate::crypto::ring::Signed;
-use crate::crypto::signing::SigningKeys;
+use crate::config::{Config, EnvOverlay};
 use crate::crypto::token::TokenKeys;
-use crate::issuer::{IssuerParts, Issuers};
-use crate::limit::CounterSets;
 use crate::mail::{Mail, MailError, Mailer};
 use crate::model::access::Scope;
 use crate::model::account::{Account, EmailAddress};
-use crate::model::algorithm::Algorithm;
 use crate::model::clock::{Clock, ManualClock, Timestamp};
 use crate::model::id::MailId;
 use crate::model::identity::{AuthnMethod, Identity, Principal};
 use crate::model::mail::{QueuedMail, SealedMail};
 use crate::model::secret::Secret;
-use crate::role_source::RoleSources;
+use crate::services::Services;
+use crate::services::test_kit::services;
 use crate::store::Store;
 use crate::store::generations::Generations;
 use crate::store::memory::MemoryStore;
-use crate::telemetry::output::Output;
 
 /// A password that satisfies every rule.
 pub(crate) const PASSWORD: &str = "Quiet-Harbour-42";
@@ -118,29 +112,17 @@ impl Kit {
     }
 
     pub(crate) fn with(config: Config) -> Self {
-        let now = Timestamp::from_secs(1_800_000_000);
         let store = Arc::new(MemoryStore::new(Arc::new(Generations::new())));
         let mailbox = Arc::new(Mailbox::default());
-        let clock = Arc::new(ManualClock::at(now));
-        let token_keys = Arc::new(TokenKeys::open(None).unwrap());
-        let tokens = config.tokens;
-        let accounts = Accounts::new(AccountsParts {
+        let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_800_000_000)));
+        let services = services(&config, Arc::clone(&clock) as Arc<dyn Clock>);
+        let token_keys = Arc::clone(&services.token_keys);
+        let services = Services {
             store: Arc::clone(&store) as Arc<dyn Store>,
-            passwords: Arc::new(PasswordPool::start(1, std::time::Duration::from_secs(2)).unwrap()),
-            token_keys: Arc::clone(&token_keys),
-            signing: signing_keys(&tokens, now),
             mailer: Arc::clone(&mailbox) as Arc<dyn Mailer>,
-            clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            counters: Arc::new(CounterSets::new(&(Arc::clone(&clock) as Arc<dyn Clock>))),
-            account: config.account,
-            mail_limits: config.mail.limits,
-            tokens,
-            role_sources: no_sources(&(Arc::clone(&clock) as Arc<dyn Clock>)),
-            sessions: config.session,
-            roles: config.roles,
-            resources: resource_map(&config.listen.public_url, &config.upstreams),
-            output: Output::to_nowhere(),
-        });
+            ..services
+        };
+        let accounts = Accounts::new(Arc::new(config), Arc::new(services));
         Self {
             accounts,
             store,
@@ -204,39 +186,6 @@ impl Kit {
     pub(crate) async fn stored(&self, account: &Account) -> Account {
         self.store.account(&account.uid).await.unwrap().unwrap()
     }
-}
-
-/// Returns an empty set of role sources.
-pub(crate) fn no_sources(clock: &Arc<dyn Clock>) -> Arc<RoleSources> {
-    let ladder = config().roles.ladder;
-    let clock = Arc::clone(clock);
-    Arc::new(RoleSources::new(&[], &ladder, 10, clock, Arc::default()))
-}
-
-/// Returns an empty set of foreign issuers.
-pub(crate) fn no_issuers(clock: &Arc<dyn Clock>) -> Arc<Issuers> {
-    let parts = IssuerParts {
-        dir: std::path::Path::new("unused"),
-        keeps: true,
-        clock,
-        metrics: &Arc::default(),
-    };
-    Arc::new(Issuers::open(&[], parts, None).unwrap())
-}
-
-/// Creates keys that sign access tokens, without storing them.
-pub(crate) fn signing_keys(tokens: &Tokens, now: Timestamp) -> Arc<SigningKeys> {
-    let (algorithm, life) = (tokens.algorithm, tokens.access_ttl);
-    let keys = SigningKeys::open(None, Signed::AccessToken, algorithm, life, now);
-    Arc::new(keys.unwrap())
-}
-
-/// Creates keys that sign assertions, without storing them.
-pub(crate) fn assertion_keys() -> Arc<SigningKeys> {
-    let life = Duration::from_mins(1);
-    let now = Timestamp::from_secs(0);
-    let keys = SigningKeys::open(None, Signed::Assertion, Algorithm::EdDSA, life, now);
-    Arc::new(keys.unwrap())
 }
 
 /// Returns the refusal of a use case; `None` if it was carried out.

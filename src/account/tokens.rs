@@ -41,9 +41,9 @@ impl Accounts {
         session: &Session,
         now: Timestamp,
     ) -> Result<AccessToken, AccountError> {
-        let tokens = &self.parts.tokens;
+        let tokens = &self.config.tokens;
         let expires_in = tokens.access_ttl.min(session.absolute_end.since(now));
-        let text = self.parts.signing.sign(&AccessClaims {
+        let text = self.services.signing.sign(&AccessClaims {
             iss: &tokens.issuer,
             aud: &tokens.audience,
             sub: account.uid.as_str(),

@@ -3,6 +3,7 @@
 //! Limits, pauses and timeouts use the monotonic clock, so setting the wall clock does not affect them. Stored times
 //! use the wall clock; a record stored while it was ahead does not live longer for that (`Timestamp::is_ahead`).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::clock::Clock;
@@ -13,18 +14,18 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A wall clock that moves by more than this against the monotonic one was set; less is ordinary clock adjustment.
 const JUMP_MIN_MS: i64 = 10_000;
 /// Minimum interval of log lines about a clock that keeps jumping.
-const TELL_EVERY: Duration = Duration::from_mins(1);
+const LOG_EVERY: Duration = Duration::from_mins(1);
 /// Interval of removing expired records.
 const PURGE_EVERY: Duration = Duration::from_mins(10);
 
 /// Removes expired records periodically, and logs jumps of the wall clock.
-pub(super) async fn watch_clock(services: Services) {
+pub(super) async fn watch_clock(services: Arc<Services>) {
     let mut watch = ClockWatch::new(services.clock.as_ref());
     let mut next_purge = Duration::ZERO;
     loop {
         let jump = watch.look(services.clock.as_ref());
         while let Some(jump_ms) = watch.due(services.clock.as_ref()) {
-            tell(jump_ms);
+            warn_of_jump(jump_ms);
         }
         let elapsed = services.clock.elapsed();
         if 0 < jump {
@@ -44,7 +45,7 @@ pub(super) async fn watch_clock(services: Services) {
     }
 }
 
-fn tell(jump_ms: i64) {
+fn warn_of_jump(jump_ms: i64) {
     let direction = if jump_ms < 0 { "back" } else { "forward" };
     tracing::warn!(
         direction,
@@ -77,18 +78,18 @@ struct ClockWatch {
 #[derive(Default)]
 struct Direction {
     /// Milliseconds not logged yet.
-    untold: i64,
-    told_at: Option<Duration>,
+    unlogged: i64,
+    logged_at: Option<Duration>,
 }
 
 impl Direction {
     fn due(&mut self, now: Duration) -> Option<i64> {
-        let is_early = self.told_at.is_some_and(|told| now < told + TELL_EVERY);
-        if self.untold == 0 || is_early {
+        let is_early = self.logged_at.is_some_and(|at| now < at + LOG_EVERY);
+        if self.unlogged == 0 || is_early {
             return None;
         }
-        self.told_at = Some(now);
-        Some(std::mem::take(&mut self.untold))
+        self.logged_at = Some(now);
+        Some(std::mem::take(&mut self.unlogged))
     }
 }
 
@@ -114,7 +115,7 @@ impl ClockWatch {
         } else {
             &mut self.forward
         };
-        direction.untold = direction.untold.saturating_add(moved);
+        direction.unlogged = direction.unlogged.saturating_add(moved);
         moved
     }
 

@@ -1,6 +1,7 @@
 //! Persistence of counters: restored before anything is served; stored whenever a caller waits for it, each second, and
 //! once more at the end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -21,7 +22,7 @@ pub(super) async fn restore(services: &Services) -> Result<(), StoreError> {
 /// Stores changes until the sender of `ended` is dropped, and then what is left.
 ///
 /// One task does both: of two concurrent writes, the older count could overwrite the newer one.
-pub(super) async fn keep_on(services: Services, mut ended: oneshot::Receiver<()>) {
+pub(super) async fn keep_on(services: Arc<Services>, mut ended: oneshot::Receiver<()>) {
     let (mut could_keep, mut goes_on) = (true, true);
     loop {
         services.counters.keeping.begin();

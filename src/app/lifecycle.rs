@@ -56,7 +56,7 @@ pub(super) async fn run(
     let services = open(&config, output).await?;
     let config = Arc::new(config);
     let snapshot =
-        Snapshot::build(Arc::clone(&config), services.clone()).map_err(AppError::Obstacles)?;
+        Snapshot::build(Arc::clone(&config), Arc::clone(&services)).map_err(AppError::Obstacles)?;
     let current = Arc::new(Current::new(snapshot));
 
     // Everything is bound before anything is served, so that a failed start has answered no request.
@@ -92,7 +92,7 @@ pub(super) async fn run(
     tasks.spawn(Arc::new(admin).serve(admin_listener, budget.admin_connections));
     run_maintenance(&services, &config, &mut tasks);
     let (end_counting, ended) = tokio::sync::oneshot::channel();
-    let counting = tokio::spawn(counting::keep_on(services.clone(), ended));
+    let counting = tokio::spawn(counting::keep_on(Arc::clone(&services), ended));
     let (post, outbox) = (Arc::clone(&services.post), services.outbox());
     let delivery = tokio::spawn(delivery::run(post, outbox, DeliveryScope::All));
     let question_door = open_to_questions(&current, &budget, grpc_listener, &mut tasks);
@@ -155,18 +155,18 @@ fn watch_memory(
 }
 
 /// Starts the periodic tasks of a serving gateway.
-fn run_maintenance(services: &Services, config: &Config, tasks: &mut JoinSet<()>) {
-    tasks.spawn(clock::watch_clock(services.clone()));
+fn run_maintenance(services: &Arc<Services>, config: &Config, tasks: &mut JoinSet<()>) {
+    tasks.spawn(clock::watch_clock(Arc::clone(services)));
     tasks.spawn(watch_output(Arc::clone(&services.output)));
     tasks.spawn(memory::give_back());
     if let Some(every) = config.store.backup_every {
-        tasks.spawn(backup::keep_on(services.clone(), every));
+        tasks.spawn(backup::keep_on(Arc::clone(services), every));
     }
-    tasks.spawn(note_key_use(services.clone()));
+    tasks.spawn(note_key_use(Arc::clone(services)));
     tasks.spawn(Arc::clone(&services.session_uses).write_to(Arc::clone(&services.store)));
 }
 
-async fn open(config: &Config, output: Arc<Output>) -> Result<Services, AppError> {
+async fn open(config: &Config, output: Arc<Output>) -> Result<Arc<Services>, AppError> {
     // Checked before anything is opened or created.
     let obstacles = crate::snapshot::obstacles(config);
     if !obstacles.is_empty() {
@@ -174,7 +174,7 @@ async fn open(config: &Config, output: Arc<Output>) -> Result<Services, AppError
     }
     let is_new = place::is_bare(&config.store);
     let services = services::open(config, StoreAccess::Made, output).await?;
-    tell_store(config, &services, is_new).await;
+    log_store(config, &services, is_new).await;
     let extend = || notify_systemd(&[sd_notify::NotifyState::ExtendTimeoutUsec(STEP_WAIT_US)]);
     let unusable = |source| services::OpenError::Store {
         path: config.store.path.clone(),
@@ -188,7 +188,7 @@ async fn open(config: &Config, output: Arc<Output>) -> Result<Services, AppError
 }
 
 /// Logs which store was opened: from outside, a start with the wrong store looks like any other.
-async fn tell_store(config: &Config, services: &Services, is_new: bool) {
+async fn log_store(config: &Config, services: &Services, is_new: bool) {
     let path = place::absolute(&config.store.path);
     let Some(files) = &services.key_files else {
         tracing::info!(
@@ -271,14 +271,14 @@ async fn start_socket(
 }
 
 async fn components(
-    services: &Services,
+    services: &Arc<Services>,
     is_ready: &Arc<AtomicBool>,
     pressure: Arc<Pressure>,
     tasks: &mut JoinSet<()>,
 ) -> Vec<Component> {
     let can_write = Arc::new(AtomicBool::new(true));
-    look_at_store(&services.store, &can_write).await;
-    tasks.spawn(probe_store(services.clone(), Arc::clone(&can_write)));
+    check_store(&services.store, &can_write).await;
+    tasks.spawn(probe_store(Arc::clone(services), Arc::clone(&can_write)));
     let is_serving = Arc::clone(is_ready);
     let post = Arc::clone(&services.post);
     vec![
@@ -341,15 +341,15 @@ async fn watch_output(output: Arc<Output>) {
     }
 }
 
-async fn probe_store(services: Services, can_write: Arc<AtomicBool>) {
+async fn probe_store(services: Arc<Services>, can_write: Arc<AtomicBool>) {
     loop {
         tokio::time::sleep(PROBE_EVERY).await;
-        look_at_store(&services.store, &can_write).await;
+        check_store(&services.store, &can_write).await;
     }
 }
 
 /// Checks whether the store can write, and logs when that has changed.
-async fn look_at_store(store: &Arc<dyn Store>, can_write: &AtomicBool) {
+async fn check_store(store: &Arc<dyn Store>, can_write: &AtomicBool) {
     let probed = store.ready().await;
     let could_write = can_write.swap(probed.is_ok(), Ordering::AcqRel);
     match probed {
@@ -365,7 +365,7 @@ async fn look_at_store(store: &Arc<dyn Store>, can_write: &AtomicBool) {
 }
 
 /// Stores when API keys were last used. A failed write is lost: the times are only information for the owners.
-async fn note_key_use(services: Services) {
+async fn note_key_use(services: Arc<Services>) {
     let Some(mut notes) = services.key_use.take_notes() else {
         return;
     };

@@ -1,4 +1,4 @@
-//! Floor 9: wires the modules below, and nothing else.
+//! Floor 10: wires the modules below, and nothing else.
 
 mod clock;
 mod counting;

@@ -121,10 +121,10 @@ fn prepare(path: &Path, current: &Current) -> Result<(Snapshot, Vec<String>), St
         mailer,
         role_sources,
         issuers: issuers.map_err(|obstacle| obstacle.to_string())?,
-        ..old.services.clone()
+        ..(*old.services).clone()
     };
-    let snapshot =
-        Snapshot::build(Arc::new(config), services).map_err(|obstacles| lines(&obstacles))?;
+    let snapshot = Snapshot::build(Arc::new(config), Arc::new(services))
+        .map_err(|obstacles| lines(&obstacles))?;
     Ok((snapshot, fixed))
 }
 

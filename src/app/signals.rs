@@ -36,15 +36,15 @@ impl Signals {
         let hangup = on(SignalKind::hangup())?;
         drop(context);
         let signals = Self::default();
-        let told = signals.clone();
+        let receiver = signals.clone();
         let thread = thread::Builder::new().name("signals".to_owned());
         thread
-            .spawn(move || runtime.block_on(told.tell([terminate, interrupt], hangup)))
+            .spawn(move || runtime.block_on(receiver.forward([terminate, interrupt], hangup)))
             .map_err(cannot)?;
         Ok(signals)
     }
 
-    async fn tell(self, [mut terminate, mut interrupt]: [Signal; 2], mut hangup: Signal) {
+    async fn forward(self, [mut terminate, mut interrupt]: [Signal; 2], mut hangup: Signal) {
         loop {
             tokio::select! {
                 Some(()) = terminate.recv() => self.ends.notify_one(),

@@ -19,11 +19,11 @@ use crate::auth::grant::{Grant, Stop, Unavailable};
 use crate::auth::view::RequestView;
 use crate::config::Config;
 use crate::crypto::digest::sha256;
-use crate::crypto::signing::SigningKeys;
 use crate::model::algorithm::Algorithm;
-use crate::model::clock::{Clock, Timestamp};
+use crate::model::clock::Timestamp;
 use crate::model::identity::AuthnMethod;
 use crate::model::route::Route;
+use crate::services::Services;
 
 /// Lifetime of an assertion.
 pub const LIFE: Duration = Duration::from_secs(30);
@@ -41,11 +41,8 @@ const ENTRY_BYTES: usize = 350;
 
 /// Signs assertions, and caches them by their content.
 pub(crate) struct Assertions {
-    issuer: String,
-    /// The names of the upstreams, by index.
-    audiences: Vec<String>,
-    keys: Arc<SigningKeys>,
-    clock: Arc<dyn Clock>,
+    config: Arc<Config>,
+    services: Arc<Services>,
     /// Keyed by the whole content, so that a change is never answered from the cache.
     made: Cache<Arc<[u8]>, CachedAssertion>,
 }
@@ -79,15 +76,13 @@ struct Claims<'a> {
 }
 
 impl Assertions {
-    pub(crate) fn new(config: &Config, keys: Arc<SigningKeys>, clock: Arc<dyn Clock>) -> Self {
-        let weight = |said: &Arc<[u8]>, made: &CachedAssertion| {
-            u32::try_from(said.len() + made.value.len() + ENTRY_BYTES).unwrap_or(u32::MAX)
+    pub(crate) fn new(config: Arc<Config>, services: Arc<Services>) -> Self {
+        let weight = |key: &Arc<[u8]>, made: &CachedAssertion| {
+            u32::try_from(key.len() + made.value.len() + ENTRY_BYTES).unwrap_or(u32::MAX)
         };
         Self {
-            issuer: config.tokens.issuer.clone(),
-            audiences: config.upstreams.iter().map(|up| up.name.clone()).collect(),
-            keys,
-            clock,
+            config,
+            services,
             made: Cache::builder()
                 .max_capacity(CACHE_BYTES)
                 .weigher(weight)
@@ -101,42 +96,42 @@ impl Assertions {
     /// # Errors
     /// [`Unavailable::Signing`] if it cannot be signed: without it the upstream would refuse the request, or worse.
     pub(crate) fn about(&self, grant: &Grant, view: &RequestView<'_>) -> Result<HeaderValue, Stop> {
-        let (caller, roles) = grant.told();
-        let told = AssertionContent {
+        let (caller, roles) = grant.caller_and_roles();
+        let content = AssertionContent {
             route: grant.route(),
             caller: caller.map(Arc::as_ref),
             roles,
             view,
         };
-        let now = self.clock.now();
-        let said = told.said();
-        let remembered = self.made.get(said.as_slice());
-        if let Some(made) = remembered.filter(|made| now < made.until) {
+        let now = self.services.clock.now();
+        let key = content.key();
+        let cached = self.made.get(key.as_slice());
+        if let Some(made) = cached.filter(|made| now < made.until) {
             return Ok(made.value);
         }
-        let value = self.sign(&told, now).ok_or(Unavailable::Signing)?;
+        let value = self.sign(&content, now).ok_or(Unavailable::Signing)?;
         let made = CachedAssertion {
             value: value.clone(),
             until: now.plus(REUSE),
         };
-        self.made.insert(said.into(), made);
+        self.made.insert(key.into(), made);
         Ok(value)
     }
 
-    fn sign(&self, told: &AssertionContent<'_>, now: Timestamp) -> Option<HeaderValue> {
-        let caller = told.caller;
-        let token = self.keys.sign(&Claims {
-            iss: &self.issuer,
-            aud: self.audiences.get(told.route.upstream)?,
+    fn sign(&self, content: &AssertionContent<'_>, now: Timestamp) -> Option<HeaderValue> {
+        let caller = content.caller;
+        let token = self.services.assertion_keys.sign(&Claims {
+            iss: &self.config.tokens.issuer,
+            aud: &self.config.upstreams.get(content.route.upstream)?.name,
             sub: caller.map(|caller| caller.identity.subject()),
             iat: now.secs(),
             exp: now.plus(LIFE).secs(),
-            route: &told.route.text,
-            htm: told.view.method.as_str(),
-            path_s256: URL_SAFE_NO_PAD.encode(sha256(told.view.path.as_str().as_bytes())),
-            auth_method: told.auth_method(),
+            route: &content.route.text,
+            htm: content.view.method.as_str(),
+            path_s256: URL_SAFE_NO_PAD.encode(sha256(content.view.path.as_str().as_bytes())),
+            auth_method: content.auth_method(),
             username: text(caller.and_then(|caller| caller.username.as_ref())),
-            roles: text(told.roles)
+            roles: text(content.roles)
                 .into_iter()
                 .flat_map(|all| all.split(' '))
                 .collect(),
@@ -162,8 +157,8 @@ impl AssertionContent<'_> {
         method.unwrap_or(AuthnMethod::Anonymous).as_str()
     }
 
-    /// Serializes the content: the parts contain no NUL, so different contents differ.
-    fn said(&self) -> Vec<u8> {
+    /// Returns the cache key: the parts contain no NUL, so different contents differ.
+    fn key(&self) -> Vec<u8> {
         let caller = self.caller;
         let parts: [&[u8]; 10] = [
             &self.route.upstream.to_ne_bytes(),
@@ -178,12 +173,12 @@ impl AssertionContent<'_> {
             bytes(caller.and_then(|caller| caller.key_id.as_ref())),
         ];
         let length: usize = parts.iter().map(|part| part.len() + 1).sum();
-        let mut said = Vec::with_capacity(length);
+        let mut key = Vec::with_capacity(length);
         for part in parts {
-            said.extend_from_slice(part);
-            said.push(0);
+            key.extend_from_slice(part);
+            key.push(0);
         }
-        said
+        key
     }
 }
 
@@ -203,8 +198,7 @@ mod tests {
 
     use super::*;
     use crate::config::EnvOverlay;
-    use crate::crypto::ring::Signed;
-    use crate::model::clock::ManualClock;
+    use crate::model::clock::{Clock, ManualClock};
     use crate::route::normalize::canonical;
 
     const CONFIG: &str = r#"
@@ -229,8 +223,9 @@ mod tests {
         let (config, _) = Config::parse(CONFIG, &EnvOverlay::default()).unwrap();
         let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_000)));
         let same_clock = Arc::clone(&clock) as Arc<dyn Clock>;
-        let keys = SigningKeys::open(None, Signed::Assertion, ALGORITHM, LIFE, clock.now());
-        let assertions = Assertions::new(&config, Arc::new(keys.unwrap()), same_clock);
+        let services = crate::services::test_kit::services(&config, same_clock);
+        let config = Arc::new(config);
+        let assertions = Assertions::new(Arc::clone(&config), Arc::new(services));
         let about = |route: usize, method: &Method, path: &str, roles: Option<&'static str>| {
             let route = Arc::new(config.routes[route].clone());
             let grant = Grant::new(route, None, roles.map(HeaderValue::from_static));

@@ -46,21 +46,20 @@ impl Caller {
     pub fn left_out(&self) -> Option<&str> {
         self.left_out.as_deref()
     }
-}
 
-impl Caller {
     /// Whether each value for the upstream has at most `bytes_max` bytes; `roles` are those of this request.
     ///
     /// Others assign roles, and issuers assign scopes: an upstream answers a value that it cannot read with a 400 that
     /// does not say why.
     pub(crate) fn fits(&self, roles: Option<&HeaderValue>, bytes_max: usize) -> bool {
-        let told = [
+        let values = [
             self.uid.as_ref(),
             self.username.as_ref(),
             roles,
             self.scopes.as_ref(),
         ];
-        told.into_iter()
+        values
+            .into_iter()
             .flatten()
             .all(|value| value.len() <= bytes_max)
     }

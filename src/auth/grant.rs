@@ -191,7 +191,7 @@ impl Grant {
     }
 
     /// Returns the caller and the roles that the upstream receives.
-    pub(super) const fn told(&self) -> (Option<&Arc<Caller>>, Option<&HeaderValue>) {
+    pub(super) const fn caller_and_roles(&self) -> (Option<&Arc<Caller>>, Option<&HeaderValue>) {
         (self.caller.as_ref(), self.roles.as_ref())
     }
 

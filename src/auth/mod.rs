@@ -1,4 +1,4 @@
-//! Floor 4: the decision core. No other module decides.
+//! Floor 5: the decision core. No other module decides.
 
 pub mod asked;
 pub mod assertion;
@@ -7,7 +7,6 @@ pub mod client;
 pub mod cookie;
 pub mod extract;
 pub mod grant;
-pub mod key_use;
 pub mod method_override;
 pub mod navigation;
 pub mod origin;
@@ -31,11 +30,10 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
-use crate::auth::asked::ForwardedRequest;
 use crate::auth::assertion::Assertions;
 use crate::auth::caller::Caller;
 use crate::auth::cookie::CookieNames;
-use crate::auth::extract::{Credential, CredentialFields, extract};
+use crate::auth::extract::{Credential, extract};
 use crate::auth::grant::{Decision, Denial, Stop};
 use crate::auth::navigation::LoginPage;
 use crate::auth::pipeline::PipelineFindings;
@@ -43,37 +41,28 @@ use crate::auth::policy::CompiledRoute;
 use crate::auth::return_to::ReturnTo;
 use crate::auth::trace::{NoTrace, Trace};
 use crate::auth::verify::unverified::Unverified;
-use crate::auth::verify::{CredentialSource, Verifier, VerifierParts};
+use crate::auth::verify::{CredentialSource, Verifier};
 use crate::auth::view::{OwnView, RequestView};
-use crate::model::access::{LevelOrder, Name};
+use crate::config::Config;
 use crate::model::credential::{CredentialKind, CredentialKinds};
 use crate::model::deny::DenyReason;
 use crate::model::id::UserId;
 use crate::model::identity::Identity;
 use crate::model::route::Route;
-use crate::role_source::RoleSources;
 use crate::route::table::RouteTable;
+use crate::services::Services;
 
 /// The decision point of every surface: the proxy, forward-auth, the gateway's own endpoints and `explain`.
 pub struct Authorizer {
+    config: Arc<Config>,
+    services: Arc<Services>,
     table: RouteTable,
     routes: Vec<CompiledRoute>,
     verifier: Verifier,
-    carriers: CredentialFields,
     cookies: CookieNames,
-    /// Origins from which a cookie may authenticate guarded requests on routes.
-    origins: Vec<String>,
-    /// Origins whose scripts may call the gateway's own endpoints, as far as those are for scripts.
-    auth_origins: Vec<String>,
-    /// Always an own origin of the gateway's endpoints, even if a proxy in front changes `Host`.
-    public_origin: String,
     return_to: ReturnTo,
     login_page: LoginPage,
     login_page_behind_proxies: LoginPage,
-    role_sources: Arc<RoleSources>,
-    resources: Vec<Name>,
-    ladder: LevelOrder,
-    identity_bytes_max: usize,
     assertions: Assertions,
 }
 
@@ -100,32 +89,25 @@ impl Authorizer {
     /// Compiles the requirements of the routes and prepares the verification of credentials. `table` must be built from
     /// these routes.
     #[must_use]
-    pub fn new(routes: Vec<Arc<Route>>, table: RouteTable, parts: VerifierParts<'_>) -> Self {
-        let roles = &parts.config.roles;
+    pub fn new(
+        routes: Vec<Arc<Route>>,
+        table: RouteTable,
+        config: &Arc<Config>,
+        services: &Arc<Services>,
+    ) -> Self {
+        let compiled = |route| CompiledRoute::new(route, &config.roles);
+        let (public_url, session) = (&config.listen.public_url, &config.session);
         Self {
             table,
-            routes: routes
-                .into_iter()
-                .map(|route| CompiledRoute::new(route, roles))
-                .collect(),
-            carriers: CredentialFields::new(parts.config),
-            cookies: CookieNames::new(&parts.config.listen.public_url, &parts.config.session),
-            origins: parts.config.session.origins.clone(),
-            auth_origins: parts.config.session.auth_origins.clone(),
-            public_origin: parts.config.listen.public_url.text.clone(),
-            return_to: ReturnTo::new(&parts.config.listen.public_url, &parts.config.session),
-            login_page: LoginPage::new(parts.config),
-            login_page_behind_proxies: LoginPage::behind_proxies(parts.config),
-            resources: roles.resources.clone(),
-            ladder: roles.ladder.clone(),
-            identity_bytes_max: parts.config.limits.identity_header_bytes_max,
-            role_sources: Arc::clone(&parts.role_sources),
-            assertions: Assertions::new(
-                parts.config,
-                Arc::clone(&parts.assertion_keys),
-                Arc::clone(&parts.clock),
-            ),
-            verifier: Verifier::new(parts),
+            routes: routes.into_iter().map(compiled).collect(),
+            verifier: Verifier::new(config, services),
+            cookies: CookieNames::new(public_url, session),
+            return_to: ReturnTo::new(public_url, session),
+            login_page: LoginPage::new(config),
+            login_page_behind_proxies: LoginPage::behind_proxies(config),
+            assertions: Assertions::new(Arc::clone(config), Arc::clone(services)),
+            config: Arc::clone(config),
+            services: Arc::clone(services),
         }
     }
 
@@ -178,13 +160,12 @@ impl Authorizer {
         headers: &HeaderMap,
         client: IpAddr,
     ) -> Result<Option<Arc<Caller>>, Unverified> {
-        let Some(credential) = extract(headers, &self.carriers, CredentialKinds::ALL, None)? else {
+        let Some(credential) =
+            extract(headers, &self.verifier.carriers, CredentialKinds::ALL, None)?
+        else {
             return Ok(None);
         };
-        let origin = CredentialSource {
-            client,
-            counts: true,
-        };
+        let origin = CredentialSource::request(client);
         self.verifier.verify(credential, origin).await.map(Some)
     }
 
@@ -197,12 +178,9 @@ impl Authorizer {
         let Some(credential) = self.own_credential(view.headers)? else {
             return Ok(None);
         };
-        let origin = CredentialSource {
-            client: view.client,
-            counts: true,
-        };
+        let origin = CredentialSource::request(view.client);
         let caller = self.verifier.verify(credential, origin).await?;
-        let own = [view.origin, self.public_origin.as_str()];
+        let own = [view.origin, self.config.listen.public_url.text.as_str()];
         let allowed = own.into_iter().chain(self.auth_origins());
         if credential.is_ambient()
             && origin::is_guarded(view.method, view.headers)
@@ -223,10 +201,7 @@ impl Authorizer {
         let Ok(Some(credential @ Credential::Cookie(..))) = found else {
             return Ok(false);
         };
-        let origin = CredentialSource {
-            client: view.client,
-            counts: false,
-        };
+        let origin = CredentialSource::trial(view.client);
         match self.verifier.verify(credential, origin).await {
             Ok(_) => Ok(true),
             Err(unverified) => match unverified.stop {
@@ -239,14 +214,14 @@ impl Authorizer {
     /// Whether a request to one of the gateway's own endpoints was sent by one of the gateway's own pages.
     #[must_use]
     pub fn own_page_sent(&self, view: &OwnView<'_>) -> bool {
-        let own = [view.origin, self.public_origin.as_str()];
+        let own = [view.origin, self.config.listen.public_url.text.as_str()];
         origin::comes_from(view.headers, own.into_iter())
     }
 
     /// Returns the configured origins whose scripts may call the gateway's own endpoints, as far as those are for
     /// scripts.
     pub fn auth_origins(&self) -> impl Iterator<Item = &str> {
-        self.auth_origins.iter().map(String::as_str)
+        self.config.session.auth_origins.iter().map(String::as_str)
     }
 
     /// Returns the identity logged in by the cookie of routes, or by that of the gateway's own endpoints, ignoring
@@ -263,12 +238,9 @@ impl Authorizer {
             self.cookies.on_routes()
         };
         let accept = CredentialKinds::NONE.with(CredentialKind::Cookie);
-        let found = extract(headers, &self.carriers, accept, Some(cookie));
+        let found = extract(headers, &self.verifier.carriers, accept, Some(cookie));
         let credential = found.ok().flatten()?;
-        let origin = CredentialSource {
-            client,
-            counts: false,
-        };
+        let origin = CredentialSource::trial(client);
         let caller = self.verifier.verify(credential, origin).await.ok()?;
         Some(Arc::clone(&caller.identity))
     }
@@ -286,36 +258,20 @@ impl Authorizer {
     }
 
     /// Returns the URL to redirect the caller of a refused request to; `None` to respond with the reason. A browser
-    /// that lacks a login is redirected to the login page.
+    /// that lacks a login is redirected to the login page. `is_behind_proxy`: the request was described by another proxy.
     #[must_use]
     pub fn instead_of(
         &self,
         denial: &Denial,
         view: &RequestView<'_>,
         path_and_query: &str,
+        is_behind_proxy: bool,
     ) -> Option<String> {
-        self.led_to(&self.login_page, denial, view, path_and_query)
-    }
-
-    /// Returns the URL like [`Authorizer::instead_of`], for a forward-auth request.
-    #[must_use]
-    pub fn instead_of_behind_proxy(
-        &self,
-        denial: &Denial,
-        asked: &ForwardedRequest<'_>,
-    ) -> Option<String> {
-        let page = &self.login_page_behind_proxies;
-        let path_and_query = asked.target.path_and_query.as_str();
-        self.led_to(page, denial, &asked.view(), path_and_query)
-    }
-
-    fn led_to(
-        &self,
-        page: &LoginPage,
-        denial: &Denial,
-        view: &RequestView<'_>,
-        path_and_query: &str,
-    ) -> Option<String> {
+        let page = if is_behind_proxy {
+            &self.login_page_behind_proxies
+        } else {
+            &self.login_page
+        };
         let route = denial.route.as_ref();
         let accept = route.map_or(CredentialKinds::ALL, |route| route.credentials.accept);
         // Where no cookie is accepted, a browser's login does not help.
@@ -338,7 +294,7 @@ impl Authorizer {
         accept: CredentialKinds,
     ) -> Result<Option<Credential<'a>>, DenyReason> {
         let cookie = self.cookies.on_routes();
-        extract(headers, &self.carriers, accept, Some(cookie))
+        extract(headers, &self.verifier.carriers, accept, Some(cookie))
     }
 
     /// Extracts the credential of a request to one of the gateway's own endpoints.
@@ -347,16 +303,18 @@ impl Authorizer {
         headers: &'a HeaderMap,
     ) -> Result<Option<Credential<'a>>, DenyReason> {
         let cookie = self.cookies.own();
-        extract(headers, &self.carriers, CredentialKinds::ALL, Some(cookie))
+        extract(
+            headers,
+            &self.verifier.carriers,
+            CredentialKinds::ALL,
+            Some(cookie),
+        )
     }
 
     /// Warms the identity cache for a bearer token that was just issued. Errors are ignored: the first request will
     /// find them.
     pub async fn warm_cache(&self, token: &str) {
-        let origin = CredentialSource {
-            client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            counts: false,
-        };
+        let origin = CredentialSource::trial(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         let _ = self
             .verifier
             .verify(Credential::Bearer(token), origin)

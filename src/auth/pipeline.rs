@@ -101,11 +101,11 @@ impl Authorizer {
             return Ok(Grant::new(Arc::clone(route), None, None));
         }
         let roles = self.roles_header(route.all_roles, caller, &given, chosen.captures());
-        if !caller.fits(roles.as_ref(), self.identity_bytes_max) {
+        if !caller.fits(roles.as_ref(), self.config.limits.identity_header_bytes_max) {
             trace.step("identity headers", false, &|| {
                 format!(
                     "one has more than the {} bytes of limits.identity_header_bytes_max",
-                    self.identity_bytes_max
+                    self.config.limits.identity_header_bytes_max
                 )
             });
             return Err(DenyReason::IdentityTooLarge.into());
@@ -141,7 +141,7 @@ impl Authorizer {
                         let rights = Rights {
                             identity: &caller.identity,
                             given: &given.roles,
-                            ladder: &self.ladder,
+                            ladder: &self.config.roles.ladder,
                         };
                         let why = rights.lacking(compiled, reason, captures);
                         format!("{require}: {}{why}", reason.code())
@@ -202,6 +202,7 @@ impl Authorizer {
         };
         for (resource, id) in compiled.sourced(captures) {
             let found = self
+                .services
                 .role_sources
                 .roles(uid, resource, Some(id), CacheUse::Cached)
                 .await;
@@ -253,8 +254,8 @@ impl Authorizer {
         };
         let first = compiled(choice.found).ok_or(DenyReason::NoRoute)?;
         trace.step("route", true, &|| first.0.route.text.clone());
-        let slashed = choice.slashed.and_then(compiled);
-        if let Some((other, _)) = slashed {
+        let slashed = choice.slashed.and_then(compiled).map(Box::new);
+        if let Some((other, _)) = slashed.as_deref() {
             trace.step("slash", true, &|| {
                 let text = &other.route.text;
                 format!(
@@ -377,7 +378,7 @@ impl Authorizer {
             return Ok(());
         }
         let own = origin::origin_of(view.scheme, view.authority);
-        let listed = self.origins.iter().map(String::as_str);
+        let listed = self.config.session.origins.iter().map(String::as_str);
         let allowed = std::iter::once(own.as_str()).chain(listed);
         let is_allowed = origin::comes_from(view.headers, allowed);
         trace.step("origin", is_allowed, &|| {
@@ -409,7 +410,8 @@ type MatchedRoute<'a, 'p> = (&'a CompiledRoute, Captures<'p>);
 struct ChosenRoutes<'a, 'p> {
     first: MatchedRoute<'a, 'p>,
     /// The route of the path with its last slash added or removed, if it decides differently.
-    slashed: Option<MatchedRoute<'a, 'p>>,
+    /// Boxed, since it is rare and its captures are as large as those of `first`.
+    slashed: Option<Box<MatchedRoute<'a, 'p>>>,
 }
 
 impl<'a, 'p> ChosenRoutes<'a, 'p> {
@@ -423,7 +425,7 @@ impl<'a, 'p> ChosenRoutes<'a, 'p> {
     }
 
     fn each(&self) -> impl Iterator<Item = &MatchedRoute<'a, 'p>> {
-        std::iter::once(&self.first).chain(&self.slashed)
+        std::iter::once(&self.first).chain(self.slashed.as_deref())
     }
 
     fn all(&self, fits: impl Fn(&CompiledRoute) -> bool) -> bool {

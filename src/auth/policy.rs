@@ -20,13 +20,13 @@ pub(crate) struct CompiledRoute {
 }
 
 /// One resource of a requirement.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct RequiredResource {
     resource: Name,
     id: RequiredId,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum RequiredId {
     Fixed(ResourceId),
     Captured(usize),
@@ -35,14 +35,8 @@ enum RequiredId {
 #[derive(Debug)]
 enum CompiledRole {
     Plain(Role),
-    Fixed {
-        resource: Name,
-        id: ResourceId,
-        rank: LevelRank,
-    },
-    Captured {
-        resource: Name,
-        capture: usize,
+    Level {
+        on: RequiredResource,
         rank: LevelRank,
     },
 }
@@ -61,41 +55,44 @@ impl CompiledRoute {
                 Segment::Literal(_) => None,
             })
             .collect();
-        let any_role: Vec<_> = match &route.require {
-            Requirement::Rights { any_role, .. } => any_role
-                .iter()
-                .map(|template| match template {
-                    RoleTemplate::Plain(role) => {
-                        match ResourceRole::parse(role.as_str(), resources, ladder) {
-                            Some(ResourceRole {
-                                resource, id, rank, ..
-                            }) => CompiledRole::Fixed { resource, id, rank },
-                            None => CompiledRole::Plain(role.clone()),
-                        }
-                    }
-                    RoleTemplate::Resource {
-                        resource,
-                        capture,
-                        rank,
-                        ..
-                    } => CompiledRole::Captured {
-                        resource: resource.clone(),
-                        // The configuration refuses a name that the path does not have; an impossible index yields no
-                        // role.
-                        capture: captures
-                            .iter()
-                            .position(|name| name == capture)
-                            .unwrap_or(usize::MAX),
-                        rank: *rank,
+        let compiled = |template: &RoleTemplate| match template {
+            RoleTemplate::Plain(role) => {
+                match ResourceRole::parse(role.as_str(), resources, ladder) {
+                    Some(found) => CompiledRole::Level {
+                        on: RequiredResource {
+                            resource: found.resource,
+                            id: RequiredId::Fixed(found.id),
+                        },
+                        rank: found.rank,
                     },
-                })
-                .collect(),
+                    None => CompiledRole::Plain(role.clone()),
+                }
+            }
+            RoleTemplate::Resource {
+                resource,
+                capture,
+                rank,
+                ..
+            } => {
+                // The configuration refuses a name that the path does not have; an impossible index yields no role.
+                let place = captures.iter().position(|name| name == capture);
+                CompiledRole::Level {
+                    on: RequiredResource {
+                        resource: resource.clone(),
+                        id: RequiredId::Captured(place.unwrap_or(usize::MAX)),
+                    },
+                    rank: *rank,
+                }
+            }
+        };
+        let any_role: Vec<_> = match &route.require {
+            Requirement::Rights { any_role, .. } => any_role.iter().map(compiled).collect(),
             _ => Vec::new(),
         };
         let mut sourced = Vec::new();
         for concern in any_role.iter().filter_map(CompiledRole::concern) {
-            if settings.sourced.contains(&concern.resource) && !sourced.contains(&concern) {
-                sourced.push(concern);
+            if settings.sourced.contains(&concern.resource) && !sourced.contains(concern) {
+                sourced.push(concern.clone());
             }
         }
         Self {
@@ -110,29 +107,18 @@ impl CompiledRoute {
         &'c self,
         captures: &'c [&str],
     ) -> impl Iterator<Item = (&'c Name, &'c str)> {
-        self.sourced.iter().filter_map(|concern| {
-            let id = match &concern.id {
-                RequiredId::Fixed(id) => id.as_str(),
-                RequiredId::Captured(place) => captures.get(*place)?,
-            };
-            Some((&concern.resource, id))
-        })
+        named(self.sourced.iter(), captures)
     }
 
     /// Returns the roles of the requirement, with its captures filled in.
     pub(crate) fn roles_asked(&self, captures: &[&str], ladder: &LevelOrder) -> Vec<String> {
-        let named = |resource: &Name, id: &str, rank: LevelRank| {
-            let level = ladder.name(rank).map_or("", Name::as_str);
-            format!("{resource}-{id}-{level}")
-        };
         let roles = self.any_role.iter().map(|role| match role {
             CompiledRole::Plain(role) => role.as_str().to_owned(),
-            CompiledRole::Fixed { resource, id, rank } => named(resource, id.as_str(), *rank),
-            CompiledRole::Captured {
-                resource,
-                capture,
-                rank,
-            } => named(resource, captures.get(*capture).unwrap_or(&""), *rank),
+            CompiledRole::Level { on, rank } => {
+                let id = on.id(captures).unwrap_or_default();
+                let level = ladder.name(*rank).map_or("", Name::as_str);
+                format!("{}-{id}-{level}", on.resource)
+            }
         });
         roles.collect()
     }
@@ -141,15 +127,11 @@ impl CompiledRoute {
     pub(crate) fn concerns<'c>(
         &'c self,
         captures: &'c [&str],
-    ) -> impl Iterator<Item = (Name, String)> + 'c {
-        let concerns = self.any_role.iter().filter_map(CompiledRole::concern);
-        concerns.filter_map(|concern| {
-            let id = match &concern.id {
-                RequiredId::Fixed(id) => id.as_str(),
-                RequiredId::Captured(place) => captures.get(*place)?,
-            };
-            Some((concern.resource.clone(), id.to_owned()))
-        })
+    ) -> impl Iterator<Item = (&'c Name, &'c str)> {
+        named(
+            self.any_role.iter().filter_map(CompiledRole::concern),
+            captures,
+        )
     }
 
     /// Checks the identity against the requirement, roles first.
@@ -191,41 +173,40 @@ impl CompiledRoute {
     }
 }
 
+/// Returns the kinds and ids of these resources, those whose id is missing among the captures omitted.
+fn named<'c>(
+    resources: impl Iterator<Item = &'c RequiredResource>,
+    captures: &'c [&str],
+) -> impl Iterator<Item = (&'c Name, &'c str)> {
+    resources.filter_map(|on| Some((&on.resource, on.id(captures)?)))
+}
+
+impl RequiredResource {
+    /// Returns the id. A captured one may be a text that is no id (one with a percent sign, for example), and then equals
+    /// no stored id.
+    fn id<'c>(&'c self, captures: &[&'c str]) -> Option<&'c str> {
+        match &self.id {
+            RequiredId::Fixed(id) => Some(id.as_str()),
+            RequiredId::Captured(place) => captures.get(*place).copied(),
+        }
+    }
+}
+
 impl CompiledRole {
-    fn concern(&self) -> Option<RequiredResource> {
+    const fn concern(&self) -> Option<&RequiredResource> {
         match self {
             Self::Plain(_) => None,
-            Self::Fixed { resource, id, .. } => Some(RequiredResource {
-                resource: resource.clone(),
-                id: RequiredId::Fixed(id.clone()),
-            }),
-            Self::Captured {
-                resource, capture, ..
-            } => Some(RequiredResource {
-                resource: resource.clone(),
-                id: RequiredId::Captured(*capture),
-            }),
+            Self::Level { on, .. } => Some(on),
         }
     }
 
     fn is_met(&self, identity: &Identity, given: &[ResourceRole], captures: &[&str]) -> bool {
-        let has_level = |resource: &Name, id: &str, rank: LevelRank| {
-            has_level(&identity.resource_roles, resource, id, rank)
-                || has_level(given, resource, id, rank)
-        };
         match self {
             Self::Plain(role) => identity.has_role(role.as_str()),
-            Self::Fixed { resource, id, rank } => has_level(resource, id.as_str(), *rank),
-            Self::Captured {
-                resource,
-                capture,
-                rank,
-            } => {
-                // A captured text that is not an id (one with a percent sign, for example) equals no stored id.
-                captures
-                    .get(*capture)
-                    .is_some_and(|id| has_level(resource, id, *rank))
-            }
+            Self::Level { on, rank } => on.id(captures).is_some_and(|id| {
+                has_level(&identity.resource_roles, &on.resource, id, *rank)
+                    || has_level(given, &on.resource, id, *rank)
+            }),
         }
     }
 }

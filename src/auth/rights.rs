@@ -54,8 +54,8 @@ impl Rights<'_> {
         let held = &self.identity.resource_roles;
         let mut roles = Vec::new();
         for (resource, id) in compiled.concerns(captures) {
-            roles.extend(roles_on(held, &resource, &id));
-            roles.extend(roles_on(self.given, &resource, &id));
+            roles.extend(roles_on(held, resource, id));
+            roles.extend(roles_on(self.given, resource, id));
         }
         let names = |role: &ResourceRole| -> Vec<String> {
             role.names(self.ladder)

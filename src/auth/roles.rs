@@ -24,6 +24,7 @@ impl Authorizer {
         given: &[ResourceRole],
         captures: &[&str],
     ) -> Option<HeaderValue> {
+        let settings = &self.config.roles;
         let held = &caller.identity.resource_roles;
         // By binary search, so that a caller with ten thousand roles does not wait longer.
         let mut concerned: Vec<&ResourceRole> = if all {
@@ -34,7 +35,7 @@ impl Authorizer {
                     .iter()
                     .flat_map(move |id| roles_on(held, resource, id))
             };
-            self.resources.iter().flat_map(of_kind).collect()
+            settings.resources.iter().flat_map(of_kind).collect()
         };
         concerned.extend(given);
         if concerned.is_empty() {
@@ -47,7 +48,10 @@ impl Authorizer {
         if let Some(global) = caller.roles.as_ref().and_then(|roles| roles.to_str().ok()) {
             text.push_str(global);
         }
-        for name in concerned.iter().flat_map(|role| role.names(&self.ladder)) {
+        for name in concerned
+            .iter()
+            .flat_map(|role| role.names(&settings.ladder))
+        {
             let space = if text.is_empty() { "" } else { " " };
             // Writing into a `String` cannot fail.
             let _ = write!(text, "{space}{name}");

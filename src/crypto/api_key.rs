@@ -10,6 +10,8 @@ const API_KEY_PREFIX: &str = "dwk_";
 const API_KEY_RANDOM_CHARS: usize = 27;
 /// Number of characters of the checksum.
 const API_KEY_CHECKSUM_CHARS: usize = 5;
+/// Number of characters of a key without its prefix: the id, a dot and the secret.
+const API_KEY_CHARS: usize = 8 + 1 + API_KEY_RANDOM_CHARS + API_KEY_CHECKSUM_CHARS;
 
 /// A presented API key: `dwk_<key id, 8>.<secret, 32>`, whose checksum has been verified, or an imported one,
 /// `<key id, 8>.<secret, 32>` of `0-9A-Za-z_-` without a checksum.
@@ -46,11 +48,14 @@ impl ApiKeyText {
             Some(own) => (own, false),
             None => (text, true),
         };
+        // Checked first: most texts are JWTs, and each request has one.
+        if own.len() != API_KEY_CHARS {
+            return None;
+        }
         let (id, secret) = own.split_once('.')?;
-        let length_fits = secret.len() == API_KEY_RANDOM_CHARS + API_KEY_CHECKSUM_CHARS;
         let is_sign = |b| is_imported && matches!(b, b'-' | b'_');
         let char_fits = |b: u8| b.is_ascii_alphanumeric() || is_sign(b);
-        if !length_fits || !id.bytes().chain(secret.bytes()).all(char_fits) {
+        if !id.bytes().chain(secret.bytes()).all(char_fits) {
             return None;
         }
         let id = KeyId::parse(id).ok()?;

@@ -1,4 +1,4 @@
-//! Floor 7: everything that reads bytes from callers. Accept loops, the caller's stream, and their limits.
+//! Floor 8: everything that reads bytes from callers. Accept loops, the caller's stream, and their limits.
 
 pub mod admin;
 pub(crate) mod budget;

@@ -41,7 +41,7 @@ const REFUSED_MAX: u64 = 100_000;
 /// Interval of questions to an unreachable issuer, and time for which a failed question is cached.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Minimum interval between log lines about a failing issuer.
-const TELL_EVERY: Duration = Duration::from_mins(1);
+const WARN_EVERY: Duration = Duration::from_mins(1);
 
 /// The result of an introspection.
 #[derive(Clone, Debug)]
@@ -157,7 +157,7 @@ pub(in crate::issuer) struct Introspector {
     has_failed: AtomicBool,
     pause: IssuerPause,
     /// Time of the last log line about a failure, in milliseconds of the clock plus one; 0: never.
-    told_ms: AtomicU64,
+    warned_ms: AtomicU64,
 }
 
 impl Introspector {
@@ -183,7 +183,7 @@ impl Introspector {
                 .build(),
             has_failed: AtomicBool::new(false),
             pause: IssuerPause::default(),
-            told_ms: AtomicU64::new(0),
+            warned_ms: AtomicU64::new(0),
         }
     }
 
@@ -245,7 +245,7 @@ impl Introspector {
             }
             Err(IntrospectionError::Crowded) => {
                 self.metrics.introspection(Introspected::Failed);
-                self.tell(&IntrospectionError::Crowded);
+                self.warn(&IntrospectionError::Crowded);
                 counts_for(Err(IssuerDown), Duration::ZERO)
             }
             Err(error) => {
@@ -311,16 +311,16 @@ impl Introspector {
             IssuerReachability::Open => self.pause.end(),
             IssuerReachability::Unknown => {}
         }
-        self.tell(error);
+        self.warn(error);
     }
 
-    fn tell(&self, error: &IntrospectionError) {
+    fn warn(&self, error: &IntrospectionError) {
         let now = millis(self.clock.elapsed()).saturating_add(1);
-        let told = self.told_ms.load(Ordering::Relaxed);
-        let is_due = told == 0 || told.saturating_add(millis(TELL_EVERY)) <= now;
+        let last = self.warned_ms.load(Ordering::Relaxed);
+        let is_due = last == 0 || last.saturating_add(millis(WARN_EVERY)) <= now;
         let exchanged =
-            self.told_ms
-                .compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed);
+            self.warned_ms
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed);
         if is_due && exchanged.is_ok() {
             tracing::warn!(
                 issuer.name = self.name,

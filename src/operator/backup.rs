@@ -25,7 +25,7 @@ const FIRST_AFTER: Duration = Duration::from_mins(1);
 const RETRY_AFTER: Duration = Duration::from_mins(10);
 
 /// Makes periodic backups until the future is dropped.
-pub(crate) async fn keep_on(services: Services, every: Duration) {
+pub(crate) async fn keep_on(services: Arc<Services>, every: Duration) {
     let Some(backups) = services.backups.clone() else {
         return;
     };

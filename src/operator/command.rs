@@ -200,7 +200,7 @@ async fn open(
     (records, output): (StoreAccess, &Arc<Output>),
     socket: &Path,
     command: &mut Command,
-) -> Result<ControlFlow<Reply, Services>, AppError> {
+) -> Result<ControlFlow<Reply, Arc<Services>>, AppError> {
     let mut tries = 1;
     loop {
         match services::open(config, records, Arc::clone(output)).await {
@@ -221,7 +221,7 @@ async fn open(
 async fn execute_here(
     config: Config,
     command: Command,
-    services: Services,
+    services: Arc<Services>,
 ) -> Result<Reply, AppError> {
     import::finish(&services, &config, || ())
         .await

@@ -1,4 +1,4 @@
-//! Floor 8: the operator's commands, carried out by the gateway that has the store open, or by the command itself if
+//! Floor 9: the operator's commands, carried out by the gateway that has the store open, or by the command itself if
 //! none runs.
 
 pub mod at_rest;

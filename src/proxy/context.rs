@@ -334,17 +334,8 @@ impl Drop for RequestContext {
 mod tests {
     use super::*;
     use crate::config::{Config, EnvOverlay};
-    use crate::crypto::password::PasswordPool;
-    use crate::crypto::token::TokenKeys;
-    use crate::limit::CounterSets;
-    use crate::mail::post::Post;
+
     use crate::model::clock::{Clock, ManualClock, Timestamp};
-    use crate::snapshot::Services;
-    use crate::store::generations::Generations;
-    use crate::store::memory::MemoryStore;
-    use crate::telemetry::access::AccessLog;
-    use crate::telemetry::metrics::Metrics;
-    use crate::telemetry::output::Output;
 
     #[test]
     fn each_way_out_counts_once_and_a_dropped_request_too() {
@@ -402,32 +393,7 @@ mod tests {
     fn snapshot() -> Arc<Snapshot> {
         let (config, _) = Config::parse("", &EnvOverlay::default()).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::from_secs(1_000_000_000)));
-        let metrics = Arc::new(Metrics::new());
-        let same_clock = Arc::clone(&clock) as Arc<dyn Clock>;
-        let post =
-            Post::open(None, same_clock, Arc::clone(&metrics), Output::to_nowhere()).unwrap();
-        let services = Services {
-            backups: None,
-            key_files: None,
-            store: Arc::new(MemoryStore::new(Arc::new(Generations::new()))),
-            passwords: Arc::new(PasswordPool::start(1, std::time::Duration::from_secs(2)).unwrap()),
-            token_keys: Arc::new(TokenKeys::open(None).unwrap()),
-            signing: crate::account::test_kit::signing_keys(&config.tokens, clock.now()),
-            assertion_keys: crate::account::test_kit::assertion_keys(),
-            mailer: post
-                .mailer(&config.mail, &config.listen.public_url.text)
-                .unwrap(),
-            post,
-            counters: Arc::new(CounterSets::new(&clock)),
-            key_use: Arc::default(),
-            role_sources: crate::account::test_kit::no_sources(&clock),
-            issuers: crate::account::test_kit::no_issuers(&clock),
-            clock,
-            session_uses: Arc::default(),
-            metrics,
-            access: Arc::new(AccessLog::off()),
-            output: Output::to_nowhere(),
-        };
-        Arc::new(Snapshot::build(Arc::new(config), services).unwrap())
+        let services = crate::services::test_kit::services(&config, clock);
+        Arc::new(Snapshot::build(Arc::new(config), Arc::new(services)).unwrap())
     }
 }

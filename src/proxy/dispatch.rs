@@ -86,7 +86,7 @@ impl Gateway {
             }
             Decision::Deny(denial) => {
                 let target = target.path_and_query.as_str();
-                if let Some(location) = authorizer.instead_of(denial, &view, target) {
+                if let Some(location) = authorizer.instead_of(denial, &view, target, false) {
                     progress.verdict = RequestVerdict::Decided(decision);
                     progress.status = 302;
                     respond::redirect(session, &location, progress.id).await?;

@@ -1,4 +1,4 @@
-//! Floor 6: Pingora's phases.
+//! Floor 7: Pingora's phases.
 //!
 //! The life of a request: the [`guard`] checks its head on the connection's stream; a [`context`] is created with the
 //! one snapshot that the request uses; `request_filter` reads the target, and either passes the request to the

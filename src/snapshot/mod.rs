@@ -1,4 +1,4 @@
-//! Floor 5: a configuration made ready to serve.
+//! Floor 6: a configuration made ready to serve.
 
 mod outbox;
 mod record;
@@ -13,43 +13,29 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 
-use crate::account::{Accounts, AccountsParts, resource_map};
+use crate::account::Accounts;
 use crate::auth::Authorizer;
 use crate::auth::asked::{ForwardAuthQuestion, ForwardedDecision};
 use crate::auth::grant::Stop;
-use crate::auth::key_use::KeyUse;
 use crate::auth::passing::OwnTokenForms;
 use crate::auth::strip::StripSet;
-use crate::auth::verify::VerifierParts;
 use crate::auth::view::OwnView;
 use crate::config::{Config, JWKS_PATH};
-use crate::crypto::password::PasswordPool;
-use crate::crypto::signing::SigningKeys;
-use crate::crypto::token::TokenKeys;
-use crate::issuer::{self, IssuerError, Issuers};
-use crate::limit::CounterSets;
-use crate::mail::{self, Mailer, post::Post};
+use crate::issuer::{self, IssuerError};
+use crate::mail;
 use crate::model::access::Requirement;
-use crate::model::clock::Clock;
 use crate::model::error_code::ErrorCode;
 use crate::model::id::RequestId;
 use crate::model::identity::Identity;
 use crate::model::path::CanonicalPath;
 use crate::model::refusal_fault::RefusalFault;
 use crate::model::route::Route;
-use crate::role_source::RoleSources;
 use crate::route::normalize::reads_one_way;
 use crate::route::own::OwnPaths;
 use crate::route::table::{CAPTURES_MAX, RouteTable, TableError};
-use crate::store::Store;
-use crate::store::backup::Backups;
-use crate::store::key_files::KeyFiles;
-use crate::store::uses::SessionUses;
-use crate::telemetry::access::AccessLog;
 use crate::telemetry::log::{self, with_causes};
-use crate::telemetry::metrics::Metrics;
-use crate::telemetry::output::Output;
 
+pub use crate::services::Services;
 pub use crate::snapshot::record::RequestEnd;
 
 /// Longest body that the gateway's own endpoints take, in bytes. The longest that makes sense, a password of 256
@@ -58,47 +44,6 @@ pub const OWN_BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// The forward-auth path, after the prefix of the gateway's own endpoints.
 pub const FORWARD_AUTH_PATH: &str = "/verify";
-
-/// The services that outlive one configuration.
-#[derive(Clone, Debug)]
-pub struct Services {
-    /// The store.
-    pub store: Arc<dyn Store>,
-    /// The hashing pool.
-    pub passwords: Arc<PasswordPool>,
-    /// The keys of digests and refresh tokens.
-    pub token_keys: Arc<TokenKeys>,
-    /// The keys that sign access tokens.
-    pub signing: Arc<SigningKeys>,
-    /// The keys that sign assertions.
-    pub assertion_keys: Arc<SigningKeys>,
-    /// The mailer of this configuration.
-    pub mailer: Arc<dyn Mailer>,
-    /// The state that mail delivery keeps across reloads.
-    pub post: Arc<Post>,
-    /// The counters of limits.
-    pub counters: Arc<CounterSets>,
-    /// The clock.
-    pub clock: Arc<dyn Clock>,
-    /// The queue of uses of session cookies for the store.
-    pub session_uses: Arc<SessionUses>,
-    /// The metrics.
-    pub metrics: Arc<Metrics>,
-    /// The access log.
-    pub access: Arc<AccessLog>,
-    /// The output of everything on standard output and standard error.
-    pub output: Arc<Output>,
-    /// The rates and last uses of API keys.
-    pub key_use: Arc<KeyUse>,
-    /// The role sources.
-    pub role_sources: Arc<RoleSources>,
-    /// Backups of the store; `None` if it is in memory.
-    pub backups: Option<Arc<Backups>>,
-    /// The key files on disk; `None` if there are none.
-    pub key_files: Option<Arc<KeyFiles>>,
-    /// The foreign issuers of this configuration.
-    pub issuers: Arc<Issuers>,
-}
 
 /// A configuration made ready to serve: a request sees exactly one.
 #[derive(Debug)]
@@ -110,7 +55,7 @@ pub struct Snapshot {
     /// The account use cases.
     pub accounts: Accounts,
     /// The services that outlive it.
-    pub services: Services,
+    pub services: Arc<Services>,
     /// The header names that no caller may set.
     pub strip: StripSet,
     own: Arc<OwnPaths>,
@@ -134,22 +79,12 @@ impl Snapshot {
     ///
     /// # Errors
     /// All [`SnapshotProblem`]s found; then nothing has changed.
-    pub fn build(config: Arc<Config>, services: Services) -> Result<Self, Vec<SnapshotProblem>> {
+    pub fn build(
+        config: Arc<Config>,
+        services: Arc<Services>,
+    ) -> Result<Self, Vec<SnapshotProblem>> {
         let PreparedConfig { routes, table, own } = prepare(&config)?;
-        let parts = VerifierParts {
-            config: &config,
-            issuers: Arc::clone(&services.issuers),
-            store: Arc::clone(&services.store),
-            token_keys: Arc::clone(&services.token_keys),
-            signing: Arc::clone(&services.signing),
-            assertion_keys: Arc::clone(&services.assertion_keys),
-            session_uses: Arc::clone(&services.session_uses),
-            clock: Arc::clone(&services.clock),
-            metrics: Arc::clone(&services.metrics),
-            key_use: Arc::clone(&services.key_use),
-            role_sources: Arc::clone(&services.role_sources),
-        };
-        let authorizer = Authorizer::new(routes, table, parts);
+        let authorizer = Authorizer::new(routes, table, &config, &services);
         Ok(Self {
             strip: StripSet::new(
                 &config.routes,
@@ -158,7 +93,7 @@ impl Snapshot {
             ),
             authorizer,
             own,
-            accounts: accounts(&config, &services),
+            accounts: Accounts::new(Arc::clone(&config), Arc::clone(&services)),
             config,
             services,
         })
@@ -195,26 +130,6 @@ fn own_paths(config: &Config) -> Arc<OwnPaths> {
         JWKS_PATH,
         &listen.auth_hosts,
     ))
-}
-
-fn accounts(config: &Config, services: &Services) -> Accounts {
-    Accounts::new(AccountsParts {
-        store: Arc::clone(&services.store),
-        passwords: Arc::clone(&services.passwords),
-        token_keys: Arc::clone(&services.token_keys),
-        signing: Arc::clone(&services.signing),
-        mailer: Arc::clone(&services.mailer),
-        counters: Arc::clone(&services.counters),
-        clock: Arc::clone(&services.clock),
-        account: config.account.clone(),
-        mail_limits: config.mail.limits,
-        tokens: config.tokens.clone(),
-        sessions: config.session.clone(),
-        roles: config.roles.clone(),
-        role_sources: Arc::clone(&services.role_sources),
-        resources: resource_map(&config.listen.public_url, &config.upstreams),
-        output: Arc::clone(&services.output),
-    })
 }
 
 /// Returns the problems that prevent a valid configuration from being used; opens no store, so that it can run

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::assertion;
-use crate::auth::key_use::KeyUse;
 use crate::config::{Config, MailSettings, MailTransport, StoreEngine};
 use crate::crypto::key_file::KeyFileError;
 use crate::crypto::password::{PasswordPool, WAIT_MAX};
@@ -19,7 +18,9 @@ use crate::mail::post::Post;
 use crate::model::algorithm::Algorithm;
 use crate::model::clock::{Clock, SystemClock, Timestamp};
 use crate::role_source::RoleSources;
-use crate::snapshot::{Services, SnapshotProblem, issuer_obstacle};
+use crate::services::Services;
+use crate::services::key_use::KeyUse;
+use crate::snapshot::{SnapshotProblem, issuer_obstacle};
 use crate::store::Store;
 use crate::store::backup::Backups;
 use crate::store::error::StoreError;
@@ -91,7 +92,7 @@ pub async fn open(
     config: &Config,
     records: StoreAccess,
     output: Arc<Output>,
-) -> Result<Services, OpenError> {
+) -> Result<Arc<Services>, OpenError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     make_for_us_alone();
     let (store, key_files, backups) = open_store(config, records)?;
@@ -119,7 +120,7 @@ pub async fn open(
     {
         settle(files, clock.now()).await?;
     }
-    Ok(Services {
+    Ok(Arc::new(Services {
         store,
         token_keys,
         signing,
@@ -147,7 +148,7 @@ pub async fn open(
         }),
         output,
         metrics,
-    })
+    }))
 }
 
 /// Restricts everything that this process creates from now on to this user, files of the engine included.

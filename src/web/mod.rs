@@ -1,4 +1,4 @@
-//! Floor 6: the gateway's own endpoints over HTTP, and forward-auth over gRPC.
+//! Floor 7: the gateway's own endpoints over HTTP, and forward-auth over gRPC.
 //!
 //! A handler reads HTTP, calls one use case of `account`, and writes HTTP. The extractors of `caller` recognise the
 //! caller, the table in `error` defines refusals, and `finish` adds what every response carries.

@@ -11,11 +11,7 @@ use crate::account::call::Call;
 use crate::account::register::NewPerson;
 use crate::account::test_kit::{Mailbox, PASSWORD, config};
 use crate::config::Config;
-use crate::crypto::password::PasswordPool;
-use crate::crypto::token::TokenKeys;
-use crate::limit::CounterSets;
 use crate::mail::Mailer;
-use crate::mail::post::Post;
 use crate::model::clock::{Clock, ManualClock, Timestamp};
 use crate::model::id::RequestId;
 use crate::model::secret::Secret;
@@ -23,9 +19,6 @@ use crate::snapshot::{OwnEndpoints, RequestScope, Services, Snapshot};
 use crate::store::Store;
 use crate::store::generations::Generations;
 use crate::store::memory::MemoryStore;
-use crate::telemetry::access::AccessLog;
-use crate::telemetry::metrics::Metrics;
-use crate::telemetry::output::Output;
 use crate::web::Endpoints;
 
 pub(in crate::web) struct Gateway {
@@ -85,36 +78,14 @@ impl Gateway {
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(now));
         let mut config = config();
         change(&mut config);
-        let metrics = Arc::new(Metrics::new());
         let services = Services {
-            backups: None,
-            key_files: None,
             store,
-            passwords: Arc::new(PasswordPool::start(1, std::time::Duration::from_secs(2)).unwrap()),
-            token_keys: Arc::new(TokenKeys::open(None).unwrap()),
-            signing: crate::account::test_kit::signing_keys(&config.tokens, now),
-            assertion_keys: crate::account::test_kit::assertion_keys(),
             mailer: Arc::clone(&mailbox) as Arc<dyn Mailer>,
-            role_sources: crate::account::test_kit::no_sources(&clock),
-            issuers: crate::account::test_kit::no_issuers(&clock),
-            key_use: Arc::default(),
-            post: Post::open(
-                None,
-                Arc::clone(&clock),
-                Arc::clone(&metrics),
-                Output::to_nowhere(),
-            )
-            .unwrap(),
-            counters: Arc::new(CounterSets::new(&clock)),
-            clock,
-            session_uses: Arc::default(),
-            metrics,
-            access: Arc::new(AccessLog::off()),
-            output: Output::to_nowhere(),
+            ..crate::services::test_kit::services(&config, clock)
         };
         Self {
             endpoints: Endpoints::new("/auth"),
-            snapshot: Arc::new(Snapshot::build(Arc::new(config), services).unwrap()),
+            snapshot: Arc::new(Snapshot::build(Arc::new(config), Arc::new(services)).unwrap()),
             mailbox,
         }
     }

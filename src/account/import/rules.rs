@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::account::AccountsParts;
+use crate::account::Accounts;
 use crate::account::import::lines::{self, AccountLine, KeyLine, MemberLine, PersonLine};
 use crate::account::register::checked_name;
 use crate::config::RoleSettings;
@@ -26,11 +26,11 @@ pub(super) struct Rules {
 
 impl Rules {
     /// Returns the rules of the configuration in force now.
-    pub(super) fn of(parts: &AccountsParts) -> Self {
+    pub(super) fn of(accounts: &Accounts) -> Self {
         Self {
-            roles: parts.roles.clone(),
-            token_keys: Arc::clone(&parts.token_keys),
-            now: parts.clock.now(),
+            roles: accounts.config.roles.clone(),
+            token_keys: Arc::clone(&accounts.services.token_keys),
+            now: accounts.services.clock.now(),
         }
     }
 }

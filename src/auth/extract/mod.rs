@@ -146,8 +146,9 @@ pub fn extract<'a>(
     let takes_tokens = accept.contains(CredentialKind::Bearer);
     let takes_keys = accept.contains(CredentialKind::ApiKey);
     // Of two fields, the upstream might read another one than the gateway.
-    if takes_tokens {
-        only(headers, &header::AUTHORIZATION)?;
+    let authorization = headers.get_all(header::AUTHORIZATION);
+    if takes_tokens && 1 < authorization.iter().count() {
+        return Err(DenyReason::CredentialConflict);
     }
     let api_key = if takes_keys {
         only(headers, &carriers.api_key)?
@@ -156,7 +157,7 @@ pub fn extract<'a>(
     };
     let mut found = None;
     if takes_tokens || takes_keys {
-        for field in headers.get_all(header::AUTHORIZATION) {
+        for field in authorization {
             if let Some(credential) = in_authorization(field, accept)? {
                 add(&mut found, credential)?;
             }

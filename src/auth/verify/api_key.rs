@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::auth::caller::Caller;
 use crate::auth::verify::unverified::Unverified;
-use crate::auth::verify::{Evidence, Remembered, UsedKey, Verifier};
+use crate::auth::verify::{Evidence, Remembered, Verifier};
 use crate::crypto::token::ApiKeyText;
 use crate::model::access::{ResourceRole, Role, Scope};
 use crate::model::account::Digest;
@@ -25,6 +25,7 @@ impl Verifier {
     ) -> Result<Remembered, Unverified> {
         let presented = ApiKeyText::parse(text).ok_or(KeyFaultKind::Malformed)?;
         let found = self
+            .services
             .store
             .api_key(&presented.id)
             .await
@@ -32,6 +33,7 @@ impl Verifier {
         let matched = match &found {
             Some(key) => self.matched(&presented, key),
             None => self
+                .services
                 .token_keys
                 .api_key_matches(&presented, &NO_KEY)
                 .then_some(NO_KEY),
@@ -49,8 +51,9 @@ impl Verifier {
         }
         // INVARIANT: the owner is known from the first read only; from here on everything is read after the stamp
         // (tests/it/keys.rs).
-        let stamp = self.store.generations().stamp(&found.uid);
+        let stamp = self.services.store.generations().stamp(&found.uid);
         let again = self
+            .services
             .store
             .api_key(&id)
             .await
@@ -74,10 +77,8 @@ impl Verifier {
             until,
             evidence: Evidence::ApiKey {
                 stamp,
-                key: UsedKey {
-                    state: self.key_use.state(key.id),
-                    terms: key.terms,
-                },
+                state: self.services.key_use.state(key.id),
+                terms: key.terms,
             },
         })
     }
@@ -91,7 +92,7 @@ impl Verifier {
         // The gateway's own scopes depend on the owner being an administrator, and end with that. A key that is limited
         // to resources grants no access beyond them.
         let may_carry = |scope: &&Scope| {
-            self.roles.scopes.contains(*scope)
+            self.config.roles.scopes.contains(*scope)
                 && (!scope.is_own() || account.is_admin)
                 && (only.is_none() || scope.as_str() != Scope::ADMIN)
         };
@@ -123,7 +124,7 @@ impl Verifier {
     /// Returns the digest that matches the presented secret, the current or the previous one; all are compared.
     fn matched(&self, presented: &ApiKeyText, key: &ApiKey) -> Option<Digest> {
         let previous = key.previous.as_ref().map(|previous| previous.digest);
-        let has = |digest: &Digest| self.token_keys.api_key_matches(presented, digest);
+        let has = |digest: &Digest| self.services.token_keys.api_key_matches(presented, digest);
         let is_present = has(&key.digest);
         let previous = previous.filter(has);
         is_present.then_some(key.digest).or(previous)

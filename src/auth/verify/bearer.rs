@@ -36,7 +36,7 @@ impl Verifier {
         origin: CredentialSource,
         now: Timestamp,
     ) -> Result<Remembered, Unverified> {
-        if self.token_bytes_max < token.len() {
+        if self.config.limits.head_bytes_max < token.len() {
             return Err(FaultKind::TooLong.into());
         }
         if is_opaque(token) {
@@ -46,8 +46,8 @@ impl Verifier {
         let Some(issuer) = unverified.issuer() else {
             return Err(FaultKind::IssuerMissing.into());
         };
-        if issuer == self.own_issuer && field.is_none() {
-            let verified = unverified.verify(&self.signing.key_set())?;
+        if issuer == self.config.tokens.issuer && field.is_none() {
+            let verified = unverified.verify(&self.services.signing.key_set())?;
             let typ = verified.typ.as_deref();
             if typ != Some(OWN_TYP) {
                 return Err(FaultKind::Type.with("ours have at+jwt").into());
@@ -55,7 +55,7 @@ impl Verifier {
             return self.own_login(&verified.claims, now).await;
         }
         let Some(foreign) = self.foreign.iter().find(|foreign| foreign.is(issuer)) else {
-            let kind = if issuer == self.own_issuer {
+            let kind = if issuer == self.config.tokens.issuer {
                 FaultKind::OtherField
             } else {
                 FaultKind::IssuerUnknown
@@ -81,8 +81,8 @@ impl Verifier {
         now: Timestamp,
     ) -> Result<Remembered, Unverified> {
         let expected = ExpectedClaims {
-            issuer: &self.own_issuer,
-            audience: std::slice::from_ref(&self.own_audience),
+            issuer: &self.config.tokens.issuer,
+            audience: std::slice::from_ref(&self.config.tokens.audience),
             audience_claims: &[],
             leeway: OWN_LEEWAY,
             expiry_leeway: Duration::ZERO,
@@ -97,12 +97,8 @@ impl Verifier {
             .ok_or_else(|| FaultKind::ClaimInvalid.with("sid"))?;
         // INVARIANT: the stamp is taken before anything is read, so that any later change voids the result
         // (tests/it/roles.rs).
-        let stamp = self.store.generations().stamp(&uid);
-        let found = self
-            .store
-            .session(&session)
-            .await
-            .map_err(|error| self.unavailable(&error))?;
+        let stamp = self.services.store.generations().stamp(&uid);
+        let found = self.session_at_rest(&session).await?;
         let Some(found) = found.filter(|found| found.uid == uid && found.is_live(now)) else {
             return Err(DenyReason::SessionEnded.into());
         };
@@ -112,7 +108,7 @@ impl Verifier {
             .split(' ')
             .filter_map(|scope| Scope::parse(scope).ok());
         let mut scopes: Vec<_> = carried
-            .filter(|scope| !scope.is_own() && self.roles.scopes.contains(scope))
+            .filter(|scope| !scope.is_own() && self.config.roles.scopes.contains(scope))
             .collect();
         scopes.sort_unstable();
         scopes.dedup();

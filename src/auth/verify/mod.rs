@@ -18,57 +18,26 @@ use crate::auth::caller::Caller;
 use crate::auth::cookie::CookieKind;
 use crate::auth::extract::{Credential, CredentialFields};
 use crate::auth::grant::{Stop, Unavailable};
-use crate::auth::key_use::{KeyUsage, KeyUse};
 use crate::auth::verify::foreign::{AcceptedToken, ForeignIssuer};
 use crate::auth::verify::session::SessionLifetime;
 use crate::auth::verify::unverified::Unverified;
-use crate::config::{Config, RoleSettings, SessionSettings};
+use crate::config::Config;
 use crate::crypto::digest;
-use crate::crypto::signing::SigningKeys;
-use crate::crypto::token::TokenKeys;
-use crate::issuer::{IssuerState, Issuers};
+use crate::issuer::IssuerState;
 use crate::model::access::{Membership, ResourceRole, Scope};
 use crate::model::account::Digest;
 use crate::model::api_key::KeyTerms;
 use crate::model::bucket::retry_after_s;
-use crate::model::clock::{Clock, Timestamp};
+use crate::model::clock::Timestamp;
 use crate::model::deny::DenyReason;
 use crate::model::id::UserId;
 use crate::model::identity::Identity;
 use crate::model::refusal_fault::{AccountFault, KeyFaultKind, RefusalFault};
-use crate::role_source::RoleSources;
-use crate::store::Store;
+use crate::services::Services;
+use crate::services::key_use::KeyUsage;
 use crate::store::cached::{Subject, Subjects, weight_of};
 use crate::store::error::StoreError;
 use crate::store::generations::{Generations, Stamp};
-use crate::store::uses::SessionUses;
-use crate::telemetry::metrics::Metrics;
-
-/// The dependencies of a verifier; each outlives the configuration or is built from it.
-pub struct VerifierParts<'a> {
-    /// The configuration.
-    pub config: &'a Config,
-    /// The foreign issuers of this configuration.
-    pub issuers: Arc<Issuers>,
-    /// The store.
-    pub store: Arc<dyn Store>,
-    /// The keys of digests.
-    pub token_keys: Arc<TokenKeys>,
-    /// The gateway's own signing keys.
-    pub signing: Arc<SigningKeys>,
-    /// The keys that sign assertions.
-    pub assertion_keys: Arc<SigningKeys>,
-    /// The queue of uses of session cookies.
-    pub session_uses: Arc<SessionUses>,
-    /// The clock.
-    pub clock: Arc<dyn Clock>,
-    /// The metrics.
-    pub metrics: Arc<Metrics>,
-    /// The rates and last uses of API keys.
-    pub key_use: Arc<KeyUse>,
-    /// The role sources.
-    pub role_sources: Arc<RoleSources>,
-}
 
 /// The source of a credential, and whether its use is counted.
 #[derive(Clone, Copy, Debug)]
@@ -79,25 +48,28 @@ pub(crate) struct CredentialSource {
     pub(crate) counts: bool,
 }
 
+impl CredentialSource {
+    /// A request from this address.
+    pub(crate) const fn request(client: IpAddr) -> Self {
+        let counts = true;
+        Self { client, counts }
+    }
+
+    /// A trial with the credential of a request from this address.
+    pub(crate) const fn trial(client: IpAddr) -> Self {
+        let counts = false;
+        Self { client, counts }
+    }
+}
+
 /// Verifies credentials, and caches the callers as long as their rights have not changed.
 pub(crate) struct Verifier {
-    own_issuer: String,
-    own_audience: String,
-    /// A token is part of the request head, so it cannot be longer.
-    token_bytes_max: usize,
+    config: Arc<Config>,
+    services: Arc<Services>,
+    /// The fields that carry credentials.
+    pub(in crate::auth) carriers: CredentialFields,
     foreign: Vec<ForeignIssuer>,
-    /// Fields of issuers that have their own, in the order of [`CredentialFields`].
-    token_headers: Vec<HeaderName>,
-    roles: RoleSettings,
-    store: Arc<dyn Store>,
     subjects: Subjects,
-    token_keys: Arc<TokenKeys>,
-    signing: Arc<SigningKeys>,
-    sessions: SessionSettings,
-    session_uses: Arc<SessionUses>,
-    clock: Arc<dyn Clock>,
-    metrics: Arc<Metrics>,
-    key_use: Arc<KeyUse>,
     verified: moka::sync::Cache<Digest, Arc<Remembered>>,
 }
 
@@ -113,9 +85,7 @@ struct Remembered {
 /// change to the account.
 enum Evidence {
     /// A bearer token of the gateway.
-    OwnToken {
-        stamp: Stamp,
-    },
+    OwnToken { stamp: Stamp },
     /// A token of a foreign issuer.
     ForeignToken {
         /// Index of the issuer's own header field; `None`: `Authorization`.
@@ -125,7 +95,9 @@ enum Evidence {
     },
     ApiKey {
         stamp: Stamp,
-        key: UsedKey,
+        state: Arc<KeyUsage>,
+        /// Each use has to meet them, cached or not.
+        terms: KeyTerms,
     },
     Session {
         cookie: CookieKind,
@@ -166,12 +138,6 @@ struct SignedBy {
     generation: u64,
 }
 
-/// An API key whose terms each use has to meet, cached or not.
-struct UsedKey {
-    state: Arc<KeyUsage>,
-    terms: KeyTerms,
-}
-
 impl Remembered {
     /// The caller of a foreign token.
     fn foreign(
@@ -207,30 +173,20 @@ enum CacheKind {
 }
 
 impl Verifier {
-    pub(crate) fn new(parts: VerifierParts<'_>) -> Self {
-        let config = parts.config;
-        let foreign = config.issuers.iter().zip(parts.issuers.iter());
+    pub(crate) fn new(config: &Arc<Config>, services: &Arc<Services>) -> Self {
+        let (entries, store) = (config.store.cache_entries, Arc::clone(&services.store));
+        let foreign = config.issuers.iter().zip(services.issuers.iter());
         Self {
-            own_issuer: config.tokens.issuer.clone(),
-            own_audience: config.tokens.audience.clone(),
-            token_bytes_max: config.limits.head_bytes_max,
+            config: Arc::clone(config),
+            services: Arc::clone(services),
+            carriers: CredentialFields::new(config),
             foreign: foreign
                 .map(|(issuer, state)| ForeignIssuer::new(issuer, state, &config.roles))
                 .collect(),
-            token_headers: CredentialFields::new(config).tokens,
-            roles: config.roles.clone(),
-            subjects: Subjects::new(Arc::clone(&parts.store), config.store.cache_entries),
-            store: parts.store,
-            token_keys: parts.token_keys,
-            signing: parts.signing,
-            sessions: config.session.clone(),
-            session_uses: parts.session_uses,
-            clock: parts.clock,
-            metrics: parts.metrics,
-            key_use: parts.key_use,
+            subjects: Subjects::new(store, entries),
             // New callers must get in when the cache is full and hot, so eviction is by least recent use.
             verified: moka::sync::Cache::builder()
-                .max_capacity(config.store.cache_entries)
+                .max_capacity(entries)
                 .weigher(|_, kept: &Arc<Remembered>| weight(&kept.caller.identity))
                 .eviction_policy(moka::policy::EvictionPolicy::lru())
                 .build(),
@@ -247,17 +203,19 @@ impl Verifier {
     ) -> Result<Arc<Caller>, Unverified> {
         let (kind, text) = parts_of(&credential);
         let digest = digest::digest(text);
-        let now = self.clock.now();
+        let now = self.services.clock.now();
         if let Some(remembered) = self.verified.get(&digest)
             && remembered.evidence.kind() == kind
             && now < remembered.until
-            && remembered.evidence.counts(self.store.generations(), now)
+            && remembered
+                .evidence
+                .counts(self.services.store.generations(), now)
         {
-            self.metrics.identity_cache_hits.inc();
+            self.services.metrics.identity_cache_hits.inc();
             self.admit(&remembered, origin, now)?;
             return Ok(Arc::clone(&remembered.caller));
         }
-        self.metrics.identity_cache_misses.inc();
+        self.services.metrics.identity_cache_misses.inc();
         // Boxed, since it is rare and large: inline it would make the future of every request ten times as large.
         let fresh = Box::pin(self.afresh(kind, text, origin, now)).await;
         let fresh = fresh.inspect_err(|unverified| self.note_refused(unverified, origin))?;
@@ -277,7 +235,7 @@ impl Verifier {
         match kind {
             CacheKind::Bearer => self.bearer(text, None, origin, now).await,
             CacheKind::Edge(place) => {
-                let name = self.token_headers.get(place);
+                let name = self.carriers.tokens.get(place);
                 let name = name.ok_or(DenyReason::BearerInvalid)?;
                 let field = Some(TokenField { place, name });
                 self.bearer(text, field, origin, now).await
@@ -295,7 +253,7 @@ impl Verifier {
         if let RefusalFault::Token(fault) = fault
             && origin.counts
         {
-            self.metrics.bearer_refused(fault.kind);
+            self.services.metrics.bearer_refused(fault.kind);
         }
         tracing::debug!(
             fault = fault.code(),
@@ -321,17 +279,18 @@ impl Verifier {
         origin: CredentialSource,
         now: Timestamp,
     ) -> Result<(), Unverified> {
-        if let Evidence::ApiKey { key, .. } = &remembered.evidence {
-            let UsedKey { state, terms } = key;
+        if let Evidence::ApiKey { state, terms, .. } = &remembered.evidence {
             if !terms.allow_from.admit(origin.client) {
                 return Err(Unverified::of_key(KeyFaultKind::Network, state.id));
             }
             if origin.counts {
                 if let Some(rate) = terms.rate_per_minute {
-                    let taken = state.bucket.take(self.clock.elapsed(), rate.per_minute());
+                    let taken = state
+                        .bucket
+                        .take(self.services.clock.elapsed(), rate.per_minute());
                     taken.map_err(|wait| Stop::Wait(retry_after_s(wait)))?;
                 }
-                self.key_use.note(state, now);
+                self.services.key_use.note(state, now);
             }
         }
         if let Evidence::Session { uses, .. } = &remembered.evidence
@@ -356,7 +315,7 @@ impl Verifier {
     }
 
     fn unavailable(&self, error: &StoreError) -> Stop {
-        self.metrics.store_errors.inc();
+        self.services.metrics.store_errors.inc();
         tracing::error!(
             error = error as &dyn std::error::Error,
             "cannot read who is calling"
@@ -375,12 +334,12 @@ impl Verifier {
     /// are ignored.
     fn resource_roles(&self, subject: &Subject) -> Vec<ResourceRole> {
         let stored = subject.memberships.iter();
-        self.yielded(stored.filter(|membership| self.roles.is_stored(&membership.resource)))
+        self.yielded(stored.filter(|membership| self.config.roles.is_stored(&membership.resource)))
     }
 
     /// Returns the roles of memberships, sorted.
     fn yielded<'m>(&self, memberships: impl Iterator<Item = &'m Membership>) -> Vec<ResourceRole> {
-        let (resources, ladder) = (&self.roles.resources, &self.roles.ladder);
+        let (resources, ladder) = (&self.config.roles.resources, &self.config.roles.ladder);
         let mut roles: Vec<_> = memberships
             .filter_map(|membership| ResourceRole::of(membership, resources, ladder))
             .collect();
@@ -390,7 +349,12 @@ impl Verifier {
 
     /// Returns the scopes of a login: every declared scope except the gateway's own.
     fn login_scopes(&self) -> Vec<Scope> {
-        let scopes = self.roles.scopes.iter().filter(|scope| !scope.is_own());
+        let scopes = self
+            .config
+            .roles
+            .scopes
+            .iter()
+            .filter(|scope| !scope.is_own());
         scopes.cloned().collect()
     }
 }

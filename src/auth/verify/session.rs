@@ -89,16 +89,16 @@ impl Verifier {
         };
         // INVARIANT: the owner is known from the first read only; from here on everything is read after the stamp
         // (tests/it/browser.rs).
-        let stamp = self.store.generations().stamp(&found.uid);
+        let stamp = self.services.store.generations().stamp(&found.uid);
         let again = self.session_at_rest(&found.id).await?;
         let Some(found) = again.filter(|again| is_it(Some(again)) && again.is_live(now)) else {
             return Err(ended());
         };
         let subject = self.active(&found.uid).await??;
         let ttl = if subject.account.is_admin {
-            self.sessions.admin_idle_ttl
+            self.config.session.admin_idle_ttl
         } else {
-            self.sessions.idle_ttl
+            self.config.session.idle_ttl
         };
         let uses = SessionLifetime::new(&found, ttl);
         // The stored end follows the settings at its last use; a shorter idle time of today applies at once.
@@ -123,8 +123,9 @@ impl Verifier {
         })
     }
 
-    async fn session_at_rest(&self, id: &SessionId) -> Result<Option<Session>, Stop> {
-        let found = self.store.session(id).await;
+    /// Returns a session as it is stored.
+    pub(super) async fn session_at_rest(&self, id: &SessionId) -> Result<Option<Session>, Stop> {
+        let found = self.services.store.session(id).await;
         found.map_err(|error| self.unavailable(&error))
     }
 
@@ -133,7 +134,7 @@ impl Verifier {
     pub(super) fn note_use(&self, uses: &SessionLifetime, now: Timestamp) {
         let before = uses.seen.load(Ordering::Relaxed);
         if let Some(due) = uses.due(now)
-            && !self.session_uses.note(due)
+            && !self.services.session_uses.note(due)
         {
             uses.seen.store(before, Ordering::Relaxed);
         }

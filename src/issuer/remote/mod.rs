@@ -33,7 +33,7 @@ const WAIT_MAX: Duration = Duration::from_secs(2);
 /// Maximum number of cached missing key ids. Others may cause a fetch, within the interval above.
 const ABSENT_MAX: usize = 256;
 /// Interval between log lines about the same failure.
-const TELL_EVERY: Duration = Duration::from_mins(10);
+const WARN_EVERY: Duration = Duration::from_mins(10);
 /// Maximum by which the time of the last fetch may be behind on disk.
 const KEEP_EVERY: Duration = Duration::from_mins(10);
 
@@ -285,7 +285,7 @@ impl RemoteKeys {
                 parts.metrics.fetch(error.outcome());
                 self.is_away.store(true, Ordering::Release);
                 course.failures = course.failures.saturating_add(1);
-                self.tell(course, error);
+                self.warn(course, error);
                 schedule::retry(course.failures)
             }
         };
@@ -371,7 +371,7 @@ impl RemoteKeys {
     }
 
     /// Logs a failure when its kind is new, and at intervals while it lasts.
-    fn tell(&self, course: &mut FetchState, error: &SourceError) {
+    fn warn(&self, course: &mut FetchState, error: &SourceError) {
         let has_keys = self.usable().is_some();
         if !has_keys {
             self.parts.metrics.keys(0);
@@ -381,7 +381,7 @@ impl RemoteKeys {
         let is_told = course
             .told
             .as_ref()
-            .is_some_and(|(told, at)| *told == text && now < *at + TELL_EVERY);
+            .is_some_and(|(told, at)| *told == text && now < *at + WARN_EVERY);
         if is_told {
             return;
         }

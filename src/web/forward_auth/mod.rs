@@ -84,7 +84,10 @@ fn refusal(
         retry_after_s: denial.retry_after_s,
         ..ErrorCode::DeniedToProxy(denial.reason).into()
     };
-    let login = snapshot.authorizer.instead_of_behind_proxy(denial, asked);
+    let path_and_query = asked.target.path_and_query.as_str();
+    let login = snapshot
+        .authorizer
+        .instead_of(denial, &asked.view(), path_and_query, true);
     match login.and_then(|url| HeaderValue::from_str(&url).ok()) {
         Some(url) => ForwardAuthAnswer::LogIn(url, problem),
         None => ForwardAuthAnswer::Refused(problem),

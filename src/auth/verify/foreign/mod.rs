@@ -40,7 +40,7 @@ pub(super) struct ForeignIssuer {
     resources: Vec<Name>,
     ladder: LevelOrder,
     /// Whether omitted values have already been logged.
-    is_told: AtomicBool,
+    has_reported: AtomicBool,
 }
 
 /// A token of a foreign issuer with checked claims.
@@ -60,7 +60,7 @@ impl ForeignIssuer {
             state: Arc::clone(state),
             resources: roles.resources.clone(),
             ladder: roles.ladder.clone(),
-            is_told: AtomicBool::new(false),
+            has_reported: AtomicBool::new(false),
         }
     }
 
@@ -155,7 +155,7 @@ impl ForeignIssuer {
         let username = self.username(claims, &mut left_out)?;
         let (roles, resource_roles) = self.roles(claims, &mut left_out);
         let scopes = self.scopes(claims, &mut left_out);
-        let left_out = self.told(&left_out);
+        let left_out = self.report(&left_out);
         let identity = Identity {
             principal: Principal::Foreign {
                 issuer: self.issuer.name.clone(),
@@ -178,10 +178,10 @@ impl ForeignIssuer {
     }
 
     /// Counts omitted values, logs them the first time, and describes them.
-    fn told(&self, left_out: &OmittedClaims) -> Option<String> {
+    fn report(&self, left_out: &OmittedClaims) -> Option<String> {
         let text = left_out.text()?;
         self.state.metrics().left_out(left_out.count);
-        if !self.is_told.swap(true, Ordering::Relaxed) {
+        if !self.has_reported.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 issuer.name = self.issuer.name,
                 left_out = text,
