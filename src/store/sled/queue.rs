@@ -71,10 +71,11 @@ impl QueuedWrite {
     /// Answers the caller with the outcome, or with the fate of the batch if it is not durable.
     pub(crate) fn answer(self, lost: Option<&BatchLoss>) {
         let outcome = match (self.outcome, lost) {
-            (Some(Ok(())), Some(lost)) => Err(lost.to_error()),
+            // Without an outcome the intent did not run.
+            (Some(Ok(())), Some(lost)) | (None, Some(lost @ BatchLoss::Failed(_))) => {
+                Err(lost.to_error())
+            }
             (Some(outcome), _) => outcome,
-            // The intent did not run.
-            (None, Some(lost @ BatchLoss::Failed(_))) => Err(lost.to_error()),
             (None, _) => Err(StoreError::Busy),
         };
         // A cancelled caller needs no answer; what was done stays done.
