@@ -60,13 +60,12 @@ impl Accounts {
         is_admin: bool,
         password: Option<Secret>,
     ) -> Result<Account, Halt<OperatorRefusal>> {
-        let created = match password {
-            Some(password) => self.create_active(call, person, is_admin, password).await,
-            None => {
-                let roles = Vec::new();
-                let created = self.create_pending(call, person, is_admin, roles).await;
-                created.map_err(Halt::from)
-            }
+        let created = if let Some(password) = password {
+            self.create_active(call, person, is_admin, password).await
+        } else {
+            let roles = Vec::new();
+            let created = self.create_pending(call, person, is_admin, roles).await;
+            created.map_err(Halt::from)
         };
         settle_creation(call, created)
     }

@@ -97,7 +97,10 @@ impl OAuthForm {
         let mut values = self.0.iter().filter(|(have, _)| have == name);
         match (values.next(), values.next()) {
             (Some((_, value)), None) if !value.is_empty() => Ok(value),
-            _ => Err(OAuthProblem::of(name)),
+            _ => {
+                let detail = format!("{name}: once, and not empty");
+                Err(WebProblem::because(ErrorCode::BodyMalformed, detail).into())
+            }
         }
     }
 }

@@ -38,9 +38,7 @@ impl WebProblem {
     pub(in crate::web) fn of(response: &Response) -> Option<&Self> {
         let extensions = response.extensions();
         let oauth = extensions.get::<OAuthProblem>();
-        oauth
-            .map(|oauth| &oauth.problem)
-            .or_else(|| extensions.get())
+        oauth.map(|oauth| &oauth.0).or_else(|| extensions.get())
     }
 
     /// A refusal by the rate limiter: too many requests.
@@ -223,25 +221,13 @@ pub(in crate::web) fn set_fields<V: AsRef<str>>(
 
 /// An error of the two OAuth endpoints (RFC 6749 section 5.2), with the gateway's own code next to the registered one.
 #[derive(Clone, Debug)]
-pub(in crate::web) struct OAuthProblem {
-    pub(in crate::web) problem: WebProblem,
-    /// The faulty parameter.
-    pub(in crate::web) parameter: Option<&'static str>,
-}
+pub(in crate::web) struct OAuthProblem(pub(in crate::web) WebProblem);
 
 impl OAuthProblem {
-    /// Returns the same problem for this parameter, which is missing, empty or repeated.
-    pub(in crate::web) fn of(parameter: &'static str) -> Self {
-        Self {
-            parameter: Some(parameter),
-            ..ErrorCode::BodyMalformed.into()
-        }
-    }
-
     /// Returns the status, the gateway's own code and the registered error code.
     pub(in crate::web) const fn row(&self) -> (u16, &'static str, &'static str) {
-        let (status, code, _) = self.problem.kind.row();
-        let (status, error) = match (self.problem.kind, status) {
+        let (status, code, _) = self.0.kind.row();
+        let (status, error) = match (self.0.kind, status) {
             (ErrorCode::GrantTypeUnsupported, _) => (status, "unsupported_grant_type"),
             (ErrorCode::RefreshTokenInvalid, _) => (status, "invalid_grant"),
             // The RFC has no other status for a request that is not a form.
@@ -261,16 +247,13 @@ where
     WebProblem: From<T>,
 {
     fn from(source: T) -> Self {
-        Self {
-            problem: source.into(),
-            parameter: None,
-        }
+        Self(source.into())
     }
 }
 
 impl IntoResponse for OAuthProblem {
     fn into_response(self) -> Response {
-        let mut response = self.problem.clone().into_response();
+        let mut response = self.0.clone().into_response();
         let (status, ..) = self.row();
         *response.status_mut() = status_code(status);
         if status != 401 {

@@ -30,7 +30,7 @@ struct OAuthBody<'a> {
     code: &'a str,
     request_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error_description: Option<String>,
+    error_description: Option<&'a str>,
 }
 
 /// Outermost layer: applies [`finished`] to every response, and shows a page to a person who is refused.
@@ -205,11 +205,9 @@ fn error_body(response: &mut Response, id: RequestId) -> Option<String> {
                 error,
                 code,
                 request_id: id.as_str(),
-                error_description: oauth
-                    .parameter
-                    .map(|name| format!("{name}: once, and not empty")),
+                error_description: oauth.0.detail.as_deref(),
             });
-            (body.unwrap_or_default(), JSON, oauth.problem.cause)
+            (body.unwrap_or_default(), JSON, oauth.0.cause)
         } else {
             let problem = response.extensions_mut().remove::<WebProblem>()?;
             let (status, code, title) = problem.kind.row();
