@@ -7,6 +7,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Deserialize;
+use serde_json::Value;
 use tokio::net::TcpSocket;
 use tokio::runtime::Builder;
 use tokio::time::timeout;
@@ -14,8 +16,9 @@ use tokio::time::timeout;
 use crate::config::{Config, StoreEngine};
 use crate::issuer::refresh;
 use crate::mail::delivery::{self, DeliveryScope};
-use crate::operator::control::{Command, Reply, Touch};
+use crate::operator::control::{AccountCommand, AccountPage, Command, Reply, Touch};
 use crate::operator::place::{Owner, PlaceError};
+use crate::operator::socket::SocketError;
 use crate::operator::{AppError, execute, import, key_files, place, socket};
 use crate::process::{OpenOutput, load, start};
 use crate::snapshot::services::{self, OpenError, StoreAccess};
@@ -90,7 +93,7 @@ async fn carry_out(
     let (touch, socket) = (command.touch(), socket::path_in(&config.store.path));
     let by_gateway = "through the gateway that runs";
     import::hand_over(&config, &socket, &mut command)?;
-    if let Some(reply) = socket::ask(&socket, &command).await? {
+    if let Some(reply) = ask_gateway(&socket, &command).await? {
         teller.worked_on(&config, touch, by_gateway);
         return Ok(reply);
     }
@@ -123,6 +126,30 @@ async fn carry_out(
         _ => teller.worked_on(&config, touch, "opened; no gateway runs"),
     }
     Box::pin(execute_here(config, command, services)).await
+}
+
+/// Sends a command to the gateway on this socket; `None`: no gateway runs there. Fetches the list of all accounts page by
+/// page, since the length of a reply is limited.
+async fn ask_gateway(socket: &Path, command: &Command) -> Result<Option<Reply>, SocketError> {
+    if !matches!(command, Command::Account(AccountCommand::List)) {
+        return socket::ask(socket, command).await;
+    }
+    let (mut accounts, mut after) = (Vec::new(), None);
+    loop {
+        let command = Command::Account(AccountCommand::ListPage { after });
+        let page = match socket::ask(socket, &command).await? {
+            Some(Reply::Done(page)) => page,
+            other => return Ok(other),
+        };
+        let page = AccountPage::deserialize(page).map_err(|_| SocketError::Reply {
+            path: socket.to_owned(),
+        })?;
+        accounts.extend(page.accounts);
+        after = page.next;
+        if after.is_none() {
+            return Ok(Some(Reply::Done(Value::Array(accounts))));
+        }
+    }
 }
 
 /// Refuses to create a store if a gateway seems to run on another one.
@@ -191,7 +218,7 @@ async fn open(
             Err(error) => return Err(error.into()),
         }
         import::hand_over(config, socket, command)?;
-        if let Some(reply) = socket::ask(socket, command).await? {
+        if let Some(reply) = ask_gateway(socket, command).await? {
             return Ok(CommandOutcome::ByGateway(reply));
         }
     }
@@ -228,4 +255,58 @@ async fn execute_here(
         () = refresh::keep_fresh(issuers.adopted()) => ended.await,
     };
     Ok(reply)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+
+    use super::*;
+    use crate::model::id::AccountId;
+
+    /// Half of the longest list that fits into one reply.
+    const NAME_BYTES: usize = 33 * 1024 * 1024;
+
+    #[tokio::test]
+    async fn a_list_of_accounts_may_be_longer_than_a_reply() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = socket::path_in(dir.path());
+        let listener = socket::bind(&path).await.unwrap();
+        let first = AccountId::parse("a-11111111").unwrap();
+        let names = ["a".repeat(NAME_BYTES), "b".repeat(NAME_BYTES)];
+        let gateway = async {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut line = String::new();
+                BufReader::new(&mut stream)
+                    .read_line(&mut line)
+                    .await
+                    .unwrap();
+                let reply = match serde_json::from_str(&line).unwrap() {
+                    Command::Account(AccountCommand::List) => json!(names),
+                    Command::Account(AccountCommand::ListPage { after: None }) => {
+                        json!({ "accounts": [names[0]], "next": first })
+                    }
+                    Command::Account(AccountCommand::ListPage { after: Some(after) }) => {
+                        assert_eq!(after, first);
+                        json!({ "accounts": [names[1]], "next": null })
+                    }
+                    command => panic!("{command:?}"),
+                };
+                let reply = serde_json::to_vec(&Reply::Done(reply)).unwrap();
+                // A command that reads no further closes the connection.
+                let _ = stream.write_all(&reply).await;
+            }
+        };
+        let command = Command::Account(AccountCommand::List);
+        let reply = tokio::select! {
+            reply = ask_gateway(&path, &command) => reply.unwrap(),
+            () = gateway => None,
+        };
+        let Some(Reply::Done(accounts)) = reply else {
+            panic!("the list is answered");
+        };
+        assert!(accounts == json!(names), "both pages, in order");
+    }
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::auth::trace::TraceStep;
+use crate::model::id::AccountId;
 use crate::model::key_file::KeyFile;
 use crate::model::secret::Secret;
 
@@ -64,7 +65,7 @@ impl Command {
         match self {
             // A reload affects no records, and only the running gateway carries it out.
             Self::Explain(_) | Self::TokenVerify { .. } | Self::Reload => Touch::Decides,
-            Self::Account(Account::List | Account::Show { .. })
+            Self::Account(Account::List | Account::ListPage { .. } | Account::Show { .. })
             | Self::Apikey(Apikey::List { .. })
             | Self::Member(Member::List { .. })
             | Self::Keys(KeysCommand::List)
@@ -115,6 +116,12 @@ pub enum AccountCommand {
     /// Lists all accounts.
     #[command(after_help = "Examples:\n  doorward account list")]
     List,
+    /// Lists some accounts; the reply is an [`AccountPage`].
+    #[command(skip)]
+    ListPage {
+        /// The account after which the page begins.
+        after: Option<AccountId>,
+    },
     /// Shows one account.
     #[command(after_help = "Examples:\n  doorward account show anna@example.org")]
     Show {
@@ -162,6 +169,15 @@ pub enum AccountCommand {
         #[serde(serialize_with = "exposed")]
         password: Secret,
     },
+}
+
+/// A page of the list of accounts.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AccountPage {
+    /// The accounts, to be shown.
+    pub accounts: Vec<Value>,
+    /// The account after which the next page begins; `None` on the last page.
+    pub next: Option<AccountId>,
 }
 
 /// A command about API keys.

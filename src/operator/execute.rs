@@ -21,7 +21,9 @@ use crate::model::field::Checked;
 use crate::model::id::{AccountId, KeyId, UserId};
 use crate::model::secret::Secret;
 use crate::model::token_fault::FaultKind;
-use crate::operator::control::{AccountCommand, ApikeyCommand, Command, MemberCommand, Reply};
+use crate::operator::control::{
+    AccountCommand, AccountPage, ApikeyCommand, Command, MemberCommand, Reply,
+};
 use crate::operator::explain::{as_field, explain};
 use crate::operator::named::{find, find_active};
 use crate::operator::refusal::CommandStop;
@@ -87,6 +89,13 @@ async fn accounts(command: AccountCommand, snapshot: &Snapshot) -> Result<Value,
             Ok(Value::Array(
                 shown_all(page, |account| shown(&account)).await?,
             ))
+        }
+        AccountCommand::ListPage { after } => {
+            let page = accounts.list(after.as_ref()).await?;
+            Ok(json!(AccountPage {
+                accounts: page.items.iter().map(shown).collect(),
+                next: page.next,
+            }))
         }
         AccountCommand::Show { account } => Ok(shown(&find(accounts, &account).await?)),
         AccountCommand::Disable { account } => {
