@@ -53,20 +53,17 @@ pub enum PostCall {
 /// State that the delivery shares with the mailers of all configurations.
 pub struct Post {
     key: SealKey,
-    clock: Arc<dyn Clock>,
-    metrics: Arc<Metrics>,
+    /// The clock of the timestamps of mails.
+    pub(in crate::mail) clock: Arc<dyn Clock>,
+    pub(in crate::mail) metrics: Arc<Metrics>,
     /// Standard output, for the transport `stdout`.
     output: Arc<Output>,
-    transport: ArcSwapOption<SharedTransport>,
+    transport: ArcSwapOption<Arc<dyn Transport>>,
     is_reached: AtomicBool,
     calls: mpsc::Sender<PostCall>,
     /// Present until the delivery takes it.
     heard: Mutex<Option<mpsc::Receiver<PostCall>>>,
 }
-
-/// A sized wrapper of a transport, which `ArcSwap` needs.
-#[derive(Debug)]
-struct SharedTransport(Arc<dyn Transport>);
 
 impl fmt::Debug for Post {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -123,7 +120,7 @@ impl Post {
     /// The current transport; `None` before the first mailer.
     #[must_use]
     pub fn transport(&self) -> Option<Arc<dyn Transport>> {
-        self.transport.load().as_ref().map(|way| Arc::clone(&way.0))
+        self.transport.load().as_deref().cloned()
     }
 
     /// Opens a mail of the outbox; `None`: it was sealed with another key.
@@ -158,23 +155,10 @@ impl Post {
         self.is_reached.swap(is_reached, Ordering::AcqRel) != is_reached
     }
 
-    /// The clock of the timestamps of mails.
-    #[must_use]
-    pub fn clock(&self) -> &Arc<dyn Clock> {
-        &self.clock
-    }
-
-    /// Returns the metrics.
-    #[must_use]
-    pub fn metrics(&self) -> &Metrics {
-        &self.metrics
-    }
-
     /// Replaces the transport.
     #[cfg(test)]
     pub(crate) fn adopt_for_test(&self, transport: Arc<dyn Transport>) {
-        self.transport
-            .store(Some(Arc::new(SharedTransport(transport))));
+        self.transport.store(Some(Arc::new(transport)));
     }
 
     fn call(&self, call: PostCall) {
@@ -192,7 +176,7 @@ pub fn check(settings: &MailSettings, public_url: &str) -> Vec<(&'static str, St
         found.push(("mail.from", expected.to_owned()));
     }
     if let Err(error) = Templates::new(settings, public_url) {
-        found.push(("mail.templates", error.expected().to_owned()));
+        found.push(("mail.templates", error.expected));
     }
     found.extend(transport::check(&settings.transport));
     found
@@ -246,21 +230,20 @@ impl Mailer for PostMailer {
 
     async fn posted(&self, id: &MailId) {
         self.post.metrics.mails_queued().inc();
-        let id = id.clone();
-        if !self.transport.is_local() {
-            self.post.call(PostCall::Posted { id, tried: None });
-            return;
-        }
         let (tried, answer) = oneshot::channel();
-        let tried = Some(tried);
+        let tried = self.transport.is_local().then_some(tried);
+        let is_awaited = tried.is_some();
+        let id = id.clone();
         self.post.call(PostCall::Posted { id, tried });
-        // Attempted or not, it is in the outbox.
-        let _ = tokio::time::timeout(FIRST_TRY_MAX, answer).await;
+        if is_awaited {
+            // Attempted or not, it is in the outbox.
+            let _ = tokio::time::timeout(FIRST_TRY_MAX, answer).await;
+        }
     }
 
     fn adopt(&self) {
-        let way = SharedTransport(Arc::clone(&self.transport));
-        self.post.transport.store(Some(Arc::new(way)));
+        let transport = Arc::clone(&self.transport);
+        self.post.transport.store(Some(Arc::new(transport)));
         self.post.call(PostCall::Changed);
     }
 }
@@ -430,9 +413,9 @@ mod tests {
             .unwrap();
         let to = EmailAddress::parse("anna@example.org").unwrap();
         let seal = || mailer.seal(&to, &Mail::IdentityTaken, clock().now());
-        post.metrics().mails_queued().set(QUEUED_MAX - 1);
+        post.metrics.mails_queued().set(QUEUED_MAX - 1);
         assert!(seal().is_ok());
-        post.metrics().mails_queued().set(QUEUED_MAX);
+        post.metrics.mails_queued().set(QUEUED_MAX);
         assert!(seal().is_err());
     }
 

@@ -83,7 +83,7 @@ pub async fn run(post: Arc<Post>, store: Arc<dyn Outbox>, scope: DeliveryScope) 
 
 /// A job's mail and result.
 enum FinishedJob {
-    Mail(MailId, AttemptResult),
+    Mail(MailId, Result<AttemptResult, OutboxError>),
     Probe(Result<(), DeliveryError>),
 }
 
@@ -97,8 +97,6 @@ enum AttemptResult {
     Dropped,
     /// The attempt failed, and the mail stays in the outbox.
     Failed(DeliveryError),
-    /// The store failed.
-    StoreTrouble(OutboxError),
 }
 
 struct Delivery {
@@ -174,7 +172,7 @@ impl Delivery {
             && let Ok(count) = self.store.mail_count().await
         {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
-            self.post.metrics().mails_queued().set(count);
+            self.post.metrics.mails_queued().set(count);
         }
     }
 
@@ -201,7 +199,7 @@ impl Delivery {
         let Some(transport) = self.post.transport() else {
             return LOOK_EVERY;
         };
-        let elapsed = self.post.clock().elapsed();
+        let elapsed = self.post.clock.elapsed();
         if elapsed < self.paused_until {
             return self.paused_until.saturating_sub(elapsed);
         }
@@ -212,7 +210,7 @@ impl Delivery {
             // A job that ends wakes this task.
             return until_probe;
         }
-        let now = self.post.clock().now();
+        let now = self.post.clock.now();
         let horizon = if self.is_catching_up {
             Timestamp::from_millis(i64::MAX)
         } else {
@@ -305,7 +303,7 @@ impl Delivery {
                 let count = self.in_flight.len();
                 self.in_flight.retain(|_, job| *job != panicked.id());
                 self.is_probing &= self.in_flight.len() < count;
-                self.paused_until = self.post.clock().elapsed() + PAUSE_MIN;
+                self.paused_until = self.post.clock.elapsed() + PAUSE_MIN;
                 tracing::error!(
                     error = &panicked as &dyn std::error::Error,
                     "a try to deliver a mail broke off"
@@ -314,10 +312,10 @@ impl Delivery {
         }
     }
 
-    fn settle_mail(&mut self, id: MailId, ended: AttemptResult) {
-        let metrics = self.post.metrics();
+    fn settle_mail(&mut self, id: MailId, ended: Result<AttemptResult, OutboxError>) {
+        let metrics = &self.post.metrics;
         match ended {
-            AttemptResult::Sent => {
+            Ok(AttemptResult::Sent) => {
                 if !self.sent.remove(&id) {
                     metrics.mail(MailEvent::Sent);
                 }
@@ -325,18 +323,18 @@ impl Delivery {
                 self.probe_pause = PROBE_FIRST;
                 self.note(None);
             }
-            AttemptResult::SentNotRemoved => {
+            Ok(AttemptResult::SentNotRemoved) => {
                 if self.sent.insert(id) {
                     metrics.mail(MailEvent::Sent);
                 }
-                self.paused_until = self.post.clock().elapsed() + STORE_PAUSE;
+                self.paused_until = self.post.clock.elapsed() + STORE_PAUSE;
                 self.note(None);
             }
-            AttemptResult::Dropped => {
+            Ok(AttemptResult::Dropped) => {
                 metrics.mail(MailEvent::Dropped);
                 self.gone();
             }
-            AttemptResult::Failed(error) => {
+            Ok(AttemptResult::Failed(error)) => {
                 metrics.mail(MailEvent::Failed);
                 if self.is_catching_up {
                     self.tried_again.insert(id);
@@ -345,12 +343,12 @@ impl Delivery {
                     self.note(Some(error));
                 }
             }
-            AttemptResult::StoreTrouble(error) => self.store_trouble(&error),
+            Err(error) => self.store_trouble(&error),
         }
     }
 
     fn gone(&self) {
-        let queued = self.post.metrics().mails_queued();
+        let queued = self.post.metrics.mails_queued();
         if 0 < queued.get() {
             queued.dec();
         }
@@ -359,7 +357,7 @@ impl Delivery {
     /// Records whether the transport works, and schedules the next probe.
     fn note(&mut self, error: Option<DeliveryError>) {
         let is_new = self.post.note_reached(error.is_none());
-        let elapsed = self.post.clock().elapsed();
+        let elapsed = self.post.clock.elapsed();
         match error {
             None => {
                 self.probe_at = elapsed + PROBE_EVERY;
@@ -388,7 +386,7 @@ impl Delivery {
     }
 
     fn store_trouble(&mut self, error: &OutboxError) {
-        self.paused_until = self.post.clock().elapsed() + STORE_PAUSE;
+        self.paused_until = self.post.clock.elapsed() + STORE_PAUSE;
         // The callers do not wait for it.
         self.waiting.clear();
         tracing::warn!(
@@ -417,18 +415,20 @@ async fn attempt(
     transport: &dyn Transport,
     mail: &QueuedMail,
     was_sent: bool,
-) -> AttemptResult {
+) -> Result<AttemptResult, OutboxError> {
     if was_sent {
-        return removed(store, mail, AttemptResult::Sent).await;
+        store.remove_mail(&mail.id).await?;
+        return Ok(AttemptResult::Sent);
     }
-    let now = post.clock().now();
+    let now = post.clock.now();
     if mail.expires <= now || mail.created.is_ahead(now) {
         tracing::warn!(
             mail.id = %mail.id,
             attempts = mail.attempts,
             "a mail has expired and is dropped"
         );
-        return removed(store, mail, AttemptResult::Dropped).await;
+        store.remove_mail(&mail.id).await?;
+        return Ok(AttemptResult::Dropped);
     }
     let delivered = match post.open_mail(mail) {
         Some(letter) => transport.deliver(&letter).await,
@@ -437,10 +437,10 @@ async fn attempt(
         )),
     };
     let Err(error) = delivered else {
-        return match store.remove_mail(&mail.id).await {
+        return Ok(match store.remove_mail(&mail.id).await {
             Ok(_) => AttemptResult::Sent,
             Err(_) => AttemptResult::SentNotRemoved,
-        };
+        });
     };
     let was_refused = matches!(error, DeliveryError::Refused(_));
     if was_refused && REFUSALS_MAX <= mail.refusals + 1 {
@@ -449,10 +449,11 @@ async fn attempt(
             error = &error as &dyn std::error::Error,
             "a mail is refused for good and is dropped"
         );
-        return removed(store, mail, AttemptResult::Dropped).await;
+        store.remove_mail(&mail.id).await?;
+        return Ok(AttemptResult::Dropped);
     }
     let pause = pause(mail);
-    let next_try = post.clock().now().plus(pause).min(mail.expires);
+    let next_try = post.clock.now().plus(pause).min(mail.expires);
     tracing::warn!(
         mail.id = %mail.id,
         attempts = mail.attempts + 1,
@@ -460,24 +461,15 @@ async fn attempt(
         error = &error as &dyn std::error::Error,
         "a mail was not delivered"
     );
-    match store.postpone_mail(&mail.id, next_try, was_refused).await {
-        Ok(_) => AttemptResult::Failed(error),
-        Err(trouble) => AttemptResult::StoreTrouble(trouble),
-    }
-}
-
-async fn removed(store: &dyn Outbox, mail: &QueuedMail, ended: AttemptResult) -> AttemptResult {
-    match store.remove_mail(&mail.id).await {
-        Ok(_) => ended,
-        Err(error) => AttemptResult::StoreTrouble(error),
-    }
+    store.postpone_mail(&mail.id, next_try, was_refused).await?;
+    Ok(AttemptResult::Failed(error))
 }
 
 /// The pause after a failed attempt, with a jitter of a fifth, so that mails that failed together are not retried together.
 fn pause(mail: &QueuedMail) -> Duration {
     let step = usize::try_from(mail.attempts).unwrap_or(usize::MAX);
-    let last = Duration::from_secs(PAUSES_S.last().copied().unwrap_or_default());
-    let pause = PAUSES_S.get(step).map_or(last, |s| Duration::from_secs(*s));
+    let pause_s = PAUSES_S.get(step).or(PAUSES_S.last());
+    let pause = Duration::from_secs(pause_s.copied().unwrap_or_default());
     let life = mail.expires.since(mail.created) / LIFE_PART;
     let pause = pause.min(life).max(PAUSE_MIN);
     // A new hasher of the standard library has a random state, which is enough for a jitter.

@@ -1,7 +1,6 @@
 //! Texts of mails. Each has a plain template, with the subject in the first line, and one in HTML. An operator may replace
 //! both.
 
-use std::fmt::Write as _;
 use std::io::{self, Read as _};
 use std::path::Path;
 
@@ -51,7 +50,7 @@ const FILE_BYTES_MAX: u64 = 16 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected {expected}")]
 pub(crate) struct TemplateError {
-    expected: String,
+    pub(crate) expected: String,
 }
 
 impl TemplateError {
@@ -59,11 +58,6 @@ impl TemplateError {
         Self {
             expected: format!("{file}: {expected}"),
         }
-    }
-
-    /// The file and the expectation.
-    pub(crate) fn expected(&self) -> &str {
-        &self.expected
     }
 }
 
@@ -74,33 +68,6 @@ pub(crate) struct Text {
     pub(crate) body: Zeroizing<String>,
     /// The HTML text, if there is one.
     pub(crate) html: Option<Zeroizing<String>>,
-}
-
-/// The values that a template is filled in with.
-#[derive(Clone, Copy)]
-struct TemplateValues<'a> {
-    link: Option<&'a str>,
-    username: Option<&'a str>,
-    /// The client network of a login, and the number of failures before it.
-    login: Option<(&'a str, u32)>,
-    public_url: &'a str,
-}
-
-impl TemplateValues<'_> {
-    /// The values that are present, for the engine.
-    fn value(self) -> Value {
-        let optional = [
-            ("link", self.link.map(Value::from)),
-            ("username", self.username.map(Value::from)),
-            ("network", self.login.map(|(network, _)| network.into())),
-            ("failures", self.login.map(|(_, failures)| failures.into())),
-            ("public_url", Some(self.public_url.into())),
-        ];
-        let filled_in = optional
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?)));
-        Value::from_pairs(filled_in)
-    }
 }
 
 /// The parsed templates, and the values that all of them share.
@@ -156,54 +123,20 @@ impl Templates {
 
     /// Renders a mail.
     pub(crate) fn render(&self, mail: &Mail) -> Result<Text, TemplateError> {
-        let (name, link, username) = match mail {
-            Mail::ConfirmNew { token } => (
-                "confirm_new",
-                Some(self.link(&self.confirm_link, token)),
-                None,
-            ),
-            Mail::Invitation { token, username } => (
-                "invitation",
-                Some(self.link(&self.confirm_link, token)),
-                Some(username.as_str()),
-            ),
-            Mail::IdentityTaken => ("identity_taken", None, None),
-            Mail::UsernameTaken { username } => ("username_taken", None, Some(username.as_str())),
-            Mail::PasswordReset { token, username } => (
-                "password_reset",
-                Some(self.link(&self.reset_link, token)),
-                Some(username.as_str()),
-            ),
-            Mail::PasswordChanged { username } => {
-                ("password_changed", None, Some(username.as_str()))
-            }
-            Mail::NewLogin { username, .. } => ("new_login", None, Some(username.as_str())),
-            Mail::ChangeIdentity { token, username } => (
-                "change_identity",
-                Some(self.link(&self.confirm_link, token)),
-                Some(username.as_str()),
-            ),
-            Mail::IdentityChanging { username } => {
-                ("identity_changing", None, Some(username.as_str()))
-            }
-            Mail::IdentityChanged { username } => {
-                ("identity_changed", None, Some(username.as_str()))
-            }
-        };
-        let login = match mail {
-            Mail::NewLogin {
-                network, failures, ..
-            } => Some((network.as_str(), *failures)),
-            _ => None,
-        };
-        let fields = TemplateValues {
-            login,
-            link: link.as_ref().map(|link| link.as_str()),
-            username,
-            public_url: &self.public_url,
-        };
+        let (name, link, username) = self.parts(mail);
+        let mut values = vec![("public_url", Value::from(self.public_url.as_str()))];
+        values.extend(link.map(|link| ("link", link.as_str().into())));
+        values.extend(username.map(|username| ("username", username.into())));
+        if let Mail::NewLogin {
+            network, failures, ..
+        } = mail
+        {
+            values.push(("network", network.as_str().into()));
+            values.push(("failures", (*failures).into()));
+        }
+        let values = Value::from_pairs(values);
         let file = format!("{name}.txt");
-        let text = self.fill_in(&file, fields)?;
+        let text = self.fill_in(&file, &values)?;
         let (subject, body) = text
             .strip_prefix("Subject: ")
             .and_then(|text| text.split_once("\n\n"))
@@ -213,7 +146,7 @@ impl Templates {
             })?;
         let html = format!("{name}.html");
         let html = match self.environment.get_template(&html) {
-            Ok(_) => Some(self.fill_in(&html, fields)?),
+            Ok(_) => Some(self.fill_in(&html, &values)?),
             Err(_) => None,
         };
         Ok(Text {
@@ -223,13 +156,41 @@ impl Templates {
         })
     }
 
-    fn fill_in(
+    /// The name of a mail's templates, its link and its username, if it has them.
+    fn parts<'m>(
         &self,
-        file: &str,
-        fields: TemplateValues<'_>,
-    ) -> Result<Zeroizing<String>, TemplateError> {
+        mail: &'m Mail,
+    ) -> (&'static str, Option<Zeroizing<String>>, Option<&'m str>) {
+        let (confirm, reset) = (&self.confirm_link, &self.reset_link);
+        let (name, link, username) = match mail {
+            Mail::ConfirmNew { token } => ("confirm_new", Some((confirm, token)), None),
+            Mail::Invitation { token, username } => {
+                ("invitation", Some((confirm, token)), Some(username))
+            }
+            Mail::IdentityTaken => ("identity_taken", None, None),
+            Mail::UsernameTaken { username } => ("username_taken", None, Some(username)),
+            Mail::PasswordReset { token, username } => {
+                ("password_reset", Some((reset, token)), Some(username))
+            }
+            Mail::PasswordChanged { username } => ("password_changed", None, Some(username)),
+            Mail::NewLogin { username, .. } => ("new_login", None, Some(username)),
+            Mail::ChangeIdentity { token, username } => {
+                ("change_identity", Some((confirm, token)), Some(username))
+            }
+            Mail::IdentityChanging { username } => ("identity_changing", None, Some(username)),
+            Mail::IdentityChanged { username } => ("identity_changed", None, Some(username)),
+        };
+        // A token is base64url, which needs no escaping in a URL.
+        let link = link.map(|(configured, token)| {
+            let link = configured.replace("{public_url}", &self.public_url);
+            Zeroizing::new(link.replace("{token}", token.expose()))
+        });
+        (name, link, username.map(String::as_str))
+    }
+
+    fn fill_in(&self, file: &str, values: &Value) -> Result<Zeroizing<String>, TemplateError> {
         let template = self.environment.get_template(file);
-        let rendered = template.and_then(|template| template.render(fields.value()));
+        let rendered = template.and_then(|template| template.render(values));
         let text = rendered.map_err(|error| {
             let line = error.line().unwrap_or_default();
             let names =
@@ -281,14 +242,9 @@ impl Templates {
         ];
         for mail in &mails {
             let text = self.render(mail)?;
-            let (name, link) = match mail {
-                Mail::ConfirmNew { .. } => ("confirm_new", &self.confirm_link),
-                Mail::Invitation { .. } => ("invitation", &self.confirm_link),
-                Mail::PasswordReset { .. } => ("password_reset", &self.reset_link),
-                Mail::ChangeIdentity { .. } => ("change_identity", &self.confirm_link),
-                _ => continue,
+            let (name, Some(link), _) = self.parts(mail) else {
+                continue;
             };
-            let link = self.link(link, &token());
             if !text.body.lines().any(|line| line == link.as_str()) {
                 let expected = "{{ link }} on a line of its own, with nothing before or after it";
                 return Err(TemplateError::new(&format!("{name}.txt"), expected));
@@ -302,12 +258,6 @@ impl Templates {
             }
         }
         Ok(())
-    }
-
-    /// Fills in a configured link. A token is base64url, which needs no escaping in a URL.
-    fn link(&self, configured: &str, token: &Secret) -> Zeroizing<String> {
-        let link = configured.replace("{public_url}", &self.public_url);
-        Zeroizing::new(link.replace("{token}", token.expose()))
     }
 }
 
@@ -378,12 +328,9 @@ fn check_names(directory: &Path) -> Result<(), TemplateError> {
         };
         let is_template = is_of(&file, "txt") || is_of(&file, "html");
         if is_template && !known(".txt") && !known(".html") {
-            let mut names = String::from("the name of a mail:");
-            for builtin in BUILTIN {
-                // Writing to a `String` cannot fail.
-                let _ = write!(names, " {}", builtin.name);
-            }
-            return Err(TemplateError::new(&file, names));
+            let names: Vec<_> = BUILTIN.iter().map(|builtin| builtin.name).collect();
+            let expected = format!("the name of a mail: {}", names.join(" "));
+            return Err(TemplateError::new(&file, expected));
         }
     }
     Ok(())

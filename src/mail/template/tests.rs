@@ -179,7 +179,7 @@ fn an_operators_text_takes_the_place_of_the_built_in_one() {
 }
 
 #[test]
-fn a_replacement_that_would_fail_is_told_when_it_is_read() {
+fn a_replacement_that_would_fail_is_refused_when_it_is_read() {
     let link = "{{ link }}";
     let cases: [(&str, &str, &str); 10] = [
         (
@@ -211,7 +211,7 @@ fn a_replacement_that_would_fail_is_told_when_it_is_read() {
     ];
     for (file, text, expected) in cases {
         let error = replaced(&[(file, text)]).err().unwrap();
-        let said = error.expected();
+        let said = &error.expected;
         assert!(
             said.starts_with(file) && said.contains(expected),
             "{file}: {said}"
@@ -219,6 +219,6 @@ fn a_replacement_that_would_fail_is_told_when_it_is_read() {
     }
     let missing = settings(Some(Path::new("/nonexistent/mails")));
     let error = Templates::new(&missing, "https://door.test").err().unwrap();
-    assert!(error.expected().contains("/nonexistent/mails"));
+    assert!(error.expected.contains("/nonexistent/mails"));
     assert!(replaced(&[("notes.md", "anything"), ("logo.png", "x")]).is_ok());
 }

@@ -31,11 +31,6 @@ impl MailFiles {
         })
     }
 
-    /// Checks that the directory exists.
-    pub(in crate::mail) fn probe(directory: &Path) -> io::Result<()> {
-        std::fs::read_dir(directory).map(drop)
-    }
-
     /// Writes a message with mode 0600. It gets its name when it is complete, so a reader never sees a part of it.
     ///
     /// A name is the milliseconds since the epoch and a random part, so names sort in the order of writing.

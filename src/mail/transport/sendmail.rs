@@ -1,7 +1,7 @@
 //! The transport `sendmail`: a program that reads a mail from its standard input.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -21,19 +21,11 @@ const EX_NOUSER: i32 = 67;
 
 /// Calls a program with the arguments of sendmail: `-i -f SENDER -- RECIPIENT`.
 #[derive(Debug)]
-pub(in crate::mail) struct Sendmail {
-    program: PathBuf,
-}
+pub(in crate::mail) struct Sendmail(pub(super) PathBuf);
 
 impl Sendmail {
-    pub(in crate::mail) fn new(program: &Path) -> Self {
-        Self {
-            program: program.to_owned(),
-        }
-    }
-
     async fn run(&self, letter: &OutgoingMessage) -> io::Result<ExitStatus> {
-        let mut child = Command::new(&self.program)
+        let mut child = Command::new(&self.0)
             // With `-i` a line with a dot is not the end. After the dashes nothing is an option.
             .args(["-i", "-f", &letter.from, "--", &letter.to])
             .env_clear()
@@ -70,7 +62,7 @@ impl Transport for Sendmail {
                 "the program did not end within {} s",
                 RUN_MAX.as_secs()
             ))),
-            Ok(Err(error)) => Err(DeliveryError::Unreachable(error.to_string())),
+            Ok(Err(error)) => Err(DeliveryError::unreachable(error)),
             Ok(Ok(status)) if status.success() => Ok(()),
             Ok(Ok(status)) if status.code() == Some(EX_NOUSER) => {
                 Err(DeliveryError::Refused(status.to_string()))
@@ -80,17 +72,14 @@ impl Transport for Sendmail {
     }
 
     async fn probe(&self) -> Result<(), DeliveryError> {
-        is_program(&self.program).map_err(|error| DeliveryError::Unreachable(error.to_string()))
-    }
-
-    fn is_local(&self) -> bool {
-        false
+        is_program(&self.0).map_err(DeliveryError::unreachable)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
+    use std::path::Path;
 
     use zeroize::Zeroizing;
 
@@ -105,7 +94,7 @@ mod tests {
         let mode = std::fs::Permissions::from_mode(0o700);
         std::fs::set_permissions(dir.join("new"), mode).unwrap();
         std::fs::copy(dir.join("new"), &path).unwrap();
-        Sendmail::new(&path)
+        Sendmail(path)
     }
 
     fn letter() -> OutgoingMessage {
@@ -143,7 +132,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn how_it_ends_tells_what_became_of_the_mail() {
+    async fn the_exit_code_decides_what_becomes_of_the_mail() {
         let dir = tempfile::tempdir().unwrap();
         for (lines, is_refused) in [
             ("cat >/dev/null; exit 75", false),
@@ -158,7 +147,7 @@ mod tests {
                 DeliveryError::Unreachable(_) => panic!("{lines}"),
             }
         }
-        let missing = Sendmail::new(&dir.path().join("missing"));
+        let missing = Sendmail(dir.path().join("missing"));
         let error = missing.deliver(&letter()).await.unwrap_err();
         assert!(matches!(error, DeliveryError::Unreachable(_)));
         assert!(missing.probe().await.is_err());

@@ -98,16 +98,30 @@ impl Smtp {
     }
 
     /// A working connection from the pool, or a new one.
-    async fn connection(&self) -> Result<AsyncSmtpConnection, Error> {
+    async fn connection(&self) -> Result<AsyncSmtpConnection, DeliveryError> {
         loop {
             let Some((mut connection, since)) = self.idle().pop() else {
-                return self.connect().await;
+                let connected = self.connect().await;
+                return connected.map_err(|error| DeliveryError::Unreachable(words(&error)));
             };
             let is_fresh = self.clock.elapsed().saturating_sub(since) < IDLE_FOR_MAX;
             if is_fresh && connection.test_connected().await {
                 return Ok(connection);
             }
         }
+    }
+
+    /// Limits a dialogue, whose connection is dropped with it on a timeout.
+    async fn in_time<T>(
+        &self,
+        dialogue: impl Future<Output = Result<T, DeliveryError>>,
+    ) -> Result<T, DeliveryError> {
+        let timeout = self.settings.timeout;
+        let ended = tokio::time::timeout(timeout, dialogue).await;
+        ended.unwrap_or_else(|_| {
+            let why = format!("no answer within {} s", timeout.as_secs());
+            Err(DeliveryError::Unreachable(why))
+        })
     }
 
     async fn connect(&self) -> Result<AsyncSmtpConnection, Error> {
@@ -150,48 +164,23 @@ impl Smtp {
         };
         let envelope = Envelope::new(Some(from), vec![to])
             .map_err(|_| DeliveryError::Refused("it is no envelope".to_owned()))?;
-        let connection = self.connection().await;
-        let mut connection =
-            connection.map_err(|error| DeliveryError::Unreachable(words(&error)))?;
+        let mut connection = self.connection().await?;
         let sent = connection.send(&envelope, &letter.on_the_wire()).await;
-        match sent {
-            Ok(_) => {
-                self.keep(connection);
-                Ok(())
-            }
-            Err(error) => Err(failure(&error)),
-        }
+        sent.map_err(|error| failure(&error))?;
+        self.keep(connection);
+        Ok(())
     }
 }
 
 #[async_trait]
 impl Transport for Smtp {
     async fn deliver(&self, letter: &OutgoingMessage) -> Result<(), DeliveryError> {
-        // On a timeout the connection is dropped with the dialogue.
-        let sent = tokio::time::timeout(self.settings.timeout, self.send(letter)).await;
-        sent.unwrap_or_else(|_| Err(DeliveryError::Unreachable(self.too_slow())))
+        self.in_time(self.send(letter)).await
     }
 
     async fn probe(&self) -> Result<(), DeliveryError> {
-        let connected = tokio::time::timeout(self.settings.timeout, self.connection()).await;
-        match connected {
-            Err(_) => Err(DeliveryError::Unreachable(self.too_slow())),
-            Ok(Err(error)) => Err(DeliveryError::Unreachable(words(&error))),
-            Ok(Ok(connection)) => {
-                self.keep(connection);
-                Ok(())
-            }
-        }
-    }
-
-    fn is_local(&self) -> bool {
-        false
-    }
-}
-
-impl Smtp {
-    fn too_slow(&self) -> String {
-        format!("no answer within {} s", self.settings.timeout.as_secs())
+        self.keep(self.in_time(self.connection()).await?);
+        Ok(())
     }
 }
 

@@ -10,23 +10,14 @@ use crate::telemetry::output::{Output, Stream};
 
 /// Standard output, by its one writer. A mail that the reader does not accept stays in the outbox.
 #[derive(Debug)]
-pub(in crate::mail) struct Stdout(Arc<Output>);
-
-impl Stdout {
-    pub(in crate::mail) fn onto(output: Arc<Output>) -> Self {
-        Self(output)
-    }
-}
+pub(in crate::mail) struct Stdout(pub(super) Arc<Output>);
 
 #[async_trait]
 impl Transport for Stdout {
     async fn deliver(&self, letter: &OutgoingMessage) -> Result<(), DeliveryError> {
-        let written = self
-            .0
-            .deliver(Stream::Mail, framed(letter.message.as_bytes()));
-        written
-            .await
-            .map_err(|error| DeliveryError::Unreachable(error.to_string()))
+        let message = framed(letter.message.as_bytes());
+        let written = self.0.deliver(Stream::Mail, message).await;
+        written.map_err(DeliveryError::unreachable)
     }
 
     async fn probe(&self) -> Result<(), DeliveryError> {
