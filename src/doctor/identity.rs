@@ -20,35 +20,33 @@ type Spell = fn(&str) -> Vec<(String, &'static str)>;
 
 /// The spellings that are tried, and how a report describes them.
 const SPELLINGS: [(&str, Spell); 10] = [
-    ("as it is written", |name| vec![(titled(name), CLAIMED)]),
-    ("in lower case", |name| {
-        vec![(name.to_ascii_lowercase(), CLAIMED)]
-    }),
-    ("in upper case", |name| {
-        vec![(name.to_ascii_uppercase(), CLAIMED)]
-    }),
-    ("twice", |name| {
-        vec![(titled(name), CLAIMED), (titled(name), CLAIMED)]
-    }),
+    ("as it is written", |name| claimed([titled(name)])),
+    ("in lower case", |name| claimed([name.to_ascii_lowercase()])),
+    ("in upper case", |name| claimed([name.to_ascii_uppercase()])),
+    ("twice", |name| claimed([titled(name), titled(name)])),
     ("empty and then again", |name| {
         vec![(titled(name), ""), (titled(name), CLAIMED)]
     }),
     ("with _ for -", |name| {
-        vec![(titled(name).replace('-', "_"), CLAIMED)]
+        claimed([titled(name).replace('-', "_")])
     }),
     ("with _ for the last -", |name| {
-        vec![(with_last(name, '_'), CLAIMED)]
+        claimed([with_last(name, '_')])
     }),
     ("with . for -", |name| {
-        vec![(titled(name).replace('-', "."), CLAIMED)]
+        claimed([titled(name).replace('-', ".")])
     }),
     ("with ~ for -", |name| {
-        vec![(titled(name).replace('-', "~"), CLAIMED)]
+        claimed([titled(name).replace('-', "~")])
     }),
     ("plain and with _ at once", |name| {
-        vec![(titled(name), CLAIMED), (name.replace('-', "_"), CLAIMED)]
+        claimed([titled(name), name.replace('-', "_")])
     }),
 ];
+
+fn claimed<const COUNT: usize>(names: [String; COUNT]) -> Vec<(String, &'static str)> {
+    names.map(|name| (name, CLAIMED)).into()
+}
 
 fn with_last(name: &str, separator: char) -> String {
     let titled = titled(name);

@@ -11,9 +11,8 @@ use serde_json::Value;
 
 use crate::config::Config;
 use crate::doctor::probe_paths::{ProbePath, ProbePaths};
-use crate::doctor::report::Check;
 use crate::doctor::wire::{ProbeTarget, RawRequest, RawResponse};
-use crate::doctor::{DoctorError, ProbeCredential, Proxy, ProxyFault};
+use crate::doctor::{DoctorError, ProbeCredential, Proxy};
 
 /// Size of the tail of an access log that is searched.
 const RECORDS_BYTES_MAX: u64 = 4 << 20;
@@ -137,19 +136,6 @@ impl Probe<'_> {
     /// Whether a request reaches the service.
     pub(super) async fn reaches(&self, request: &RawRequest) -> bool {
         self.send(request).await.arrived().is_some()
-    }
-
-    /// Sends a request that must not reach the service. If it does, `what` describes this sighting of the fault.
-    pub(super) async fn expect_stopped(
-        &self,
-        check: &mut Check,
-        request: &RawRequest,
-        fault: ProxyFault,
-        what: impl FnOnce() -> String,
-    ) {
-        if self.reaches(request).await {
-            check.found(fault, what());
-        }
     }
 
     /// Returns the closed path with the credential that opens it, if both are known.
