@@ -9,33 +9,28 @@ use crate::cli::output;
 
 pub(super) fn run(config: &Path, strict: bool) -> ExitCode {
     let report = app::check(config);
-    for problem in &report.problems {
-        output::note(&format!("problem  {problem}"));
+    for (kind, lines) in [
+        ("problem", &report.problems),
+        ("warning", &report.warnings),
+        ("note", &report.notes),
+    ] {
+        for line in lines {
+            output::note(&format!("{kind:<7}  {line}"));
+        }
     }
-    for warning in &report.warnings {
-        output::note(&format!("warning  {warning}"));
-    }
-    for note in &report.notes {
-        output::note(&format!("note     {note}"));
-    }
-    let fails = !report.problems.is_empty() || strict && !report.warnings.is_empty();
-    let path = config.display();
-    if fails {
-        let (problems, warnings) = (report.problems.len(), report.warnings.len());
-        let why = if problems == 0 {
+    let (problems, warnings) = (report.problems.len(), report.warnings.len());
+    let why = match (problems, warnings) {
+        (0, 1..) if strict => {
             format!("{}, and --strict allows none", count(warnings, "warning"))
-        } else {
-            count(problems, "problem")
-        };
-        output::note(&format!("{path} cannot be used: {why}"));
-    } else {
-        output::line(&format!("{path} can be used"));
-    }
-    if fails {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    }
+        }
+        (0, _) => {
+            output::line(&format!("{} can be used", config.display()));
+            return ExitCode::SUCCESS;
+        }
+        _ => count(problems, "problem"),
+    };
+    output::note(&format!("{} cannot be used: {why}", config.display()));
+    ExitCode::FAILURE
 }
 
 fn count(count: usize, what: &str) -> String {

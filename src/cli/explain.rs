@@ -11,9 +11,9 @@ use crate::operator::control::{Command, ExplainVerdict, Explained, ExplainedCall
 /// Exit code of a denied request.
 const DENIED: u8 = 3;
 
-pub(super) fn run(config: &Path, question: ExplainArgs) -> anyhow::Result<ExitCode> {
-    let mut explain = question.explain;
-    explain.caller = match (question.token, question.apikey, question.account) {
+pub(super) fn run(config: &Path, args: ExplainArgs) -> anyhow::Result<ExitCode> {
+    let mut explain = args.explain;
+    explain.caller = match (args.token, args.apikey, args.account) {
         (Some(token), ..) => ExplainedCaller::Token(secrets::from_value(token, "token")?),
         (_, Some(key), _) => ExplainedCaller::ApiKey(secrets::from_value(key, "API key")?),
         (.., Some(uid)) => ExplainedCaller::Account(uid),

@@ -31,17 +31,9 @@ pub(super) fn account(config: &Path, mut command: AccountCommand) -> anyhow::Res
         }
         _ => {}
     }
-    let mut value = done(operator::command(
-        config,
-        Command::Account(command),
-        output::note,
-    )?)?;
+    let mut value = carry_out(config, Command::Account(command))?;
     // An import names the lines that it has refused on standard error.
-    let lines = value
-        .as_object_mut()
-        .and_then(|it| it.remove("refused_lines"));
-    let lines = lines.as_ref().and_then(Value::as_array);
-    for line in lines.into_iter().flatten() {
+    for line in taken(&mut value, "refused_lines") {
         output::note(line.as_str().unwrap_or_default());
     }
     output::value(&value);
@@ -53,11 +45,7 @@ pub(super) fn keys(config: &Path, task: KeysTask) -> anyhow::Result<ExitCode> {
         KeysTask::List { format } => (KeysCommand::List, format),
         KeysTask::Other(command) => (command, ListFormat::Text),
     };
-    let list = done(operator::command(
-        config,
-        Command::Keys(command),
-        output::note,
-    )?)?;
+    let list = carry_out(config, Command::Keys(command))?;
     match format {
         ListFormat::Json => output::lines(&serde_json::to_string_pretty(&list)?),
         ListFormat::Text => output::value(&with_keys_apart(list)),
@@ -67,13 +55,19 @@ pub(super) fn keys(config: &Path, task: KeysTask) -> anyhow::Result<ExitCode> {
 
 /// Carries a command out and shows what it gave.
 pub(super) fn show(config: &Path, command: Command) -> anyhow::Result<ExitCode> {
-    show_reply(operator::command(config, command, output::note)?)
+    output::value(&carry_out(config, command)?);
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Shows what a command gave.
 pub(super) fn show_reply(reply: Reply) -> anyhow::Result<ExitCode> {
     output::value(&done(reply)?);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Carries a command out and returns its value.
+fn carry_out(config: &Path, command: Command) -> anyhow::Result<Value> {
+    done(operator::command(config, command, output::note)?)
 }
 
 /// The value of a command that was carried out.
@@ -91,9 +85,19 @@ fn with_keys_apart(list: Value) -> Value {
         return list;
     };
     let apart = rows.iter_mut().flat_map(|row| {
-        let keys = row.as_object_mut().and_then(|row| row.remove("keys"));
-        let keys = keys.as_ref().and_then(Value::as_array).cloned();
-        std::iter::once(row.take()).chain(keys.unwrap_or_default())
+        let keys = taken(row, "keys");
+        std::iter::once(row.take()).chain(keys)
     });
     apart.collect()
+}
+
+/// Takes a list out of an object.
+fn taken(object: &mut Value, name: &str) -> Vec<Value> {
+    match object
+        .as_object_mut()
+        .and_then(|fields| fields.remove(name))
+    {
+        Some(Value::Array(items)) => items,
+        _ => Vec::new(),
+    }
 }

@@ -4,14 +4,15 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::runtime::Builder;
 
 use crate::config::{Config, StoreEngine};
 use crate::model::clock::{Clock, SystemClock};
-use crate::operator::backup::{add_key_files, found, put_contents};
+use crate::operator::backup::{add_key_files, checked, shown_contents};
 use crate::operator::command::{ask, command};
 use crate::operator::control::{Command, Reply, StoreCommand, Touch};
+use crate::operator::key_files::kept_aside;
 use crate::operator::{AppError, place};
 use crate::process::{OpenOutput, load, start};
 use crate::store::backup::{self, BackupError, KeyFileFate, Restored};
@@ -28,9 +29,7 @@ use crate::telemetry::audit::{self, AuditAction, AuditEvent};
 pub fn check(path: &Path, file: Option<&Path>) -> Result<Reply, AppError> {
     if let Some(file) = file {
         let (contents, findings) = backup::check(file)?;
-        let mut told = json!({});
-        put_contents(&mut told, &contents);
-        return Ok(found(&findings, told));
+        return Ok(checked(&findings, shown_contents(&contents)));
     }
     let config = records_at_rest(path)?;
     let dir = config.store.path.as_path();
@@ -43,7 +42,7 @@ pub fn check(path: &Path, file: Option<&Path>) -> Result<Reply, AppError> {
         let has_accounts = findings.accounts != 0;
         let looked = key_files::look(&dir.join("keys"), &findings.key_marks, has_accounts);
         add_key_files(&mut findings, &looked);
-        Ok(found(&findings, json!({})))
+        Ok(checked(&findings, Map::new()))
     });
     checked?.map_err(|error| place::whose(error, dir))
 }
@@ -52,18 +51,16 @@ pub fn check(path: &Path, file: Option<&Path>) -> Result<Reply, AppError> {
 ///
 /// # Errors
 /// [`AppError`]; the store is then unchanged, or refuses to start until the restore is repeated.
-pub fn restore(path: &Path, file: &Path, tell: fn(&str)) -> Result<Reply, AppError> {
+pub fn restore(path: &Path, file: &Path, note: fn(&str)) -> Result<Reply, AppError> {
     let config = records_at_rest(path)?;
     let dir = config.store.path.as_path();
     place::check(&config.store)?;
-    let other = place::other_owner(dir);
-    let other = other.map_or_else(String::new, |owner| format!(", as {owner}"));
-    let shown = dir.display();
-    tell(&format!("store {shown}: restoring into it{other}"));
+    let (shown, other) = (dir.display(), place::as_other(dir));
+    note(&format!("store {shown}: restoring into it{other}"));
     let restored = place::as_owner(dir, || restore_here(&config, file));
     let restored = restored?.map_err(|error| place::whose(error, dir))?;
     if matches!(restored, Reply::Done(_)) {
-        tell(&format!("store {shown}: restored"));
+        note(&format!("store {shown}: restored"));
     }
     Ok(restored)
 }
@@ -77,7 +74,7 @@ fn restore_here(config: &Config, file: &Path) -> Result<Reply, AppError> {
     let restored = backup::restore(&config.store.path, file, SystemClock::new().now());
     audit::record(&event(if restored.is_ok() { "ok" } else { "failed" }));
     match restored {
-        Ok(restored) => Ok(Reply::Done(told_restored(&restored))),
+        Ok(restored) => Ok(Reply::Done(shown(&restored))),
         Err(BackupError::Store(error @ StoreError::Locked { .. })) => Ok(Reply::Refused(format!(
             "{error}: stop it first, the backup takes the store's place"
         ))),
@@ -85,7 +82,7 @@ fn restore_here(config: &Config, file: &Path) -> Result<Reply, AppError> {
     }
 }
 
-fn told_restored(restored: &Restored) -> Value {
+fn shown(restored: &Restored) -> Value {
     let contents = &restored.contents;
     let files = restored.key_files.iter().map(|(name, fate)| {
         let fate = match fate {
@@ -96,12 +93,8 @@ fn told_restored(restored: &Restored) -> Value {
         };
         format!("{name} ({fate})")
     });
-    let kept = restored.kept.as_ref().map_or_else(
-        || "nothing was there before".to_owned(),
-        |kept| kept.display().to_string(),
-    );
     json!({
-        "kept_aside": kept,
+        "kept_aside": kept_aside(restored.kept.as_deref()),
         "missing_from": contents.as_of.to_rfc3339(),
         "missing_to": restored.at.to_rfc3339(),
         "missing_writes": restored.writes_missing,
@@ -125,11 +118,9 @@ pub fn export(
     to: Option<&Path>,
     out: &mut dyn Write,
 ) -> Result<u64, AppError> {
-    let (source, is_passing) = if let Some(file) = file {
-        (file.to_owned(), None)
-    } else {
-        let (source, was_there) = copy(path)?;
-        (source, Some(was_there))
+    let (source, is_passing) = match file {
+        Some(file) => (file.to_owned(), None),
+        None => copy(path).map(|(source, was_there)| (source, Some(was_there)))?,
     };
     let written = match to {
         None => backup::export(&source, out),

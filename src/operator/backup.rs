@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 
 use crate::operator::control::{Reply, StoreCommand};
@@ -112,14 +112,14 @@ pub(crate) async fn execute(command: StoreCommand, services: &Services) -> Reply
         );
     };
     let ended = match command {
-        StoreCommand::Backup { to } => make(backups, services, to).await.map(|it| told_made(&it)),
+        StoreCommand::Backup { to } => make(backups, services, to).await.map(|it| shown(&it)),
         StoreCommand::Copy => {
             let now = services.clock.now();
             let name = blocking(backups, move |backups| backups.make_passing(now)).await;
             name.map(Value::String)
         }
         StoreCommand::Check => match check_here(backups, services).await {
-            Ok(findings) => return found(&findings, json!({})),
+            Ok(findings) => return checked(&findings, Map::new()),
             Err(error) => Err(error),
         },
     };
@@ -149,35 +149,33 @@ pub(crate) fn add_key_files(findings: &mut Findings, looked: &[KeyFinding]) {
     }
 }
 
-fn told_made(made: &FinishedBackup) -> Value {
-    let mut told = json!({ "file": made.path, "bytes": made.bytes });
-    put_contents(&mut told, &made.contents);
+fn shown(made: &FinishedBackup) -> Value {
+    let mut shown = shown_contents(&made.contents);
+    shown.insert("file".to_owned(), json!(made.path));
+    shown.insert("bytes".to_owned(), made.bytes.into());
     if !made.removed.is_empty() {
-        put(&mut told, "removed", json!(made.removed));
+        shown.insert("removed".to_owned(), json!(made.removed));
     }
     if made.later != 0 {
-        put(&mut told, "later_than_now", json!(made.later));
+        shown.insert("later_than_now".to_owned(), made.later.into());
     }
-    told
+    shown.into()
 }
 
-pub(crate) fn put_contents(told: &mut Value, contents: &BackupContents) {
-    put(told, "as_of", json!(contents.as_of.to_rfc3339()));
-    put(told, "records", json!(contents.records));
-    put(told, "key_files", json!(contents.key_files.join(" ")));
+pub(crate) fn shown_contents(contents: &BackupContents) -> Map<String, Value> {
+    Map::from_iter([
+        ("as_of".to_owned(), contents.as_of.to_rfc3339().into()),
+        ("records".to_owned(), contents.records.into()),
+        ("key_files".to_owned(), contents.key_files.join(" ").into()),
+    ])
 }
 
-fn put(told: &mut Value, name: &str, value: Value) {
-    if let Some(fields) = told.as_object_mut() {
-        fields.insert(name.to_owned(), value);
-    }
-}
-
-pub(crate) fn found(findings: &Findings, mut told: Value) -> Reply {
+/// Returns the reply about records that were checked; `shown`: what is known about them already.
+pub(crate) fn checked(findings: &Findings, mut shown: Map<String, Value>) -> Reply {
     if findings.problems.is_empty() {
-        put(&mut told, "records", json!(findings.records));
-        put(&mut told, "problems", json!(0));
-        return Reply::Done(told);
+        shown.insert("records".to_owned(), findings.records.into());
+        shown.insert("problems".to_owned(), 0.into());
+        return Reply::Done(shown.into());
     }
     let mut lines = findings.problems.clone();
     if findings.more != 0 {

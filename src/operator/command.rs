@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use crate::config::{Config, StoreEngine};
 use crate::issuer::refresh;
 use crate::mail::delivery::{self, DeliveryScope};
 use crate::operator::control::{AccountCommand, AccountPage, Command, Reply, Touch};
-use crate::operator::place::{Owner, PlaceError};
+use crate::operator::place::PlaceError;
 use crate::operator::socket::SocketError;
 use crate::operator::{AppError, execute, import, key_files, place, socket};
 use crate::process::{OpenOutput, load, start};
@@ -34,17 +35,20 @@ const ANSWER_WAIT: Duration = Duration::from_secs(1);
 
 /// Carries out a command.
 ///
-/// `tell` receives a line about the store if the command changes it, or if there is no store.
+/// `note` receives a line about the store if the command changes it, or if there is no store.
 ///
 /// # Errors
 /// [`AppError`] if the command could not be carried out; a refused command is a [`Reply`].
-pub fn command(path: &Path, command: Command, tell: fn(&str)) -> Result<Reply, AppError> {
+pub fn command(path: &Path, command: Command, note: fn(&str)) -> Result<Reply, AppError> {
     let (config, _) = load(path)?;
     let dir = config.store.path.clone();
-    let other = place::other_owner(&dir);
+    let notice = StoreNotice {
+        note,
+        other: place::as_other(&dir),
+    };
     let carried_out = place::as_owner(&dir, || {
         let runtime = start(&mut Builder::new_current_thread())?;
-        let ended = runtime.block_on(carry_out(config, command, &StoreNotice { tell, other }));
+        let ended = runtime.block_on(carry_out(config, command, &notice));
         import::clear(&dir);
         ended
     });
@@ -60,25 +64,23 @@ pub(crate) fn ask(config: &Config, command: &Command) -> Result<Option<Reply>, A
 
 /// Reports which store a command works on.
 struct StoreNotice {
-    tell: fn(&str),
-    /// The user that the command runs as, if not the operator's own.
-    other: Option<Owner>,
+    note: fn(&str),
+    /// The user that the command runs as, as a suffix; empty if it is the operator's own.
+    other: String,
 }
 
 impl StoreNotice {
     fn worked_on(&self, config: &Config, touch: Touch, how: &str) {
         if matches!(touch, Touch::Writes | Touch::Begins) {
-            let dir = config.store.path.display();
-            let other = self.other.as_ref();
-            let other = other.map_or_else(String::new, |owner| format!(", as {owner}"));
-            (self.tell)(&format!("store {dir}: {how}{other}"));
+            let (dir, other) = (config.store.path.display(), &self.other);
+            (self.note)(&format!("store {dir}: {how}{other}"));
         }
     }
 
     fn without_records(&self, config: &Config) {
         if config.store.engine == StoreEngine::Sled {
             let dir = config.store.path.display();
-            (self.tell)(&format!(
+            (self.note)(&format!(
                 "there is no store in {dir}: decided without accounts, keys and memberships"
             ));
         }
@@ -88,13 +90,13 @@ impl StoreNotice {
 async fn carry_out(
     config: Config,
     mut command: Command,
-    teller: &StoreNotice,
+    notice: &StoreNotice,
 ) -> Result<Reply, AppError> {
     let (touch, socket) = (command.touch(), socket::path_in(&config.store.path));
     let by_gateway = "through the gateway that runs";
     import::hand_over(&config, &socket, &mut command)?;
     if let Some(reply) = ask_gateway(&socket, &command).await? {
-        teller.worked_on(&config, touch, by_gateway);
+        notice.worked_on(&config, touch, by_gateway);
         return Ok(reply);
     }
     if matches!(command, Command::Reload) {
@@ -103,7 +105,7 @@ async fn carry_out(
         return Err(AppError::Refused(why));
     }
     if let Some(reply) = key_files::here(&config, &command).await? {
-        teller.worked_on(&config, touch, "opened; no gateway runs");
+        notice.worked_on(&config, touch, "opened; no gateway runs");
         return Ok(reply);
     }
     let records = place::records(&config, touch)?;
@@ -114,16 +116,16 @@ async fn carry_out(
     // No gateway runs, so this process writes the log and the audit trail.
     let output = OpenOutput::for_command(&config)?;
     let services = match open(&config, (records, &output.0), &socket, &mut command).await? {
-        CommandOutcome::Here(services) => *services,
-        CommandOutcome::ByGateway(reply) => {
-            teller.worked_on(&config, touch, by_gateway);
+        ControlFlow::Continue(services) => services,
+        ControlFlow::Break(reply) => {
+            notice.worked_on(&config, touch, by_gateway);
             return Ok(reply);
         }
     };
     match records {
-        StoreAccess::None => teller.without_records(&config),
-        _ if is_new => teller.worked_on(&config, touch, "made now, and opened; no gateway runs"),
-        _ => teller.worked_on(&config, touch, "opened; no gateway runs"),
+        StoreAccess::None => notice.without_records(&config),
+        _ if is_new => notice.worked_on(&config, touch, "made now, and opened; no gateway runs"),
+        _ => notice.worked_on(&config, touch, "opened; no gateway runs"),
     }
     Box::pin(execute_here(config, command, services)).await
 }
@@ -155,10 +157,7 @@ async fn ask_gateway(socket: &Path, command: &Command) -> Result<Option<Reply>, 
 /// Refuses to create a store if a gateway seems to run on another one.
 async fn refuse_second_store(config: &Config) -> Result<(), PlaceError> {
     let first = config.listen.addresses.first().copied();
-    for address in [Some(config.listen.admin_address), first]
-        .into_iter()
-        .flatten()
-    {
+    for address in std::iter::once(config.listen.admin_address).chain(first) {
         if answers(address).await {
             return Err(PlaceError::Answered {
                 here: config.store.path.clone(),
@@ -194,23 +193,18 @@ async fn answers(address: SocketAddr) -> bool {
     matches!(timeout(ANSWER_WAIT, connect).await, Ok(Ok(true)))
 }
 
-enum CommandOutcome {
-    Here(Box<Services>),
-    /// A gateway has started in the meantime.
-    ByGateway(Reply),
-}
-
-/// Opens the store. A gateway that is starting or ending has it locked, but does not answer on the socket.
+/// Opens the store. A gateway that is starting or ending has it locked, but does not answer on the socket; breaks with
+/// the reply of one that has started in the meantime.
 async fn open(
     config: &Config,
     (records, output): (StoreAccess, &Arc<Output>),
     socket: &Path,
     command: &mut Command,
-) -> Result<CommandOutcome, AppError> {
+) -> Result<ControlFlow<Reply, Services>, AppError> {
     let mut tries = 1;
     loop {
         match services::open(config, records, Arc::clone(output)).await {
-            Ok(services) => return Ok(CommandOutcome::Here(Box::new(services))),
+            Ok(services) => return Ok(ControlFlow::Continue(services)),
             Err(OpenError::Store {
                 source: StoreError::Locked { .. },
                 ..
@@ -219,7 +213,7 @@ async fn open(
         }
         import::hand_over(config, socket, command)?;
         if let Some(reply) = ask_gateway(socket, command).await? {
-            return Ok(CommandOutcome::ByGateway(reply));
+            return Ok(ControlFlow::Break(reply));
         }
     }
 }

@@ -38,10 +38,8 @@ const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 pub(crate) async fn execute(command: Command, snapshot: &Snapshot) -> Reply {
     let ended = match command {
         Command::Explain(question) => {
-            return match explain(&question, snapshot).await {
-                Ok(explained) => Reply::Explained(explained),
-                Err(wrong) => Reply::Refused(wrong),
-            };
+            let explained = explain(&question, snapshot).await;
+            return explained.map_or_else(Reply::Refused, Reply::Explained);
         }
         Command::Reload => {
             return Reply::Refused("no gateway runs: there is nothing to reload".to_owned());
@@ -78,17 +76,16 @@ async fn accounts(command: AccountCommand, snapshot: &Snapshot) -> Result<Value,
                 .await?;
             let mut account = shown(&created);
             if let Some(fields) = account.as_object_mut().filter(|_| is_invited) {
-                let told = format!("mailed to {identity}: its link sets the first password");
-                fields.insert("invitation".to_owned(), told.into());
+                let sent = format!("mailed to {identity}: its link sets the first password");
+                fields.insert("invitation".to_owned(), sent.into());
             }
             Ok(account)
         }
         AccountCommand::List => {
             let page =
                 |after: Option<AccountId>| async move { accounts.list(after.as_ref()).await };
-            Ok(Value::Array(
-                shown_all(page, |account| shown(&account)).await?,
-            ))
+            let all = shown_all(page, |account| shown(&account)).await?;
+            Ok(Value::Array(all))
         }
         AccountCommand::ListPage { after } => {
             let page = accounts.list(after.as_ref()).await?;
@@ -334,9 +331,8 @@ fn declared(accounts: &Accounts, kind: &str, id: &str) -> Result<Resource, Comma
 /// Verifies a bearer token as the gateway would in a request, and returns its identity.
 async fn verify(token: &Secret, snapshot: &Snapshot) -> Result<Value, CommandStop> {
     let (name, text) = as_field(token.expose(), snapshot);
-    let value = http::HeaderValue::from_str(&text);
-    let malformed = || CommandStop::Refused(Unverified::from(FaultKind::Malformed).text());
-    let value = value.map_err(|_| malformed())?;
+    let malformed = |_| CommandStop::Refused(Unverified::from(FaultKind::Malformed).text());
+    let value = http::HeaderValue::from_str(&text).map_err(malformed)?;
     let headers = http::HeaderMap::from_iter([(name, value)]);
     let authorizer = &snapshot.authorizer;
     match authorizer.authenticate_in_detail(&headers, HERE).await {

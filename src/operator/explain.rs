@@ -131,10 +131,9 @@ fn allowed(steps: TraceSteps, grant: &Grant, snapshot: &Snapshot) -> Explained {
         .map(|(name, value)| (name.to_string(), shown(value)))
         .collect();
     Explained {
-        verdict: ExplainVerdict::Allow,
-        steps: steps.0,
         headers,
         upstream,
+        ..ended(ExplainVerdict::Allow, steps)
     }
 }
 

@@ -114,13 +114,13 @@ pub(crate) async fn execute(
     });
     let failed = |error: &dyn std::error::Error| CommandStop::Failed(with_causes(error));
     match import.await.map_err(|error| failed(&error))? {
-        Ok(report) => told(&report, skip_refused),
+        Ok(report) => shown(&report, skip_refused),
         Err(error @ ImportError::UnderWay) => Err(CommandStop::Refused(error.to_string())),
         Err(error) => Err(failed(&error)),
     }
 }
 
-fn told(report: &ImportReport, skip_refused: bool) -> Result<Value, CommandStop> {
+fn shown(report: &ImportReport, skip_refused: bool) -> Result<Value, CommandStop> {
     let lines = report.refused.iter();
     let mut lines: Vec<_> = lines
         .map(|line| format!("line {}: {}", line.line, line.reason))

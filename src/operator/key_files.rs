@@ -3,6 +3,7 @@
 //! The gateway refuses to start if a key file is lost, so listing and renewal open the store directly, without the
 //! checks of a start.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -33,10 +34,7 @@ pub(crate) async fn execute(command: &KeysCommand, snapshot: &Snapshot) -> Reply
     let services = &snapshot.services;
     let ended = match command {
         KeysCommand::List => list(services).await,
-        KeysCommand::Rotate => match rotate(services).await {
-            Ok(()) => list(services).await,
-            Err(why) => Err(why),
-        },
+        KeysCommand::Rotate => rotate(services).await,
         KeysCommand::Renew { file, .. } => {
             return Reply::Refused(format!(
                 "a gateway runs on this store and has {} in use: stop it first",
@@ -57,8 +55,8 @@ async fn list(services: &Services) -> Result<Value, String> {
     Ok(rows(findings, &rings))
 }
 
-/// Rotates each ring, so that its next key signs.
-async fn rotate(services: &Services) -> Result<(), String> {
+/// Rotates each ring, so that its next key signs, and lists the keys.
+async fn rotate(services: &Services) -> Result<Value, String> {
     let event = |outcome| AuditEvent::by_process("cli", AuditAction::RotateKeys, outcome);
     audit::begin(&services.output, &event(audit::BEGUN))
         .await
@@ -69,7 +67,7 @@ async fn rotate(services: &Services) -> Result<(), String> {
     }
     tracing::info!("signing keys rotated");
     audit::record(&event("ok"));
-    Ok(())
+    list(services).await
 }
 
 async fn rotate_ring(ring: &SigningKeys, services: &Services) -> Result<(), KeyFilesError> {
@@ -84,7 +82,7 @@ async fn rotate_ring(ring: &SigningKeys, services: &Services) -> Result<(), KeyF
 /// memory.
 fn rows(findings: Option<Vec<KeyFinding>>, rings: &[ListedKeys]) -> Value {
     let findings = findings.unwrap_or_default();
-    let of = |file: KeyFile| {
+    let row_of = |file: KeyFile| {
         let finding = findings.iter().find(|finding| finding.file == file);
         let state = finding.map_or("in_memory", |finding| finding.state.as_str());
         let since = finding.and_then(|finding| finding.since);
@@ -102,7 +100,7 @@ fn rows(findings: Option<Vec<KeyFinding>>, rings: &[ListedKeys]) -> Value {
         }
         row
     };
-    KeyFile::ALL.into_iter().map(of).collect()
+    KeyFile::ALL.into_iter().map(row_of).collect()
 }
 
 fn shown(signed: Signed, key: &KeyInfo) -> Value {
@@ -227,10 +225,12 @@ async fn renew(
         .join(format!("before-renew-{}", stamp(now)));
     let renewed = files.renew(file, &bytes, (&aside, now)).await;
     audit::record(&event(if renewed.is_ok() { "ok" } else { "failed" }));
-    let kept = renewed.map_err(failed)?;
-    let kept = kept.map_or_else(
-        || "nothing was there before".to_owned(),
-        |kept| kept.display().to_string(),
-    );
+    let kept = kept_aside(renewed.map_err(failed)?.as_deref());
     Ok(json!({ "made_anew": file.name(), "void": file.voids(), "kept_aside": kept }))
+}
+
+/// Describes where the replaced files are.
+pub(crate) fn kept_aside(kept: Option<&Path>) -> String {
+    let shown = kept.map(|kept| kept.display().to_string());
+    shown.unwrap_or_else(|| "nothing was there before".to_owned())
 }

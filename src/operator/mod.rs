@@ -5,7 +5,6 @@ pub mod at_rest;
 pub mod backup;
 pub mod command;
 pub mod control;
-pub mod echo;
 pub(crate) mod execute;
 pub mod explain;
 pub mod import;

@@ -188,8 +188,7 @@ pub(crate) fn check(store: &StoreSettings) -> Result<(), PlaceError> {
     if store.engine != StoreEngine::Sled || has_store(&store.path) {
         return Ok(());
     }
-    let left = store.elsewhere.iter().find(|there| has_store(there));
-    match left {
+    match store.elsewhere.iter().find(|there| has_store(there)) {
         None => Ok(()),
         Some(there) => Err(PlaceError::Elsewhere {
             here: store.path.clone(),
@@ -265,19 +264,12 @@ pub(crate) fn records(config: &Config, touch: Touch) -> Result<StoreAccess, AppE
 
 /// Whether a directory holds a store, complete or not.
 pub(crate) fn holds_store(dir: &Path) -> Result<bool, PlaceError> {
-    for name in ["db", "census"] {
-        match dir.join(name).try_exists() {
-            Ok(false) => {}
-            Ok(true) => return Ok(true),
-            Err(source) => {
-                return Err(PlaceError::Look {
-                    path: dir.to_owned(),
-                    source,
-                });
-            }
-        }
-    }
-    Ok(false)
+    let has = |name| dir.join(name).try_exists();
+    let found = has("db").and_then(|is_there| Ok(is_there || has("census")?));
+    found.map_err(|source| PlaceError::Look {
+        path: dir.to_owned(),
+        source,
+    })
 }
 
 /// Runs `work` as the user who owns the directory, or the nearest existing directory above it: files that root creates
@@ -313,13 +305,8 @@ pub(crate) fn as_owner<T: Send>(
         };
     }
     let path = dir.to_owned();
-    let outcome = thread::scope(|scope| {
-        let become_and_work = || match become_owner(&owner) {
-            Ok(()) => Ok(work()),
-            Err(source) => Err(source),
-        };
-        scope.spawn(become_and_work).join()
-    });
+    let become_and_work = || become_owner(&owner).map(|()| work());
+    let outcome = thread::scope(|scope| scope.spawn(become_and_work).join());
     let worked = outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     worked.map_err(|source| PlaceError::Become {
         path,
@@ -351,6 +338,11 @@ pub(crate) fn other_owner(dir: &Path) -> Option<Owner> {
     let (_, metadata, _) = nearest(dir).ok()?;
     let owner = Owner::of(&metadata);
     (!owner.is_me()).then_some(owner)
+}
+
+/// Describes that user in a note; empty if it is this process's own.
+pub(crate) fn as_other(dir: &Path) -> String {
+    other_owner(dir).map_or_else(String::new, |owner| format!(", as {owner}"))
 }
 
 /// Changes the user of the current thread. The kernel keeps users per thread, and a new thread inherits its creator's.
@@ -392,28 +384,27 @@ pub(crate) fn whose(error: AppError, dir: &Path) -> AppError {
     if !is_denied(&error) {
         return error;
     }
-    let Ok((nearest, metadata, is_closed)) = nearest(dir) else {
+    let Ok((path, metadata, is_closed)) = nearest(dir) else {
         return error;
     };
     let owner = Owner::of(&metadata);
-    if !owner.is_me() {
-        if nearest != dir && !is_closed {
-            return error;
-        }
-        let path = nearest;
+    if !owner.is_me() && (path == dir || is_closed) {
         return PlaceError::Owner { path, owner }.into();
     }
-    match stray(dir, owner.uid, DEPTH_MAX) {
-        Some((path, found)) => PlaceError::Stray {
+    if owner.is_me()
+        && let Some((path, found)) = stray(dir, owner.uid, DEPTH_MAX)
+    {
+        let (dir, source) = (dir.to_owned(), Box::new(error));
+        return PlaceError::Stray {
             path,
             found,
-            dir: dir.to_owned(),
+            dir,
             owner,
-            source: Box::new(error),
+            source,
         }
-        .into(),
-        None => error,
+        .into();
     }
+    error
 }
 
 /// Returns a file or directory below `dir` that does not belong to the user `uid`.
@@ -423,11 +414,11 @@ fn stray(dir: &Path, uid: u32, depth: usize) -> Option<(PathBuf, Owner)> {
         if metadata.uid() != uid {
             return Some((path, Owner::of(&metadata)));
         }
-        if metadata.is_dir() && 1 < depth {
-            let found = stray(&path, uid, depth - 1);
-            if found.is_some() {
-                return found;
-            }
+        if metadata.is_dir()
+            && 1 < depth
+            && let Some(found) = stray(&path, uid, depth - 1)
+        {
+            return Some(found);
         }
     }
     None
@@ -480,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn users_are_told_by_name_where_they_have_one() {
+    fn users_are_named_where_they_have_a_name() {
         let users = "root:x:0:0:root:/root:/bin/bash\ndoorward:x:997:996::/var/lib/doorward:/bin/false\nbroken\n";
         for (uid, said, sudo) in [
             (997, "doorward (uid 997)", "doorward"),

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::fs::Permissions;
+use std::io::ErrorKind::{ConnectionRefused, NotFound};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -78,13 +79,8 @@ impl SocketError {
     #[must_use]
     pub fn is_of_the_disk(&self) -> bool {
         use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-        let Self::Io { source, .. } = self else {
-            return false;
-        };
-        matches!(
-            source.kind(),
-            QuotaExceeded | ReadOnlyFilesystem | StorageFull
-        )
+        matches!(self, Self::Io { source, .. }
+            if matches!(source.kind(), QuotaExceeded | ReadOnlyFilesystem | StorageFull))
     }
 }
 
@@ -109,7 +105,7 @@ pub async fn bind(path: &Path) -> Result<UnixListener, SocketError> {
         });
     }
     match std::fs::remove_file(path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => return Err(io(source)),
+        Err(source) if source.kind() != NotFound => return Err(io(source)),
         _ => {}
     }
     let listener = UnixListener::bind(path).map_err(io)?;
@@ -225,19 +221,19 @@ impl Server {
         };
         let mut text = serde_json::to_vec(&reply)?;
         text.push(b'\n');
-        let told = async {
+        let sent = async {
             writer.write_all(&text).await?;
             writer.shutdown().await
         };
-        tokio::time::timeout(PATIENCE, told).await?
+        tokio::time::timeout(PATIENCE, sent).await?
     }
 
     async fn reload(&self) -> Reply {
-        let (caller, told) = oneshot::channel();
+        let (caller, reloaded) = oneshot::channel();
         // A gateway that drains no longer reloads.
         let _ = self.reloads.send(caller).await;
         let ending = || Reply::Failed("the gateway is ending".to_owned());
-        told.await.unwrap_or_else(|_| ending())
+        reloaded.await.unwrap_or_else(|_| ending())
     }
 
     async fn execute(&self, command: Command) -> std::io::Result<Reply> {
@@ -247,7 +243,7 @@ impl Server {
         );
         let patience = if is_long { LONG_PATIENCE } else { PATIENCE };
         let executed = async {
-            let _turn = if is_long {
+            let _permit = if is_long {
                 self.long.acquire().await.ok()
             } else {
                 None
@@ -267,19 +263,11 @@ pub async fn ask(path: &Path, command: &Command) -> Result<Option<Reply>, Socket
         path: path.to_owned(),
         source,
     };
-    let stream = match UnixStream::connect(path).await {
-        Ok(stream) => stream,
-        Err(error)
-            if matches!(
-                error.kind(),
-                std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused
-            ) =>
-        {
-            return Ok(None);
-        }
+    let (reader, mut writer) = match UnixStream::connect(path).await {
+        Ok(stream) => stream.into_split(),
+        Err(error) if matches!(error.kind(), NotFound | ConnectionRefused) => return Ok(None),
         Err(source) => return Err(io(source)),
     };
-    let (reader, mut writer) = stream.into_split();
     let mut line = Zeroizing::new(serde_json::to_vec(command).map_err(|error| io(error.into()))?);
     line.push(b'\n');
     writer.write_all(&line).await.map_err(io)?;
