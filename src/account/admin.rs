@@ -45,7 +45,7 @@ impl Accounts {
         &self,
         after: Option<&AccountId>,
     ) -> Result<Page<Account, AccountId>, AccountError> {
-        let items = self.parts.store.accounts(after, PAGE + 1).await?;
+        let items = self.store.accounts(after, PAGE + 1).await?;
         Ok(Page::of(items, |account| account.account_id.clone()))
     }
 
@@ -54,7 +54,7 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::Store`]
     pub async fn account_by_id(&self, id: &AccountId) -> Result<Option<Account>, AccountError> {
-        Ok(self.parts.store.account_by_id(id).await?)
+        Ok(self.store.account_by_id(id).await?)
     }
 
     /// Invites a person: creates a pending account with these rights, and mails a confirm token as an invitation. Works
@@ -91,7 +91,7 @@ impl Accounts {
         id: &AccountId,
     ) -> Result<Account, Halt<AdministrationRefusal>> {
         let action = AuditAction::RemoveAccount;
-        let found = self.parts.store.account_by_id(id).await?;
+        let found = self.store.account_by_id(id).await?;
         let uid = found.as_ref().map(|account| account.uid.clone());
         let removed = async {
             let account = found.ok_or(AdministrationRefusal::NoAccount)?;
@@ -99,7 +99,7 @@ impl Accounts {
                 return Err(AdministrationRefusal::OwnAccount.into());
             }
             self.begin(call, action, Some(&account.uid), None).await?;
-            let removed = self.parts.store.remove_account(&account.uid).await?;
+            let removed = self.store.remove_account(&account.uid).await?;
             Ok(removed.ok_or(AdministrationRefusal::NoAccount)?)
         };
         call.settle(action, uid.as_ref(), None, removed.await)
@@ -118,17 +118,13 @@ impl Accounts {
         change: AccountChange,
     ) -> Result<Account, Halt<AdministrationRefusal>> {
         let action = AuditAction::ChangeAccount;
-        let found = self.parts.store.account_by_id(id).await?;
+        let found = self.store.account_by_id(id).await?;
         let uid = found.as_ref().map(|account| account.uid.clone());
         let changed = async {
             let account = found.ok_or(AdministrationRefusal::NoAccount)?;
             let change = self.checked_change(actor, &account, change)?;
             self.begin(call, action, Some(&account.uid), None).await?;
-            let changed = self
-                .parts
-                .store
-                .update_account(&account.uid, change)
-                .await?;
+            let changed = self.store.update_account(&account.uid, change).await?;
             Ok(changed.ok_or(AdministrationRefusal::NoAccount)?)
         };
         call.settle(action, uid.as_ref(), None, changed.await)
@@ -138,7 +134,7 @@ impl Accounts {
         &self,
         actor: Actor<'_>,
         account: &Account,
-        mut change: AccountChange,
+        change: AccountChange,
     ) -> Result<AccountChange, AdministrationRefusal> {
         if is_own(actor, account) {
             return Err(AdministrationRefusal::OwnAccount);
@@ -146,19 +142,16 @@ impl Accounts {
         if account.status == AccountStatus::Pending && change.status.is_some() {
             return Err(AdministrationRefusal::Pending);
         }
-        if let Some(roles) = &mut change.roles {
-            if roles.iter().any(|role| self.is_reserved(role)) {
-                return Err(AdministrationRefusal::RoleReserved);
-            }
-            roles.sort();
-            roles.dedup();
+        let mut roles = change.roles.iter().flatten();
+        if roles.any(|role| self.is_reserved(role)) {
+            return Err(AdministrationRefusal::RoleReserved);
         }
         Ok(change)
     }
 
     /// Whether a role results only from status, `is_admin`, `password_must_change` or a membership.
     fn is_reserved(&self, role: &Role) -> bool {
-        let settings = &self.parts.roles;
+        let settings = &self.roles;
         role.is_reserved(&settings.resources, &settings.ladder)
     }
 }

@@ -70,49 +70,41 @@ impl Accounts {
         wanted: NewKey,
         may_give: &(dyn Fn(&Scope) -> bool + Sync),
     ) -> Result<IssuedKey, Halt<KeyRefusal>> {
-        let issued = self.write_key(call, owner, wanted, may_give).await;
+        let action = AuditAction::CreateApiKey;
+        let issued: Result<IssuedKey, Halt<KeyRefusal>> = async {
+            let now = self.clock.now();
+            let roles = &self.roles;
+            let rules = KeyRules {
+                roles,
+                now,
+                may_give,
+            };
+            let terms = rules.changed(KeyTerms::default(), wanted.into())?;
+            let text = ApiKeyText::draw(token::draw_key_id());
+            let key = ApiKey {
+                id: text.id,
+                uid: owner.uid.clone(),
+                terms,
+                digest: self.token_keys.api_key_digest(&text),
+                created: now,
+                previous: None,
+                suspended: false,
+            };
+            let object = Some(key.id.as_str());
+            self.begin(call, action, Some(&owner.uid), object).await?;
+            let written = self.store.create_api_key(key.clone(), owner.standing());
+            match written.await? {
+                Guarded::Done(true) => {}
+                Guarded::Done(false) => return Err(KeyRefusal::TooMany.into()),
+                Guarded::Stale => return Err(KeyRefusal::Changed.into()),
+            }
+            let secret = text.text();
+            Ok(IssuedKey { key, secret })
+        }
+        .await;
         let id = issued.as_ref().ok().map(|issued| issued.key.id);
         let object = id.as_ref().map(KeyId::as_str);
-        call.settle(AuditAction::CreateApiKey, Some(&owner.uid), object, issued)
-    }
-
-    async fn write_key(
-        &self,
-        call: &Call,
-        owner: &Account,
-        wanted: NewKey,
-        may_give: &(dyn Fn(&Scope) -> bool + Sync),
-    ) -> Result<IssuedKey, Halt<KeyRefusal>> {
-        let now = self.parts.clock.now();
-        let rules = KeyRules {
-            roles: &self.parts.roles,
-            now,
-            may_give,
-        };
-        let terms = rules.changed(KeyTerms::default(), wanted.into())?;
-        let text = ApiKeyText::draw(token::draw_key_id());
-        let key = ApiKey {
-            id: text.id,
-            uid: owner.uid.clone(),
-            terms,
-            digest: self.parts.token_keys.api_key_digest(&text),
-            created: now,
-            previous: None,
-            suspended: false,
-        };
-        let object = Some(key.id.as_str());
-        self.begin(call, AuditAction::CreateApiKey, Some(&owner.uid), object)
-            .await?;
-        let store = &self.parts.store;
-        match store.create_api_key(key.clone(), owner.standing()).await? {
-            Guarded::Done(true) => {}
-            Guarded::Done(false) => return Err(KeyRefusal::TooMany.into()),
-            Guarded::Stale => return Err(KeyRefusal::Changed.into()),
-        }
-        Ok(IssuedKey {
-            key,
-            secret: text.text(),
-        })
+        call.settle(action, Some(&owner.uid), object, issued)
     }
 
     /// Changes one of the caller's keys, limited to scopes that the caller's login carries. Takes effect on the next
@@ -135,8 +127,8 @@ impl Accounts {
             let key = self.api_key(&account.uid, id).await?;
             let key = key.ok_or(KeyRefusal::NoKey)?;
             let rules = KeyRules {
-                roles: &self.parts.roles,
-                now: self.parts.clock.now(),
+                roles: &self.roles,
+                now: self.clock.now(),
                 may_give: &|scope| may_give(maker, scope),
             };
             let change = KeyChange {
@@ -162,10 +154,10 @@ impl Accounts {
         overlap_s: u64,
     ) -> Result<IssuedKey, Halt<KeyRefusal>> {
         let text = ApiKeyText::draw(*id);
-        let now = self.parts.clock.now();
+        let now = self.clock.now();
         let overlap = Duration::from_secs(overlap_s);
         let secret = NewSecret {
-            digest: self.parts.token_keys.api_key_digest(&text),
+            digest: self.token_keys.api_key_digest(&text),
             overlap_until: (!overlap.is_zero()).then(|| now.plus(overlap)),
         };
         let change = KeyChange {
@@ -183,10 +175,8 @@ impl Accounts {
             self.change_key(call, action, owner, (id, change)).await
         };
         let key = call.settle(action, Some(&owner.uid), Some(id.as_str()), changed)?;
-        Ok(IssuedKey {
-            key,
-            secret: text.text(),
-        })
+        let secret = text.text();
+        Ok(IssuedKey { key, secret })
     }
 
     /// Confirms a key of an account that a restore has suspended, on the operator's authority.
@@ -217,11 +207,10 @@ impl Accounts {
     ) -> Result<ApiKey, Halt<KeyRefusal>> {
         self.begin(call, action, Some(&owner.uid), Some(id.as_str()))
             .await?;
-        let store = &self.parts.store;
-        let changed = store
-            .update_api_key(&owner.uid, id, owner.standing(), change)
-            .await?;
-        match changed {
+        let changed = self
+            .store
+            .update_api_key(&owner.uid, id, owner.standing(), change);
+        match changed.await? {
             Guarded::Done(Some(key)) => Ok(key),
             Guarded::Done(None) => Err(KeyRefusal::NoKey.into()),
             Guarded::Stale => Err(KeyRefusal::Changed.into()),
@@ -237,7 +226,7 @@ impl Accounts {
         uid: &UserId,
         after: Option<&KeyId>,
     ) -> Result<Page<ApiKey, KeyId>, AccountError> {
-        let mut keys = self.parts.store.api_keys_of(uid).await?;
+        let mut keys = self.store.api_keys_of(uid).await?;
         keys.retain(|key| after.is_none_or(|after| *after < key.id));
         Ok(Page::of(keys, |key| key.id))
     }
@@ -248,7 +237,7 @@ impl Accounts {
     /// [`AccountError::Store`]
     pub async fn keys_used(&self, keys: &[ApiKey]) -> Result<Vec<Option<Timestamp>>, AccountError> {
         let ids: Vec<_> = keys.iter().map(|key| key.id).collect();
-        Ok(self.parts.store.keys_used(&ids).await?)
+        Ok(self.store.keys_used(&ids).await?)
     }
 
     /// Returns one key of a uid, or `None` if the key belongs to another uid.
@@ -256,7 +245,7 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::Store`]
     pub async fn api_key(&self, uid: &UserId, id: &KeyId) -> Result<Option<ApiKey>, AccountError> {
-        let key = self.parts.store.api_key(id).await?;
+        let key = self.store.api_key(id).await?;
         Ok(key.filter(|key| key.uid == *uid))
     }
 
@@ -272,7 +261,7 @@ impl Accounts {
     ) -> Result<(), Halt<NotFound>> {
         let (action, object) = (AuditAction::RevokeApiKey, Some(id.as_str()));
         self.begin(call, action, Some(uid), object).await?;
-        let was_there = self.parts.store.revoke_api_key(uid, id).await?;
+        let was_there = self.store.revoke_api_key(uid, id).await?;
         call.settle(action, Some(uid), object, found(was_there))
     }
 }

@@ -60,7 +60,7 @@ pub struct Cookies {
 
 /// The kind of caller that carries the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum SessionCarrier {
+pub enum SessionCarrier {
     /// A program, with an access token and a refresh token.
     Program,
     /// A browser, with one or two cookies.
@@ -77,34 +77,12 @@ struct SessionDraft {
 impl Accounts {
     /// Logs in with a name or an e-mail address and a password. [`Accounts::guess`] limits the attempts.
     ///
-    /// # Errors
-    /// [`LoginRefusal`], [`Halt::Failed`]; in either case no session was opened.
-    pub async fn login(
-        &self,
-        call: &Call,
-        name: &str,
-        password: Secret,
-    ) -> Result<OpenedSession, Halt<LoginRefusal>> {
-        self.open(call, name, password, SessionCarrier::Program)
-            .await
-    }
-
-    /// Logs a browser in. The session is carried by cookies and ends if it is not used for `[session] idle_ttl_s`, or
-    /// for `admin_idle_ttl_s` in the case of an administrator.
+    /// The session of a browser ends if it is not used for `[session] idle_ttl_s`, or for `admin_idle_ttl_s` in the case
+    /// of an administrator.
     ///
     /// # Errors
     /// [`LoginRefusal`], [`Halt::Failed`]; in either case no session was opened.
-    pub async fn login_of_browser(
-        &self,
-        call: &Call,
-        name: &str,
-        password: Secret,
-    ) -> Result<OpenedSession, Halt<LoginRefusal>> {
-        self.open(call, name, password, SessionCarrier::Browser)
-            .await
-    }
-
-    async fn open(
+    pub async fn login(
         &self,
         call: &Call,
         name: &str,
@@ -126,10 +104,8 @@ impl Accounts {
         // The event of a used up limit names no account, as if no account had been looked up.
         let is_limited = matches!(opened, Err(Halt::Refused(LoginRefusal::Limited(_))));
         let uid = found.filter(|_| !is_limited).map(|account| account.uid);
-        let session = opened
-            .as_ref()
-            .ok()
-            .map(|(opened, _)| opened.session.id.clone());
+        let session = opened.as_ref().ok();
+        let session = session.map(|(opened, _)| opened.session.id.clone());
         let object = session.as_ref().map(SessionId::as_str);
         let (opened, failures) = call.settle(action, uid.as_ref(), object, opened)?;
         self.notice_login(call, &opened.account, failures).await;
@@ -156,29 +132,25 @@ impl Accounts {
         let account = guesser.account().ok_or(LoginRefusal::NoMatch)?;
         // A hashing pool too busy for a rehash is no reason to refuse a caller who knows the password.
         let rehash = if is_outdated {
-            self.parts.passwords.hash(password).await.ok()
+            self.passwords.hash(password).await.ok()
         } else {
             None
         };
-
-        let now = self.parts.clock.now();
+        let now = self.clock.now();
         let SessionDraft {
             session,
             refresh,
             cookies,
         } = self.draft(call, account, carrier, now);
         let access = self.access_token(account, &session, now)?;
-        let object = Some(session.id.as_str());
-        self.begin(call, AuditAction::LogIn, Some(&account.uid), object)
-            .await?;
+        let (action, object) = (AuditAction::LogIn, Some(session.id.as_str()));
+        self.begin(call, action, Some(&account.uid), object).await?;
         // INVARIANT: a change to the account while the password is hashed takes precedence
         // (test `a_reset_during_the_login_wins`).
         let written = self
-            .parts
             .store
-            .create_session(session.clone(), account.standing(), rehash)
-            .await?;
-        if written == Guarded::Stale {
+            .create_session(session.clone(), account.standing(), rehash);
+        if written.await? == Guarded::Stale {
             return Err(LoginRefusal::Changed.into());
         }
         let opened = OpenedSession {
@@ -199,7 +171,7 @@ impl Accounts {
         carrier: SessionCarrier,
         now: Timestamp,
     ) -> SessionDraft {
-        let (tokens, sessions) = (&self.parts.tokens, &self.parts.sessions);
+        let (tokens, sessions) = (&self.tokens, &self.sessions);
         let id = token::draw_session_id();
         let (idle_ttl, cookies) = match carrier {
             SessionCarrier::Program => (tokens.refresh_ttl, None),
@@ -234,7 +206,7 @@ impl Accounts {
     /// Draws the cookies of a session and their digests.
     fn cookies(&self, session: &SessionId) -> (Cookies, CookieDigests) {
         let own = SessionCookie::draw(session.clone());
-        let domain = self.parts.sessions.cookie_domain.as_ref();
+        let domain = self.sessions.cookie_domain.as_ref();
         let domain = domain.map(|_| SessionCookie::draw(session.clone()));
         let digests = CookieDigests {
             own: own.digest(),
@@ -308,7 +280,8 @@ mod tests {
         let call = Call::default();
         // The login waits for its hash while the other branch runs.
         let (login, ended) = tokio::join!(
-            kit.accounts.login(&call, "anna", password),
+            kit.accounts
+                .login(&call, "anna", password, SessionCarrier::Program),
             kit.store
                 .update_account(&anna.uid, AccountChange::default()),
         );
@@ -331,7 +304,8 @@ mod tests {
         };
         // The login waits for its hash while the other branch runs.
         let (login, set) = tokio::join!(
-            kit.accounts.login(&call, "anna", password),
+            kit.accounts
+                .login(&call, "anna", password, SessionCarrier::Program),
             kit.store.set_membership(&anna.uid, membership, None),
         );
         assert_eq!(set.unwrap(), MembershipChange::Done);

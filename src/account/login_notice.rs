@@ -20,7 +20,7 @@ impl Accounts {
         account: &Account,
         failures: u32,
     ) {
-        if !self.parts.account.notify_logins {
+        if !self.settings.notify_logins {
             return;
         }
         let failures = if failures < FAILURES_TOLD_MIN {
@@ -40,17 +40,18 @@ impl Accounts {
         account: &Account,
         failures: u32,
     ) -> Result<(), AccountError> {
-        let store = &self.parts.store;
         let Some(from) = call.from.as_deref() else {
             return Ok(());
         };
         let network = self.known_as(account, from);
-        let known = store.networks_of(&account.uid).await?;
+        let known = self.store.networks_of(&account.uid).await?;
         let is_known = known.contains(&network);
         let is_told = 0 < failures || !(is_known || known.is_empty());
         if !is_told {
             if !is_known {
-                store.remember_network(&account.uid, network, None).await?;
+                self.store
+                    .remember_network(&account.uid, network, None)
+                    .await?;
             }
             return Ok(());
         }
@@ -62,10 +63,14 @@ impl Accounts {
         if is_known {
             return self.post(&account.identity, &mail).await;
         }
-        let mail = self.seal(&account.identity, &mail, self.parts.clock.now());
+        let mail = self.seal(&account.identity, &mail, self.clock.now());
         let id = mail.as_ref().map(|mail| mail.id.clone());
         // Of several concurrent logins from the new network, only one sends the mail.
-        if store.remember_network(&account.uid, network, mail).await? {
+        if self
+            .store
+            .remember_network(&account.uid, network, mail)
+            .await?
+        {
             self.posted(id).await;
         }
         Ok(())
@@ -74,13 +79,14 @@ impl Accounts {
     /// The digest under which a network is remembered: the store does not reveal where a person has been.
     fn known_as(&self, account: &Account, network: &str) -> Digest {
         let parts = ["known network", account.uid.as_str(), network];
-        self.parts.token_keys.count_key(&parts)
+        self.token_keys.count_key(&parts)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::account::login::SessionCarrier;
     use crate::account::test_kit::{Kit, OTHER, PASSWORD, config};
     use crate::model::secret::Secret;
 
@@ -90,7 +96,10 @@ mod tests {
             ..Call::default()
         };
         let password = Secret::new(password.to_owned());
-        let outcome = kit.accounts.login(&call, "anna", password).await;
+        let outcome = kit
+            .accounts
+            .login(&call, "anna", password, SessionCarrier::Program)
+            .await;
         outcome.is_ok()
     }
 

@@ -4,37 +4,24 @@ use crate::account::call::{Call, MAIL_LIMITED};
 use crate::account::guess::{Guess, Guesser};
 use crate::account::halt::{Halt, refusals};
 use crate::account::mail_limit::{MailCause, MailQuota};
-use crate::account::register::{checked_address, checked_name};
 use crate::account::{AccountError, Accounts};
-use crate::crypto::{digest, token};
+use crate::crypto::digest;
 use crate::limit::ReachedLimit;
 use crate::mail::Mail;
-use crate::model::account::{
-    Account, AccountStatus, EmailAddress, OneTimeToken, Purpose, Username,
-};
+use crate::model::account::{Account, AccountStatus, EmailAddress, PersonName, Purpose, Username};
 use crate::model::error_code::ErrorCode;
-use crate::model::field::InvalidField;
 use crate::model::id::UserId;
 use crate::model::secret::Secret;
 use crate::store::IdentityChange;
 use crate::telemetry::audit::{self, AuditAction};
 
-/// A new address requested by the owner of an account.
-#[derive(Clone, Debug)]
-pub struct WantedIdentity {
-    /// The address, as typed.
-    pub identity: EmailAddress,
-    /// The account's password.
-    pub password: Secret,
-}
-
 /// A checked change of the caller's own account.
 #[derive(Clone, Debug, Default)]
 pub struct OwnChange {
     /// The name of the person.
-    pub name: Option<String>,
-    /// The address.
-    pub identity: Option<WantedIdentity>,
+    pub name: Option<PersonName>,
+    /// The address, with the account's password.
+    pub identity: Option<(EmailAddress, Secret)>,
 }
 
 refusals! {
@@ -61,26 +48,6 @@ refusals! {
     }
 }
 
-impl OwnChange {
-    /// Checks the texts. Only a change of address carries a password.
-    ///
-    /// # Errors
-    /// [`InvalidField`] for the first invalid text.
-    pub fn parse(
-        name: Option<&str>,
-        identity: Option<(&str, Secret)>,
-    ) -> Result<Self, InvalidField> {
-        let address = |(text, password): (&str, Secret)| {
-            let identity = checked_address(text)?;
-            Ok(WantedIdentity { identity, password })
-        };
-        Ok(Self {
-            name: name.map(checked_name).transpose()?,
-            identity: identity.map(address).transpose()?,
-        })
-    }
-}
-
 impl Accounts {
     /// Changes the caller's name, and mails a token to a new address, which takes effect once the token is posted.
     ///
@@ -93,14 +60,14 @@ impl Accounts {
         change: OwnChange,
     ) -> Result<(), Halt<MeRefusal>> {
         // The address comes first, so that a wrong password changes nothing at all.
-        if let Some(wanted) = change.identity {
-            let requested = self.request_identity(call, uid, wanted).await;
+        if let Some((wanted, password)) = change.identity {
+            let requested = self.request_identity(call, uid, wanted, password).await;
             call.settle_refusal(AuditAction::RequestIdentity, Some(uid), None, requested)?;
         }
         if let Some(name) = change.name {
             let action = AuditAction::ChangeName;
             self.begin(call, action, Some(uid), None).await?;
-            let renamed = self.parts.store.rename(uid, name).await?;
+            let renamed = self.store.rename(uid, name).await?;
             let renamed = renamed.ok_or(Halt::Refused(MeRefusal::Changed));
             call.settle(action, Some(uid), None, renamed)?;
         }
@@ -112,14 +79,14 @@ impl Accounts {
         &self,
         call: &Call,
         uid: &UserId,
-        wanted: WantedIdentity,
+        wanted: EmailAddress,
+        password: Secret,
     ) -> Result<(), Halt<MeRefusal>> {
-        let account = self.parts.store.account(uid).await?;
+        let account = self.store.account(uid).await?;
         let active = account.filter(|account| account.status == AccountStatus::Active);
         let account = active.ok_or(MeRefusal::Changed)?;
         let action = AuditAction::RequestIdentity;
         self.check_trail(call, action)?;
-        let password = wanted.password;
         match self.guess(call, Guesser::Owner(&account), password).await? {
             Guess::Right { .. } => {}
             Guess::Wrong | Guess::Unseen => return Err(MeRefusal::WrongPassword.into()),
@@ -127,7 +94,7 @@ impl Accounts {
         }
         let mut places = MailQuota::default();
         let outcome = self
-            .mail_identity(call, &account, wanted.identity, &mut places)
+            .mail_identity(call, &account, wanted, &mut places)
             .await;
         places.settle(outcome)
     }
@@ -145,17 +112,16 @@ impl Accounts {
             call.record(action, MAIL_LIMITED, Some(uid.as_str()), None);
             return Ok(());
         }
-        let owner = self.parts.store.identity_owner(&wanted).await?;
+        let owner = self.store.identity_owner(&wanted).await?;
         let other = owner.filter(|owner| owner.uid != *uid);
-        if other.is_some() && self.parts.account.reveal_existing {
+        if other.is_some() && self.settings.reveal_existing {
             return Err(MeRefusal::IdentityTaken.into());
         }
         self.begin(call, action, Some(uid), None).await?;
         // INVARIANT: what the caller can see (in answers, in their mailbox, and in the state of a token mailed before)
         // does not depend on whether the address is taken or may be mailed to
         // (the_caller_sees_the_same_whether_or_not_an_address_is_taken). A token that is not mailed cannot be used.
-        let now = self.parts.clock.now();
-        let (secret, digest) = token::draw_one_time();
+        let (secret, token) = self.draw_token(Purpose::ChangeIdentity, uid, Some(wanted.clone()));
         let username = account.username.as_str().to_owned();
         let (to, mail, outcome) = if let Some(other) = &other {
             let taken = ErrorCode::IdentityTaken.as_str();
@@ -170,17 +136,11 @@ impl Accounts {
         };
         let may_mail = self.may_mail(MailCause::NamedAddress, to, places);
         let outcome = if may_mail { outcome } else { MAIL_LIMITED };
-        let mail = may_mail.then(|| self.seal(to, &mail, now)).flatten();
+        let mail = may_mail
+            .then(|| self.seal(to, &mail, token.created))
+            .flatten();
         let id = mail.as_ref().map(|mail| mail.id.clone());
-        let token = OneTimeToken {
-            digest,
-            purpose: Purpose::ChangeIdentity,
-            uid: uid.clone(),
-            created: now,
-            expires: now.plus(self.parts.account.confirm_ttl),
-            identity: Some(wanted.clone()),
-        };
-        if !self.parts.store.put_token(token, mail).await? {
+        if !self.store.put_token(token, mail).await? {
             return Err(MeRefusal::Changed.into());
         }
         call.record(action, outcome, Some(uid.as_str()), None);
@@ -200,12 +160,12 @@ impl Accounts {
         presented: &str,
     ) -> Result<Option<(Purpose, Username)>, AccountError> {
         let digest = digest::digest(presented);
-        let now = self.parts.clock.now();
-        let found = self.parts.store.one_time_token(&digest).await?;
+        let now = self.clock.now();
+        let found = self.store.one_time_token(&digest).await?;
         let Some(token) = found.filter(|token| token.is_live(now)) else {
             return Ok(None);
         };
-        let account = self.parts.store.account(&token.uid).await?;
+        let account = self.store.account(&token.uid).await?;
         let fitting = account.filter(|account| token.purpose.fits(account.status));
         Ok(fitting.map(|account| (token.purpose, account.username)))
     }
@@ -221,12 +181,12 @@ impl Accounts {
     ) -> Result<Account, Halt<ConfirmRefusal>> {
         let action = AuditAction::ChangeIdentity;
         let digest = digest::digest(presented);
-        let now = self.parts.clock.now();
+        let now = self.clock.now();
         // A made-up token changes nothing, and strangers can post any number of them.
-        if let Some(token) = self.parts.store.one_time_token(&digest).await? {
+        if let Some(token) = self.store.one_time_token(&digest).await? {
             self.begin(call, action, Some(&token.uid), None).await?;
         }
-        let changed = match self.parts.store.change_identity(&digest, now).await? {
+        let changed = match self.store.change_identity(&digest, now).await? {
             IdentityChange::Done { account, before } => Ok((account, before)),
             IdentityChange::Taken => Err(ConfirmRefusal::IdentityTaken.into()),
             IdentityChange::Invalid => Err(ConfirmRefusal::Invalid.into()),
@@ -250,6 +210,7 @@ mod tests {
     use crate::account::password::PasswordRefusal;
     use crate::account::register::NewPerson;
     use crate::account::test_kit::{Kit, OTHER, PASSWORD, config, refusal};
+    use crate::model::field::CheckedField;
     use crate::store::Store;
 
     async fn ask(
@@ -258,8 +219,11 @@ mod tests {
         identity: &str,
         password: &str,
     ) -> Option<MeRefusal> {
-        let password = Secret::new(password.to_owned());
-        let change = OwnChange::parse(None, Some((identity, password))).unwrap();
+        let identity = EmailAddress::reachable(identity).unwrap();
+        let change = OwnChange {
+            name: None,
+            identity: Some((identity, Secret::new(password.to_owned()))),
+        };
         let call = Call::default();
         refusal(kit.accounts.change_me(&call, &account.uid, change).await)
     }
@@ -414,15 +378,18 @@ mod tests {
     async fn a_name_changes_at_once() {
         let kit = Kit::new();
         let anna = kit.person("anna").await;
-        let change = OwnChange::parse(Some("Anna B."), None).unwrap();
+        let name = PersonName::check("Anna B.".to_owned());
+        let change = OwnChange {
+            name: name.clone(),
+            identity: None,
+        };
         let outcome = kit
             .accounts
             .change_me(&Call::default(), &anna.uid, change)
             .await;
         assert_eq!(refusal(outcome), None);
-        assert_eq!(kit.stored(&anna).await.name, "Anna B.");
-        assert!(OwnChange::parse(Some("a\nb"), None).is_err());
-        let password = Secret::new(PASSWORD.to_owned());
-        assert!(OwnChange::parse(None, Some(("no address", password))).is_err());
+        assert_eq!(Some(kit.stored(&anna).await.name), name);
+        assert!(PersonName::check("a\nb".to_owned()).is_none());
+        assert!(EmailAddress::check("no address".to_owned()).is_none());
     }
 }

@@ -60,47 +60,39 @@ use crate::telemetry::output::{Output, Unrecorded};
 /// How long delivery of a mail without a token is attempted: three days, as mail servers do.
 const NOTICE_LIFE: Duration = Duration::from_hours(72);
 
-/// The parts that the use cases share, provided by the snapshot.
-#[derive(Debug)]
-pub struct AccountsParts {
-    /// The store.
-    pub store: Arc<dyn Store>,
-    /// The hashing pool.
-    pub passwords: Arc<PasswordPool>,
-    /// Keys of digests and refresh tokens.
-    pub token_keys: Arc<TokenKeys>,
-    /// Signing keys.
-    pub signing: Arc<SigningKeys>,
-    /// The outbox of mails.
-    pub mailer: Arc<dyn Mailer>,
-    /// The counters of limits.
-    pub counters: Arc<CounterSets>,
-    /// The clock.
-    pub clock: Arc<dyn Clock>,
-    /// `[account]`
-    pub account: AccountSettings,
-    /// Limits on mails that strangers can cause.
-    pub mail_limits: MailLimits,
-    /// `[tokens]`
-    pub tokens: Tokens,
-    /// `[session]`
-    pub sessions: SessionSettings,
-    /// `[roles]`
-    pub roles: RoleSettings,
-    /// Roles granted by other services.
-    pub role_sources: Arc<RoleSources>,
-    /// URL of the service for each resource name; see [`resource_map`].
-    pub resources: BTreeMap<String, String>,
-    /// The output for audit events.
-    pub output: Arc<Output>,
-}
-
-/// The use cases of accounts: one method each, in the files of this module.
+/// The use cases of accounts: one method each, in the files of this module. The snapshot provides what they share.
 #[derive(Debug)]
 pub struct Accounts {
-    parts: AccountsParts,
-    /// The scopes in the access token of a login: every declared scope except the gateway's own.
-    login_scope: String,
+    /// The store.
+    pub(crate) store: Arc<dyn Store>,
+    /// The hashing pool.
+    pub(crate) passwords: Arc<PasswordPool>,
+    /// Keys of digests and refresh tokens.
+    pub(crate) token_keys: Arc<TokenKeys>,
+    /// Signing keys.
+    pub(crate) signing: Arc<SigningKeys>,
+    /// The outbox of mails.
+    pub(crate) mailer: Arc<dyn Mailer>,
+    /// The counters of limits.
+    pub(crate) counters: Arc<CounterSets>,
+    /// The clock.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// `[account]`
+    pub(crate) settings: AccountSettings,
+    /// Limits on mails that strangers can cause.
+    pub(crate) mail_limits: MailLimits,
+    /// `[tokens]`
+    pub(crate) tokens: Tokens,
+    /// `[session]`
+    pub(crate) sessions: SessionSettings,
+    /// `[roles]`
+    pub(crate) roles: RoleSettings,
+    /// Roles granted by other services.
+    pub(crate) role_sources: Arc<RoleSources>,
+    /// URL of the service for each resource name; see [`resource_map`].
+    pub(crate) resources: BTreeMap<String, String>,
+    /// The output for audit events.
+    pub(crate) output: Arc<Output>,
 }
 
 /// A failure to carry out a use case, answered with 503. Nothing was changed, unless the store cannot know whether it
@@ -137,48 +129,21 @@ pub enum Actor<'a> {
 }
 
 impl Accounts {
-    /// Creates the use cases from their parts.
-    #[must_use]
-    pub fn new(parts: AccountsParts) -> Self {
-        let scopes: Vec<&str> = parts
-            .roles
-            .scopes
-            .iter()
-            .filter(|scope| !scope.is_own())
-            .map(Scope::as_str)
-            .collect();
-        let login_scope = scopes.join(" ");
-        Self { parts, login_scope }
-    }
-
-    /// Returns the URL of the service for each resource name, as login and `me` show it.
-    #[must_use]
-    pub fn resources(&self) -> &BTreeMap<String, String> {
-        &self.parts.resources
-    }
-
-    /// Returns the account settings of this configuration.
-    #[must_use]
-    pub fn settings(&self) -> &AccountSettings {
-        &self.parts.account
-    }
-
     /// Returns the active or disabled account with this username or e-mail address, ignoring white space around it. A
     /// text that is neither matches no account.
     ///
     /// # Errors
     /// [`AccountError::Store`]
     pub async fn account_named(&self, text: &str) -> Result<Option<Account>, AccountError> {
-        let store = &self.parts.store;
         let text = text.trim();
         let found = if text.contains('@') {
             match EmailAddress::parse(text) {
-                Ok(identity) => store.account_by_identity(&identity).await?,
+                Ok(identity) => self.store.account_by_identity(&identity).await?,
                 Err(Invalid(_)) => None,
             }
         } else {
             match Username::parse(text) {
-                Ok(username) => store.account_by_username(&username).await?,
+                Ok(username) => self.store.account_by_username(&username).await?,
                 Err(Invalid(_)) => None,
             }
         };
@@ -196,19 +161,21 @@ impl Accounts {
 
     /// Returns the scopes of a login, separated by spaces: every declared scope except the gateway's own.
     #[must_use]
-    pub fn login_scopes(&self) -> &str {
-        &self.login_scope
+    pub fn login_scopes(&self) -> String {
+        let scopes = self.roles.scopes.iter().filter(|scope| !scope.is_own());
+        let scopes: Vec<_> = scopes.map(Scope::as_str).collect();
+        scopes.join(" ")
     }
 
     /// Puts a mail into the outbox. Its delivery neither delays nor changes the response, which would reveal who has an
     /// account.
     async fn post(&self, to: &EmailAddress, mail: &Mail) -> Result<(), AccountError> {
-        let Some(queued) = self.seal(to, mail, self.parts.clock.now()) else {
+        let Some(queued) = self.seal(to, mail, self.clock.now()) else {
             return Ok(());
         };
         let id = queued.id.clone();
-        self.parts.store.put_mail(queued).await?;
-        self.parts.mailer.posted(&id).await;
+        self.store.put_mail(queued).await?;
+        self.mailer.posted(&id).await;
         Ok(())
     }
 
@@ -217,9 +184,9 @@ impl Accounts {
     fn seal(&self, to: &EmailAddress, mail: &Mail, now: Timestamp) -> Option<QueuedMail> {
         let life = match mail {
             Mail::ConfirmNew { .. } | Mail::Invitation { .. } | Mail::ChangeIdentity { .. } => {
-                self.parts.account.confirm_ttl
+                self.settings.confirm_ttl
             }
-            Mail::PasswordReset { .. } => self.parts.account.reset_ttl,
+            Mail::PasswordReset { .. } => self.settings.reset_ttl,
             Mail::IdentityTaken
             | Mail::UsernameTaken { .. }
             | Mail::PasswordChanged { .. }
@@ -227,7 +194,7 @@ impl Accounts {
             | Mail::IdentityChanging { .. }
             | Mail::IdentityChanged { .. } => NOTICE_LIFE,
         };
-        let sealed = self.parts.mailer.seal(to, mail, now.plus(life));
+        let sealed = self.mailer.seal(to, mail, now.plus(life));
         sealed
             .inspect_err(|error| {
                 let cause = error.source.to_string();
@@ -239,7 +206,7 @@ impl Accounts {
     /// Notifies the mailer that a mail is in the outbox, if there is one.
     async fn posted(&self, id: Option<MailId>) {
         if let Some(id) = id {
-            self.parts.mailer.posted(&id).await;
+            self.mailer.posted(&id).await;
         }
     }
 }

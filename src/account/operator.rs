@@ -20,12 +20,12 @@ impl Accounts {
     /// [`AccountError::Store`]
     pub async fn find(&self, text: &str) -> Result<Option<Account>, AccountError> {
         if let Ok(uid) = UserId::parse(text)
-            && let Some(account) = self.parts.store.account(&uid).await?
+            && let Some(account) = self.store.account(&uid).await?
         {
             return Ok(Some(account));
         }
         if let Ok(id) = AccountId::parse(text)
-            && let Some(account) = self.parts.store.account_by_id(&id).await?
+            && let Some(account) = self.store.account_by_id(&id).await?
         {
             return Ok(Some(account));
         }
@@ -60,14 +60,14 @@ impl Accounts {
         is_admin: bool,
         password: Secret,
     ) -> Result<Account, Halt<AdministrationRefusal>> {
-        let now = self.parts.clock.now();
+        let now = self.clock.now();
         let mut account = new_account(person, is_admin, AccountStatus::Active, now);
         self.check_rules(&password, &account)
             .map_err(AdministrationRefusal::Password)?;
-        account.password = Some(self.parts.passwords.hash(password).await?);
+        account.password = Some(self.passwords.hash(password).await?);
         self.begin(call, AuditAction::CreateAccount, None, None)
             .await?;
-        match self.parts.store.create_account(account.clone()).await? {
+        match self.store.create_account(account.clone()).await? {
             Creation::Created => Ok(account),
             Creation::UsernameTaken => Err(AdministrationRefusal::UsernameTaken.into()),
             Creation::IdentityTaken => Err(AdministrationRefusal::IdentityTaken.into()),
@@ -81,11 +81,10 @@ impl Accounts {
         is_admin: bool,
         roles: Vec<Role>,
     ) -> Result<Account, Halt<AdministrationRefusal>> {
-        let store = &self.parts.store;
-        if store.username_taken(&person.username).await? {
+        if self.store.username_taken(&person.username).await? {
             return Err(AdministrationRefusal::UsernameTaken.into());
         }
-        if store.identity_taken(&person.identity).await? {
+        if self.store.identity_taken(&person.identity).await? {
             return Err(AdministrationRefusal::IdentityTaken.into());
         }
         self.begin(call, AuditAction::CreateAccount, None, None)
@@ -110,41 +109,33 @@ impl Accounts {
         uid: &UserId,
         password: Secret,
     ) -> Result<Account, Halt<AdministrationRefusal>> {
-        let set = self.try_set_password(call, uid, password).await;
-        let account = call.settle(AuditAction::SetPassword, Some(uid), None, set)?;
+        let action = AuditAction::SetPassword;
+        let set: Result<_, Halt<AdministrationRefusal>> = async {
+            let account = self.store.account(uid).await?;
+            let account = account.ok_or(AdministrationRefusal::NoAccount)?;
+            if account.status == AccountStatus::Pending {
+                return Err(AdministrationRefusal::Pending.into());
+            }
+            self.check_rules(&password, &account)
+                .map_err(AdministrationRefusal::Password)?;
+            let password = NewPassword {
+                hash: self.passwords.hash(password).await?,
+                revoke_keys: false,
+            };
+            self.begin(call, action, Some(uid), None).await?;
+            let written = self
+                .store
+                .change_password(uid, account.standing(), password, None);
+            match written.await? {
+                Guarded::Done(account) => Ok(account),
+                Guarded::Stale => Err(AdministrationRefusal::Changed.into()),
+            }
+        }
+        .await;
+        let account = call.settle(action, Some(uid), None, set)?;
         self.pardon(call, &account);
         self.notify_owner(&account).await;
         Ok(account)
-    }
-
-    async fn try_set_password(
-        &self,
-        call: &Call,
-        uid: &UserId,
-        password: Secret,
-    ) -> Result<Account, Halt<AdministrationRefusal>> {
-        let account = self.parts.store.account(uid).await?;
-        let account = account.ok_or(AdministrationRefusal::NoAccount)?;
-        if account.status == AccountStatus::Pending {
-            return Err(AdministrationRefusal::Pending.into());
-        }
-        self.check_rules(&password, &account)
-            .map_err(AdministrationRefusal::Password)?;
-        let password = NewPassword {
-            hash: self.parts.passwords.hash(password).await?,
-            revoke_keys: false,
-        };
-        self.begin(call, AuditAction::SetPassword, Some(uid), None)
-            .await?;
-        let written = self
-            .parts
-            .store
-            .change_password(uid, account.standing(), password, None)
-            .await?;
-        match written {
-            Guarded::Done(account) => Ok(account),
-            Guarded::Stale => Err(AdministrationRefusal::Changed.into()),
-        }
     }
 }
 

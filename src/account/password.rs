@@ -48,7 +48,7 @@ refusals! {
 
 impl Accounts {
     /// Sets a password by a mailed token: a confirm token for a pending account or a reset token for an active one. If
-    /// `uid` is present, it must be the owner of the token.
+    /// `uid` is present, it must be the owner of the token; if `purpose` is, it must be the token's.
     ///
     /// # Errors
     /// [`PasswordRefusal`]; [`AccountError`], after which either the token was not consumed or the password is set.
@@ -56,69 +56,33 @@ impl Accounts {
         &self,
         call: &Call,
         presented: &str,
-        uid: Option<&str>,
-        wanted: WantedPassword,
-    ) -> Result<Account, Halt<PasswordRefusal>> {
-        self.set_by_token(call, presented, (uid, None), wanted)
-            .await
-    }
-
-    /// Sets a password by the token of a link: like [`Accounts::set_password_by_token`], but for a token of the given
-    /// purpose and any owner.
-    ///
-    /// # Errors
-    /// The same.
-    pub async fn set_password_by_link(
-        &self,
-        call: &Call,
-        presented: &str,
-        purpose: Purpose,
-        wanted: WantedPassword,
-    ) -> Result<Account, Halt<PasswordRefusal>> {
-        let asked = (None, Some(purpose));
-        self.set_by_token(call, presented, asked, wanted).await
-    }
-
-    async fn set_by_token(
-        &self,
-        call: &Call,
-        presented: &str,
         (uid, purpose): (Option<&str>, Option<Purpose>),
         wanted: WantedPassword,
     ) -> Result<Account, Halt<PasswordRefusal>> {
+        let action = AuditAction::SetPassword;
         let digest = digest::digest(presented);
         let owner = self.token_owner(&digest, uid).await?;
         let owner = owner.filter(|(_, found)| purpose.is_none_or(|wanted| wanted == *found));
         let Some((account, purpose)) = owner else {
             return self.refuse_token(call, &digest).await;
         };
-        let set = self.try_set_by_token(call, &digest, &account, wanted).await;
-        let account = call.settle(AuditAction::SetPassword, Some(&account.uid), None, set)?;
+        let uid = &account.uid;
+        let set: Result<_, Halt<PasswordRefusal>> = async {
+            self.check(&wanted, &account)?;
+            let password = self.hashed(wanted).await?;
+            self.begin(call, action, Some(uid), None).await?;
+            let now = self.clock.now();
+            let set = self.store.set_password_by_token(&digest, password, now);
+            Ok(set.await?.ok_or(PasswordRefusal::TokenInvalid)?)
+        }
+        .await;
+        let account = call.settle(action, Some(uid), None, set)?;
         // Earlier guesses at the password are void, and the owner wants to log in now.
         self.forgive(call, &account);
         if purpose == Purpose::Reset {
             self.notify_owner(&account).await;
         }
         Ok(account)
-    }
-
-    async fn try_set_by_token(
-        &self,
-        call: &Call,
-        digest: &Digest,
-        account: &Account,
-        wanted: WantedPassword,
-    ) -> Result<Account, Halt<PasswordRefusal>> {
-        self.check(&wanted, account)?;
-        let password = NewPassword {
-            hash: self.parts.passwords.hash(wanted.new).await?,
-            revoke_keys: wanted.revoke_keys,
-        };
-        self.begin(call, AuditAction::SetPassword, Some(&account.uid), None)
-            .await?;
-        let (store, now) = (&self.parts.store, self.parts.clock.now());
-        let set = store.set_password_by_token(digest, password, now).await?;
-        Ok(set.ok_or(PasswordRefusal::TokenInvalid)?)
     }
 
     /// Changes the password of the account that the caller is logged in to. The session of the caller continues.
@@ -132,49 +96,35 @@ impl Accounts {
         old: Secret,
         wanted: WantedPassword,
     ) -> Result<Account, Halt<PasswordRefusal>> {
-        let changed = self
-            .try_change_password(call, (uid, session), old, wanted)
-            .await;
-        let account = call.settle(AuditAction::ChangePassword, Some(uid), None, changed)?;
+        let action = AuditAction::ChangePassword;
+        let changed: Result<_, Halt<PasswordRefusal>> = async {
+            let account = self.store.account(uid).await?;
+            let active = account.filter(|account| account.status == AccountStatus::Active);
+            let account = active.ok_or(PasswordRefusal::WrongOld)?;
+            // The rules come first: a refused new password is not a guess at the old one.
+            self.check(&wanted, &account)?;
+            if same(&old, &wanted.new) {
+                return Err(PasswordRefusal::Rule(PasswordFault::Unchanged).into());
+            }
+            self.check_trail(call, action)?;
+            match self.guess(call, Guesser::Owner(&account), old).await? {
+                Guess::Right { .. } => {}
+                Guess::Wrong | Guess::Unseen => return Err(PasswordRefusal::WrongOld.into()),
+                Guess::Limited(limit) => return Err(PasswordRefusal::Limited(limit).into()),
+            }
+            let password = self.hashed(wanted).await?;
+            self.begin(call, action, Some(uid), None).await?;
+            let (standing, session) = (account.standing(), Some(session));
+            let changed = self.store.change_password(uid, standing, password, session);
+            match changed.await? {
+                Guarded::Done(account) => Ok(account),
+                Guarded::Stale => Err(PasswordRefusal::Changed.into()),
+            }
+        }
+        .await;
+        let account = call.settle(action, Some(uid), None, changed)?;
         self.notify_owner(&account).await;
         Ok(account)
-    }
-
-    async fn try_change_password(
-        &self,
-        call: &Call,
-        (uid, session): (&UserId, &SessionId),
-        old: Secret,
-        wanted: WantedPassword,
-    ) -> Result<Account, Halt<PasswordRefusal>> {
-        let action = AuditAction::ChangePassword;
-        let account = self.parts.store.account(uid).await?;
-        let active = account.filter(|account| account.status == AccountStatus::Active);
-        let account = active.ok_or(PasswordRefusal::WrongOld)?;
-        // The rules come first: a refused new password is not a guess at the old one.
-        self.check(&wanted, &account)?;
-        if same(&old, &wanted.new) {
-            return Err(PasswordRefusal::Rule(PasswordFault::Unchanged).into());
-        }
-        self.check_trail(call, action)?;
-        match self.guess(call, Guesser::Owner(&account), old).await? {
-            Guess::Right { .. } => {}
-            Guess::Wrong | Guess::Unseen => return Err(PasswordRefusal::WrongOld.into()),
-            Guess::Limited(limit) => return Err(PasswordRefusal::Limited(limit).into()),
-        }
-        let password = NewPassword {
-            hash: self.parts.passwords.hash(wanted.new).await?,
-            revoke_keys: wanted.revoke_keys,
-        };
-        self.begin(call, action, Some(uid), None).await?;
-        let store = &self.parts.store;
-        let changed = store
-            .change_password(uid, account.standing(), password, Some(session))
-            .await?;
-        match changed {
-            Guarded::Done(account) => Ok(account),
-            Guarded::Stale => Err(PasswordRefusal::Changed.into()),
-        }
     }
 
     /// Refuses a token. For an expired token the audit trail records this and its owner.
@@ -183,8 +133,8 @@ impl Accounts {
         call: &Call,
         digest: &Digest,
     ) -> Result<T, Halt<PasswordRefusal>> {
-        let found = self.parts.store.one_time_token(digest).await?;
-        let now = self.parts.clock.now();
+        let found = self.store.one_time_token(digest).await?;
+        let now = self.clock.now();
         let expired = found.filter(|token| token.expires <= now);
         let refusal = PasswordRefusal::TokenInvalid;
         let (outcome, subject) = match &expired {
@@ -201,19 +151,26 @@ impl Accounts {
         digest: &Digest,
         uid: Option<&str>,
     ) -> Result<Option<(Account, Purpose)>, AccountError> {
-        let now = self.parts.clock.now();
-        let found = self.parts.store.one_time_token(digest).await?;
+        let now = self.clock.now();
+        let found = self.store.one_time_token(digest).await?;
         let fits = |token: &OneTimeToken| {
             token.is_live(now) && uid.is_none_or(|uid| uid == token.uid.as_str())
         };
         let Some(token) = found.filter(fits) else {
             return Ok(None);
         };
-        let account = self.parts.store.account(&token.uid).await?;
+        let account = self.store.account(&token.uid).await?;
         let sets_password = token.purpose != Purpose::ChangeIdentity;
         let fits = |account: &Account| sets_password && token.purpose.fits(account.status);
         let fitting = account.filter(fits);
         Ok(fitting.map(|account| (account, token.purpose)))
+    }
+
+    async fn hashed(&self, wanted: WantedPassword) -> Result<NewPassword, AccountError> {
+        Ok(NewPassword {
+            hash: self.passwords.hash(wanted.new).await?,
+            revoke_keys: wanted.revoke_keys,
+        })
     }
 
     /// Checks whether the new password is acceptable for this account.
@@ -231,7 +188,7 @@ impl Accounts {
         password: &Secret,
         account: &Account,
     ) -> Result<(), PasswordFault> {
-        let rules = PasswordRules::of(&self.parts.account);
+        let rules = PasswordRules::of(&self.settings);
         rules.check(password, &account.username, &account.identity)
     }
 
@@ -348,7 +305,7 @@ mod tests {
         differing.verify = Secret::new(PASSWORD.to_owned());
         let set = kit
             .accounts
-            .set_password_by_token(&Call::default(), &token, None, differing)
+            .set_password_by_token(&Call::default(), &token, (None, None), differing)
             .await;
         assert_eq!(refusal(set), Some(PasswordRefusal::Mismatch));
         let opened = kit.login("anna", PASSWORD).await.unwrap();

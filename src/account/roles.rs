@@ -48,7 +48,7 @@ impl Accounts {
         if filter.takes_global() {
             roles.extend(identity.roles.iter().map(|role| role.as_str().to_owned()));
         }
-        let ladder = &self.parts.roles.ladder;
+        let ladder = &self.roles.ladder;
         for role in &identity.resource_roles {
             if filter.takes(role.resource.as_str(), role.id.as_str()) {
                 roles.extend(role.names(ladder).map(|name| name.to_string()));
@@ -80,7 +80,7 @@ impl Accounts {
         identity: Option<&Identity>,
         filter: &RoleFilter,
     ) -> Result<Vec<String>, AccountError> {
-        let sources = &self.parts.role_sources;
+        let sources = &self.role_sources;
         let mut names = Vec::new();
         for resource in sources.resources() {
             let want = filter.resource.as_deref();
@@ -111,7 +111,7 @@ impl Accounts {
                 None => Some(role.clone()),
             };
             if let Some(role) = narrowed {
-                let yielded = role.names(&self.parts.roles.ladder);
+                let yielded = role.names(&self.roles.ladder);
                 names.extend(yielded.map(|name| name.to_string()));
             }
         }
@@ -138,9 +138,9 @@ impl Accounts {
         let mut last = Vec::new();
         if let Some(uid) = identity
             .own_uid()
-            .filter(|_| self.parts.role_sources.speaks_for(kind))
+            .filter(|_| self.role_sources.speaks_for(kind))
         {
-            let sources = &self.parts.role_sources;
+            let sources = &self.role_sources;
             let known = sources.last(uid, kind, id.as_str());
             let given = sources.roles(uid, kind, Some(id.as_str()), reading).await?;
             self.push_given(
@@ -170,15 +170,14 @@ impl Accounts {
         identity: &Identity,
         resource: &Resource,
     ) -> Result<Vec<String>, AccountError> {
-        let store = &self.parts.store;
         // Voids what is cached of this account, so that later reads are fresh too.
-        store.generations().touch(uid);
+        self.store.generations().touch(uid);
         let mut roles = Vec::new();
-        for membership in store.memberships_of(uid).await? {
+        for membership in self.store.memberships_of(uid).await? {
             let is_it = membership.resource == resource.kind && membership.id == resource.id;
             let role = self.stored_role(&membership).filter(|_| is_it);
             if let Some(role) = role.and_then(|role| identity.narrowed(role)) {
-                let names = role.names(&self.parts.roles.ladder);
+                let names = role.names(&self.roles.ladder);
                 roles.extend(names.map(|name| name.to_string()));
             }
         }
@@ -190,14 +189,14 @@ impl Accounts {
     /// # Errors
     /// The time to wait, if the caller has used up the readings of this minute.
     pub fn count_forced(&self, identity: &Identity) -> Result<(), Duration> {
-        self.parts.role_sources.count_forced(identity.subject())
+        self.role_sources.count_forced(identity.subject())
     }
 
     /// Returns the resource with this kind and id, whichever service owns its memberships; `None` if the kind is not
     /// declared or the id is invalid.
     #[must_use]
     pub fn declared_resource(&self, kind: &str, id: &str) -> Option<Resource> {
-        let mut declared = self.parts.roles.resources.iter();
+        let mut declared = self.roles.resources.iter();
         Some(Resource {
             kind: declared.find(|name| name.as_str() == kind)?.clone(),
             id: ResourceId::parse(id).ok()?,
@@ -214,7 +213,7 @@ impl Accounts {
         uid: &UserId,
         filter: &RoleFilter,
     ) -> Result<Option<Vec<String>>, AccountError> {
-        let Some(account) = self.parts.store.account(uid).await? else {
+        let Some(account) = self.store.account(uid).await? else {
             return Ok(None);
         };
         if account.status != AccountStatus::Active {
@@ -229,8 +228,8 @@ impl Accounts {
             let global = account.global_roles(account.is_admin);
             roles.extend(global.into_iter().map(String::from));
         }
-        let settings = &self.parts.roles;
-        for membership in self.parts.store.memberships_of(uid).await? {
+        let settings = &self.roles;
+        for membership in self.store.memberships_of(uid).await? {
             if filter.takes(membership.resource.as_str(), membership.id.as_str()) {
                 let role = ResourceRole::of(&membership, &settings.resources, &settings.ladder);
                 let names = role.iter().flat_map(|role| role.names(&settings.ladder));
@@ -244,7 +243,7 @@ impl Accounts {
     /// Returns the role that a stored membership confers; `None` if another service owns the memberships of its
     /// resource.
     fn stored_role(&self, membership: &Membership) -> Option<ResourceRole> {
-        let settings = &self.parts.roles;
+        let settings = &self.roles;
         let role = ResourceRole::of(membership, &settings.resources, &settings.ladder);
         role.filter(|role| settings.is_stored(&role.resource))
     }

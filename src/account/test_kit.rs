@@ -7,10 +7,10 @@ use async_trait::async_trait;
 
 use crate::account::call::Call;
 use crate::account::halt::Halt;
-use crate::account::login::OpenedSession;
+use crate::account::login::{OpenedSession, SessionCarrier};
 use crate::account::password::{PasswordRefusal, WantedPassword};
 use crate::account::register::NewPerson;
-use crate::account::{Accounts, AccountsParts, resource_map};
+use crate::account::{Accounts, resource_map};
 use crate::config::{Config, EnvOverlay, Tokens};
 use crate::crypto::password::PasswordPool;
 use crate::crypto::ring::Signed;
@@ -124,7 +124,7 @@ impl Kit {
         let clock = Arc::new(ManualClock::at(now));
         let token_keys = Arc::new(TokenKeys::open(None).unwrap());
         let tokens = config.tokens;
-        let accounts = Accounts::new(AccountsParts {
+        let accounts = Accounts {
             store: Arc::clone(&store) as Arc<dyn Store>,
             passwords: Arc::new(PasswordPool::start(1, std::time::Duration::from_secs(2)).unwrap()),
             token_keys: Arc::clone(&token_keys),
@@ -132,7 +132,7 @@ impl Kit {
             mailer: Arc::clone(&mailbox) as Arc<dyn Mailer>,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             counters: Arc::new(CounterSets::new(&(Arc::clone(&clock) as Arc<dyn Clock>))),
-            account: config.account,
+            settings: config.account,
             mail_limits: config.mail.limits,
             tokens,
             role_sources: no_sources(&(Arc::clone(&clock) as Arc<dyn Clock>)),
@@ -140,7 +140,7 @@ impl Kit {
             roles: config.roles,
             resources: resource_map(&config.listen.public_url, &config.upstreams),
             output: Output::to_nowhere(),
-        });
+        };
         Self {
             accounts,
             store,
@@ -182,13 +182,17 @@ impl Kit {
         password: &str,
     ) -> Result<Account, Halt<PasswordRefusal>> {
         self.accounts
-            .set_password_by_token(&Call::default(), token, uid, wanted(password))
+            .set_password_by_token(&Call::default(), token, (uid, None), wanted(password))
             .await
     }
 
     pub(crate) async fn login(&self, name: &str, password: &str) -> Option<OpenedSession> {
         let password = Secret::new(password.to_owned());
-        match self.accounts.login(&Call::default(), name, password).await {
+        match self
+            .accounts
+            .login(&Call::default(), name, password, SessionCarrier::Program)
+            .await
+        {
             Ok(opened) => Some(opened),
             Err(Halt::Refused(_)) => None,
             Err(Halt::Failed(error)) => panic!("{error:?}"),

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, json_schema};
 use serde::{Deserialize, Serialize};
 
+use crate::model::field::{CheckedField, InvalidField};
+use crate::model::id::UserId;
 use crate::model::text::text_conversions;
 
 /// The error for a text that breaks the rule of the type it was parsed as.
@@ -107,6 +109,23 @@ impl Role {
     }
 }
 
+impl CheckedField for Role {
+    type Sent = String;
+
+    const RULE: InvalidField = InvalidField {
+        field: "roles",
+        expected: "each of 1 to 255 visible ASCII characters without comma",
+    };
+
+    fn check(text: String) -> Option<Self> {
+        Self::parse(&text).ok()
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": r"^[!-+\--~]{1,255}$" })
+    }
+}
+
 impl Scope {
     /// Allows an API key to change memberships.
     pub const MEMBERS: &str = "auth:members";
@@ -183,6 +202,18 @@ pub struct Membership {
     #[schemars(with = "String", description = "")]
     pub id: ResourceId,
     /// The level's name, so that a changed ladder does not change stored records.
+    #[schemars(with = "String", description = "")]
+    pub level: Name,
+}
+
+/// A member of a resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(description = "")]
+pub struct Member {
+    /// The account's uid.
+    #[schemars(with = "String", description = "")]
+    pub uid: UserId,
+    /// The name of its level.
     #[schemars(with = "String", description = "")]
     pub level: Name,
 }

@@ -11,16 +11,12 @@ use serde_json::{Map, Value};
 use crate::model::access::{Membership, Name, ResourceId, Scope};
 use crate::model::account::Digest;
 use crate::model::clock::Timestamp;
-use crate::model::field::{Checked, CheckedField, FieldChange, InvalidField};
+use crate::model::field::{Checked, CheckedField, FieldChange, InvalidField, members_of};
 use crate::model::id::{KeyId, UserId};
+use crate::model::text::is_printed;
 
 /// The pattern (ECMA-262) of a possibly empty text without control characters.
 const PRINTED_OR_NOTHING: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
-
-/// Whether a text, which may be empty, has at most `chars_max` characters and no control character.
-fn is_printed(text: &str, chars_max: usize) -> bool {
-    text.chars().count() <= chars_max && !text.chars().any(char::is_control)
-}
 
 /// Returns the rule of [`is_printed`] as a JSON schema.
 fn printed_schema(chars_max: usize) -> Schema {
@@ -413,9 +409,7 @@ impl ShownKey {
     /// Returns the members for the operator, with an empty list in place of `null` for all networks.
     #[must_use]
     pub fn for_operator(self) -> Map<String, Value> {
-        let Ok(Value::Object(mut members)) = serde_json::to_value(self) else {
-            return Map::new();
-        };
+        let mut members = members_of(&self);
         if let Some(networks) = members.get_mut("allow_from").filter(|it| it.is_null()) {
             *networks = Value::Array(Vec::new());
         }

@@ -1,4 +1,9 @@
-//! Conversions shared by the types that wrap a checked text.
+//! Rules and conversions shared by the types that wrap a checked text.
+
+/// Whether a text, which may be empty, has at most `chars_max` characters and no control character.
+pub(in crate::model) fn is_printed(text: &str, chars_max: usize) -> bool {
+    text.chars().count() <= chars_max && !text.chars().any(char::is_control)
+}
 
 /// Implements the conversions of a checked text: from `String` (and so from records and JSON) by its `parse`, and back
 /// to the text.

@@ -13,7 +13,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 
-use crate::account::{Accounts, AccountsParts, resource_map};
+use crate::account::{Accounts, resource_map};
 use crate::auth::Authorizer;
 use crate::auth::asked::{ForwardAuthQuestion, ForwardedDecision};
 use crate::auth::grant::Stop;
@@ -198,7 +198,7 @@ fn own_paths(config: &Config) -> Arc<OwnPaths> {
 }
 
 fn accounts(config: &Config, services: &Services) -> Accounts {
-    Accounts::new(AccountsParts {
+    Accounts {
         store: Arc::clone(&services.store),
         passwords: Arc::clone(&services.passwords),
         token_keys: Arc::clone(&services.token_keys),
@@ -206,7 +206,7 @@ fn accounts(config: &Config, services: &Services) -> Accounts {
         mailer: Arc::clone(&services.mailer),
         counters: Arc::clone(&services.counters),
         clock: Arc::clone(&services.clock),
-        account: config.account.clone(),
+        settings: config.account.clone(),
         mail_limits: config.mail.limits,
         tokens: config.tokens.clone(),
         sessions: config.session.clone(),
@@ -214,7 +214,7 @@ fn accounts(config: &Config, services: &Services) -> Accounts {
         role_sources: Arc::clone(&services.role_sources),
         resources: resource_map(&config.listen.public_url, &config.upstreams),
         output: Arc::clone(&services.output),
-    })
+    }
 }
 
 /// Returns the problems that prevent a valid configuration from being used; opens no store, so that it can run

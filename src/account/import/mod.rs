@@ -105,9 +105,9 @@ impl Accounts {
     #[must_use]
     pub fn importer(&self) -> Importer {
         Importer {
-            store: Arc::clone(&self.parts.store),
-            output: Arc::clone(&self.parts.output),
-            rules: Rules::of(&self.parts),
+            store: Arc::clone(&self.store),
+            output: Arc::clone(&self.output),
+            rules: Rules::of(self),
         }
     }
 }

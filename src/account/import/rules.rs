@@ -3,14 +3,15 @@
 
 use std::sync::Arc;
 
-use crate::account::AccountsParts;
+use crate::account::Accounts;
 use crate::account::import::lines::{self, AccountLine, KeyLine, MemberLine, PersonLine};
-use crate::account::register::checked_name;
 use crate::config::RoleSettings;
 use crate::crypto::password::{UnfitHash, check_foreign};
 use crate::crypto::token::TokenKeys;
 use crate::model::access::{Membership, Name, ResourceId};
-use crate::model::account::{Account, AccountStatus, EmailAddress, PasswordHash, Username};
+use crate::model::account::{
+    Account, AccountStatus, EmailAddress, PasswordHash, PersonName, Username,
+};
 use crate::model::api_key::{ApiKey, KeyName, KeyTerms};
 use crate::model::clock::Timestamp;
 use crate::model::field::CheckedField;
@@ -26,11 +27,11 @@ pub(super) struct Rules {
 
 impl Rules {
     /// Returns the rules of the configuration in force now.
-    pub(super) fn of(parts: &AccountsParts) -> Self {
+    pub(super) fn of(accounts: &Accounts) -> Self {
         Self {
-            roles: parts.roles.clone(),
-            token_keys: Arc::clone(&parts.token_keys),
-            now: parts.clock.now(),
+            roles: accounts.roles.clone(),
+            token_keys: Arc::clone(&accounts.token_keys),
+            now: accounts.clock.now(),
         }
     }
 }
@@ -55,17 +56,14 @@ pub(super) fn account(
     let of_account = |reason: &str| (Field::Account, reason.to_owned());
     let uid = uid(&person.id).ok_or_else(|| of_person(ID))?;
     let identity = EmailAddress::reachable(&person.identity).map_err(|_| of_person(IDENTITY))?;
-    let name = checked_name(&person.name)
-        .map_err(|invalid| of_person(&format!("name must be {}", invalid.expected)))?;
+    let name = PersonName::check(person.name.clone())
+        .ok_or_else(|| of_person(&format!("name must be {}", PersonName::RULE.expected)))?;
     let account_id = AccountId::parse(&format!("{}{}", AccountId::PREFIX, line.id));
     let account_id = account_id.map_err(|_| of_account(ID))?;
     let settings_id = SettingsId::parse(&format!("{}{}", SettingsId::PREFIX, line.id));
     let settings_id = settings_id.map_err(|_| of_account(ID))?;
-    let username = Username::parse(&line.name).map_err(|_| {
-        of_account(
-            "name must be 2 to 64 of a-z 0-9 . _ -, first a letter or digit, not beginning with u-",
-        )
-    })?;
+    let username = Username::parse(&line.name)
+        .map_err(|_| of_account(&format!("name must be {}", Username::RULE.expected)))?;
     let password = PasswordHash::new(line.password.expose().to_owned());
     check_foreign(&password).map_err(|unfit| {
         of_account(match unfit {

@@ -1,6 +1,6 @@
 //! Changes that people make to their own accounts, and the removal of accounts.
 
-use crate::model::account::{Account, AccountStatus, Digest, OneTimeToken, Purpose};
+use crate::model::account::{Account, AccountStatus, Digest, OneTimeToken, PersonName, Purpose};
 use crate::model::clock::Timestamp;
 use crate::model::id::UserId;
 use crate::store::error::Result;
@@ -13,7 +13,7 @@ use crate::store::{IdentityChange, layout, reads};
 pub(crate) fn rename(
     tx: &mut Transaction<'_>,
     uid: &UserId,
-    name: String,
+    name: PersonName,
 ) -> Result<Option<Account>> {
     let Some(mut account) = active(tx, uid)? else {
         return Ok(None);

@@ -7,7 +7,7 @@ use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::account::login::LoginRefusal;
+use crate::account::login::{LoginRefusal, SessionCarrier};
 use crate::model::account::Session;
 use crate::model::error_code::ErrorCode;
 use crate::model::id::SessionId;
@@ -65,7 +65,12 @@ pub(in crate::web) async fn log_in(
     }
     let accounts = &scope.snapshot.accounts;
     let opened = accounts
-        .login(&call(&scope, None), &body.username, body.password)
+        .login(
+            &call(&scope, None),
+            &body.username,
+            body.password,
+            SessionCarrier::Program,
+        )
         .await?;
     scope
         .snapshot
@@ -81,7 +86,7 @@ pub(in crate::web) async fn log_in(
         account_id: opened.account.account_id.into(),
         username: opened.account.username.into(),
         settings_id: opened.account.settings_id.into(),
-        resources: accounts.resources().clone(),
+        resources: accounts.resources.clone(),
     }))
 }
 
