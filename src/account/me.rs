@@ -274,9 +274,9 @@ mod tests {
         );
         let moved = confirm(&kit, &token).await.unwrap();
         assert_eq!(moved.identity.as_str(), "new@example.org");
-        let told = kit.mailbox.take();
-        assert_eq!(told[0].0, "anna@example.org");
-        assert!(matches!(told[0].1, Mail::IdentityChanged { .. }));
+        let notices = kit.mailbox.take();
+        assert_eq!(notices[0].0, "anna@example.org");
+        assert!(matches!(notices[0].1, Mail::IdentityChanged { .. }));
         assert!(kit.login("new@example.org", PASSWORD).await.is_some());
         assert!(kit.login("anna@example.org", PASSWORD).await.is_none());
         assert!(kit.store.session(&session).await.unwrap().is_some());

@@ -66,12 +66,8 @@ impl Accounts {
     /// another service, or the id is invalid.
     #[must_use]
     pub fn resource(&self, kind: &str, id: &str) -> Option<Resource> {
-        let roles = &self.roles;
-        let mut stored = roles.resources.iter().filter(|name| roles.is_stored(name));
-        Some(Resource {
-            kind: stored.find(|name| name.as_str() == kind)?.clone(),
-            id: ResourceId::parse(id).ok()?,
-        })
+        let declared = self.declared_resource(kind, id);
+        declared.filter(|resource| self.roles.is_stored(&resource.kind))
     }
 
     /// Returns the members of a resource with their levels in the order of their uids, starting after `after`. For

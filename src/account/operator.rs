@@ -43,35 +43,26 @@ impl Accounts {
         is_admin: bool,
         password: Option<Secret>,
     ) -> Result<Account, Halt<AdministrationRefusal>> {
-        let created = match password {
-            Some(password) => self.create_active(call, person, is_admin, password).await,
-            None => {
-                self.create_pending(call, person, is_admin, Vec::new())
-                    .await
+        let created = async {
+            let Some(password) = password else {
+                return self
+                    .create_pending(call, person, is_admin, Vec::new())
+                    .await;
+            };
+            let now = self.clock.now();
+            let mut account = new_account(person, is_admin, AccountStatus::Active, now);
+            self.check_rules(&password, &account)
+                .map_err(AdministrationRefusal::Password)?;
+            account.password = Some(self.passwords.hash(password).await?);
+            self.begin(call, AuditAction::CreateAccount, None, None)
+                .await?;
+            match self.store.create_account(account.clone()).await? {
+                Creation::Created => Ok(account),
+                Creation::UsernameTaken => Err(AdministrationRefusal::UsernameTaken.into()),
+                Creation::IdentityTaken => Err(AdministrationRefusal::IdentityTaken.into()),
             }
         };
-        settle_creation(call, created)
-    }
-
-    async fn create_active(
-        &self,
-        call: &Call,
-        person: NewPerson,
-        is_admin: bool,
-        password: Secret,
-    ) -> Result<Account, Halt<AdministrationRefusal>> {
-        let now = self.clock.now();
-        let mut account = new_account(person, is_admin, AccountStatus::Active, now);
-        self.check_rules(&password, &account)
-            .map_err(AdministrationRefusal::Password)?;
-        account.password = Some(self.passwords.hash(password).await?);
-        self.begin(call, AuditAction::CreateAccount, None, None)
-            .await?;
-        match self.store.create_account(account.clone()).await? {
-            Creation::Created => Ok(account),
-            Creation::UsernameTaken => Err(AdministrationRefusal::UsernameTaken.into()),
-            Creation::IdentityTaken => Err(AdministrationRefusal::IdentityTaken.into()),
-        }
+        settle_creation(call, created.await)
     }
 
     pub(in crate::account) async fn create_pending(

@@ -11,7 +11,7 @@ use crate::model::clock::Timestamp;
 pub use crate::model::email::EmailAddress;
 use crate::model::field::{CheckedField, InvalidField};
 use crate::model::id::{AccountId, SessionId, SettingsId, UserId};
-use crate::model::text::{is_printed, text_conversions};
+use crate::model::text::{printed_field, text_conversions};
 
 /// An account's login name: 2 to 64 of `[a-z0-9._-]`, starting with a letter or digit, never `u-…`; upper case is
 /// folded.
@@ -67,32 +67,11 @@ impl CheckedField for Username {
     }
 }
 
-/// A person's display name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct PersonName(String);
-
-impl PersonName {
-    const CHARS_MAX: usize = 128;
-}
-
-impl CheckedField for PersonName {
-    type Sent = String;
-
-    const RULE: InvalidField = InvalidField {
+printed_field! {
+    /// A person's display name.
+    PersonName, 1..=128, InvalidField {
         field: "name",
         expected: "1 to 128 characters, none of them a control character",
-    };
-
-    fn check(name: String) -> Option<Self> {
-        (!name.is_empty() && is_printed(&name, Self::CHARS_MAX)).then_some(Self(name))
-    }
-
-    fn schema() -> Schema {
-        json_schema!({
-            "type": "string", "minLength": 1, "maxLength": Self::CHARS_MAX,
-            "pattern": r"^[^\u0000-\u001f\u007f-\u009f]+$",
-        })
     }
 }
 

@@ -83,6 +83,7 @@ pub(super) fn account(
             "a second factor cannot be imported; without totp_secret the account comes without it";
         return Err(of_account(reason));
     }
+    let is_active = |status: &Option<String>| lines::is_active(status.as_deref());
     let created = match &line.created {
         None => rules.now,
         Some(text) => lines::time(text).ok_or_else(|| of_account("created must be a time"))?,
@@ -93,7 +94,7 @@ pub(super) fn account(
         username,
         identity,
         name,
-        status: if person.is_active() && line.is_active() {
+        status: if is_active(&person.status) && is_active(&line.status) {
             AccountStatus::Active
         } else {
             AccountStatus::Disabled
@@ -116,7 +117,7 @@ fn uid(id: &str) -> Option<UserId> {
 
 /// Builds an API key from a line.
 pub(super) fn key(owner: &Account, line: &KeyLine, rules: &Rules) -> Result<ApiKey, &'static str> {
-    if !line.is_active() {
+    if !lines::is_active(line.status.as_deref()) {
         return Err("a key that is not active");
     }
     let id = KeyId::parse(&line.prefix).map_err(|_| "prefix must be 8 of A-Z a-z 0-9 - _")?;
