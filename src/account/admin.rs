@@ -45,7 +45,7 @@ impl Accounts {
         &self,
         after: Option<&AccountId>,
     ) -> Result<Page<Account, AccountId>, AccountError> {
-        let items = self.store.accounts(after, PAGE + 1).await?;
+        let items = self.services.store.accounts(after, PAGE + 1).await?;
         Ok(Page::of(items, |account| account.account_id.clone()))
     }
 
@@ -54,7 +54,7 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::Store`]
     pub async fn account_by_id(&self, id: &AccountId) -> Result<Option<Account>, AccountError> {
-        Ok(self.store.account_by_id(id).await?)
+        Ok(self.services.store.account_by_id(id).await?)
     }
 
     /// Invites a person: creates a pending account with these rights, and mails a confirm token as an invitation. Works
@@ -91,7 +91,7 @@ impl Accounts {
         id: &AccountId,
     ) -> Result<Account, Halt<AdministrationRefusal>> {
         let action = AuditAction::RemoveAccount;
-        let found = self.store.account_by_id(id).await?;
+        let found = self.services.store.account_by_id(id).await?;
         let uid = found.as_ref().map(|account| account.uid.clone());
         let removed = async {
             let account = found.ok_or(AdministrationRefusal::NoAccount)?;
@@ -99,7 +99,7 @@ impl Accounts {
                 return Err(AdministrationRefusal::OwnAccount.into());
             }
             self.begin(call, action, Some(&account.uid), None).await?;
-            let removed = self.store.remove_account(&account.uid).await?;
+            let removed = self.services.store.remove_account(&account.uid).await?;
             Ok(removed.ok_or(AdministrationRefusal::NoAccount)?)
         };
         call.settle(action, uid.as_ref(), None, removed.await)
@@ -118,13 +118,13 @@ impl Accounts {
         change: AccountChange,
     ) -> Result<Account, Halt<AdministrationRefusal>> {
         let action = AuditAction::ChangeAccount;
-        let found = self.store.account_by_id(id).await?;
+        let found = self.services.store.account_by_id(id).await?;
         let uid = found.as_ref().map(|account| account.uid.clone());
         let changed = async {
             let account = found.ok_or(AdministrationRefusal::NoAccount)?;
             let change = self.checked_change(actor, &account, change)?;
             self.begin(call, action, Some(&account.uid), None).await?;
-            let changed = self.store.update_account(&account.uid, change).await?;
+            let changed = self.services.store.update_account(&account.uid, change).await?;
             Ok(changed.ok_or(AdministrationRefusal::NoAccount)?)
         };
         call.settle(action, uid.as_ref(), None, changed.await)
@@ -151,7 +151,7 @@ impl Accounts {
 
     /// Whether a role results only from status, `is_admin`, `password_must_change` or a membership.
     fn is_reserved(&self, role: &Role) -> bool {
-        let settings = &self.roles;
+        let settings = &self.config.roles;
         role.is_reserved(&settings.resources, &settings.ladder)
     }
 }

@@ -72,8 +72,8 @@ impl Accounts {
     ) -> Result<IssuedKey, Halt<KeyRefusal>> {
         let action = AuditAction::CreateApiKey;
         let issued: Result<IssuedKey, Halt<KeyRefusal>> = async {
-            let now = self.clock.now();
-            let roles = &self.roles;
+            let now = self.services.clock.now();
+            let roles = &self.config.roles;
             let rules = KeyRules {
                 roles,
                 now,
@@ -85,14 +85,14 @@ impl Accounts {
                 id: text.id,
                 uid: owner.uid.clone(),
                 terms,
-                digest: self.token_keys.api_key_digest(&text),
+                digest: self.services.token_keys.api_key_digest(&text),
                 created: now,
                 previous: None,
                 suspended: false,
             };
             let object = Some(key.id.as_str());
             self.begin(call, action, Some(&owner.uid), object).await?;
-            let written = self.store.create_api_key(key.clone(), owner.standing());
+            let written = self.services.store.create_api_key(key.clone(), owner.standing());
             match written.await? {
                 Guarded::Done(true) => {}
                 Guarded::Done(false) => return Err(KeyRefusal::TooMany.into()),
@@ -127,8 +127,8 @@ impl Accounts {
             let key = self.api_key(&account.uid, id).await?;
             let key = key.ok_or(KeyRefusal::NoKey)?;
             let rules = KeyRules {
-                roles: &self.roles,
-                now: self.clock.now(),
+                roles: &self.config.roles,
+                now: self.services.clock.now(),
                 may_give: &|scope| may_give(maker, scope),
             };
             let change = KeyChange {
@@ -154,10 +154,10 @@ impl Accounts {
         overlap_s: u64,
     ) -> Result<IssuedKey, Halt<KeyRefusal>> {
         let text = ApiKeyText::draw(*id);
-        let now = self.clock.now();
+        let now = self.services.clock.now();
         let overlap = Duration::from_secs(overlap_s);
         let secret = NewSecret {
-            digest: self.token_keys.api_key_digest(&text),
+            digest: self.services.token_keys.api_key_digest(&text),
             overlap_until: (!overlap.is_zero()).then(|| now.plus(overlap)),
         };
         let change = KeyChange {
@@ -208,7 +208,7 @@ impl Accounts {
         self.begin(call, action, Some(&owner.uid), Some(id.as_str()))
             .await?;
         let changed = self
-            .store
+            .services.store
             .update_api_key(&owner.uid, id, owner.standing(), change);
         match changed.await? {
             Guarded::Done(Some(key)) => Ok(key),
@@ -226,7 +226,7 @@ impl Accounts {
         uid: &UserId,
         after: Option<&KeyId>,
     ) -> Result<Page<ApiKey, KeyId>, AccountError> {
-        let mut keys = self.store.api_keys_of(uid).await?;
+        let mut keys = self.services.store.api_keys_of(uid).await?;
         keys.retain(|key| after.is_none_or(|after| *after < key.id));
         Ok(Page::of(keys, |key| key.id))
     }
@@ -237,7 +237,7 @@ impl Accounts {
     /// [`AccountError::Store`]
     pub async fn keys_used(&self, keys: &[ApiKey]) -> Result<Vec<Option<Timestamp>>, AccountError> {
         let ids: Vec<_> = keys.iter().map(|key| key.id).collect();
-        Ok(self.store.keys_used(&ids).await?)
+        Ok(self.services.store.keys_used(&ids).await?)
     }
 
     /// Returns one key of a uid, or `None` if the key belongs to another uid.
@@ -245,7 +245,7 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::Store`]
     pub async fn api_key(&self, uid: &UserId, id: &KeyId) -> Result<Option<ApiKey>, AccountError> {
-        let key = self.store.api_key(id).await?;
+        let key = self.services.store.api_key(id).await?;
         Ok(key.filter(|key| key.uid == *uid))
     }
 
@@ -261,7 +261,7 @@ impl Accounts {
     ) -> Result<(), Halt<NotFound>> {
         let (action, object) = (AuditAction::RevokeApiKey, Some(id.as_str()));
         self.begin(call, action, Some(uid), object).await?;
-        let was_there = self.store.revoke_api_key(uid, id).await?;
+        let was_there = self.services.store.revoke_api_key(uid, id).await?;
         call.settle(action, Some(uid), object, found(was_there))
     }
 }

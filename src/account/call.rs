@@ -121,7 +121,7 @@ impl Accounts {
         subject: Option<&UserId>,
         object: Option<&str>,
     ) -> Result<(), Unrecorded> {
-        call.begin(&self.output, action, subject, object).await
+        call.begin(&self.services.output, action, subject, object).await
     }
 
     /// Checks before a password guess whether the audit trail accepts lines, where it is required. Otherwise guesses
@@ -134,7 +134,7 @@ impl Accounts {
         call: &Call,
         action: AuditAction,
     ) -> Result<(), Unrecorded> {
-        if self.output.takes_lines() {
+        if self.services.output.takes_lines() {
             return Ok(());
         }
         // Writing this line, or the note of its loss, detects when the output works again.

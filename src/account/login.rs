@@ -132,11 +132,11 @@ impl Accounts {
         let account = guesser.account().ok_or(LoginRefusal::NoMatch)?;
         // A hashing pool too busy for a rehash is no reason to refuse a caller who knows the password.
         let rehash = if is_outdated {
-            self.passwords.hash(password).await.ok()
+            self.services.passwords.hash(password).await.ok()
         } else {
             None
         };
-        let now = self.clock.now();
+        let now = self.services.clock.now();
         let SessionDraft {
             session,
             refresh,
@@ -148,7 +148,7 @@ impl Accounts {
         // INVARIANT: a change to the account while the password is hashed takes precedence
         // (test `a_reset_during_the_login_wins`).
         let written = self
-            .store
+            .services.store
             .create_session(session.clone(), account.standing(), rehash);
         if written.await? == Guarded::Stale {
             return Err(LoginRefusal::Changed.into());
@@ -171,7 +171,7 @@ impl Accounts {
         carrier: SessionCarrier,
         now: Timestamp,
     ) -> SessionDraft {
-        let (tokens, sessions) = (&self.tokens, &self.sessions);
+        let (tokens, sessions) = (&self.config.tokens, &self.config.session);
         let id = token::draw_session_id();
         let (idle_ttl, cookies) = match carrier {
             SessionCarrier::Program => (tokens.refresh_ttl, None),
@@ -206,7 +206,7 @@ impl Accounts {
     /// Draws the cookies of a session and their digests.
     fn cookies(&self, session: &SessionId) -> (Cookies, CookieDigests) {
         let own = SessionCookie::draw(session.clone());
-        let domain = self.sessions.cookie_domain.as_ref();
+        let domain = self.config.session.cookie_domain.as_ref();
         let domain = domain.map(|_| SessionCookie::draw(session.clone()));
         let digests = CookieDigests {
             own: own.digest(),

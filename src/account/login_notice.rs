@@ -20,7 +20,7 @@ impl Accounts {
         account: &Account,
         failures: u32,
     ) {
-        if !self.settings.notify_logins {
+        if !self.config.account.notify_logins {
             return;
         }
         let failures = Some(failures).filter(|count| FAILURES_REPORTED_MIN <= *count);
@@ -41,12 +41,12 @@ impl Accounts {
             return Ok(());
         };
         let network = self.known_as(account, from);
-        let known = self.store.networks_of(&account.uid).await?;
+        let known = self.services.store.networks_of(&account.uid).await?;
         let is_known = known.contains(&network);
         let is_reported = 0 < failures || !(is_known || known.is_empty());
         if !is_reported {
             if !is_known {
-                self.store
+                self.services.store
                     .remember_network(&account.uid, network, None)
                     .await?;
             }
@@ -60,11 +60,11 @@ impl Accounts {
         if is_known {
             return self.post(&account.identity, &mail).await;
         }
-        let mail = self.seal(&account.identity, &mail, self.clock.now());
+        let mail = self.seal(&account.identity, &mail, self.services.clock.now());
         let id = mail.as_ref().map(|mail| mail.id.clone());
         // Of several concurrent logins from the new network, only one sends the mail.
         if self
-            .store
+            .services.store
             .remember_network(&account.uid, network, mail)
             .await?
         {
@@ -76,7 +76,7 @@ impl Accounts {
     /// The digest under which a network is remembered: the store does not reveal where a person has been.
     fn known_as(&self, account: &Account, network: &str) -> Digest {
         let parts = ["known network", account.uid.as_str(), network];
-        self.token_keys.count_key(&parts)
+        self.services.token_keys.count_key(&parts)
     }
 }
 

@@ -19,7 +19,7 @@ impl Accounts {
     ) -> Result<(), AccountError> {
         let (action, object) = (AuditAction::LogOut, Some(session.as_str()));
         self.begin(call, action, Some(uid), object).await?;
-        let was_live = self.store.end_session(uid, session).await?;
+        let was_live = self.services.store.end_session(uid, session).await?;
         match call.settle(action, Some(uid), object, found(was_live)) {
             Ok(()) | Err(Halt::Refused(NotFound)) => Ok(()),
             Err(Halt::Failed(error)) => Err(error),

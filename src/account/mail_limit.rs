@@ -58,14 +58,14 @@ impl Accounts {
         call: &Call,
         places: &mut MailQuota,
     ) -> Result<bool, AccountError> {
-        let max = self.mail_limits.per_network_per_hour;
+        let max = self.config.mail.limits.per_network_per_hour;
         let own = (network(call).to_owned(), 1);
         let all = std::iter::once(own).chain(wider_networks(network(call)));
         let claim = |(network, times): (String, u32)| {
             self.mails(&["mail by", &network], max.saturating_mul(times))
         };
         let claims: Vec<_> = all.map(claim).collect();
-        match self.counters.mails.take(&claims) {
+        match self.services.counters.mails.take(&claims) {
             TakeOutcome::Taken { ticket, .. } => {
                 places.0.push(ticket);
                 Ok(true)
@@ -85,7 +85,7 @@ impl Accounts {
         to: &EmailAddress,
         places: &mut MailQuota,
     ) -> bool {
-        let limits = self.mail_limits;
+        let limits = self.config.mail.limits;
         let cause = match cause {
             MailCause::NamedAddress => "named",
             MailCause::StoredAddress => "stored",
@@ -94,7 +94,7 @@ impl Accounts {
             self.mails(&["mail to", &to.normalized()], limits.per_address_per_hour),
             self.mails(&["mail in all", cause], limits.per_hour),
         ];
-        let taken = self.counters.mails.take(&claims);
+        let taken = self.services.counters.mails.take(&claims);
         let TakeOutcome::Taken { ticket, .. } = taken else {
             return false;
         };
@@ -104,7 +104,7 @@ impl Accounts {
 
     fn mails(&self, parts: &[&str], max: u32) -> CounterClaim {
         CounterClaim {
-            key: self.token_keys.count_key(parts),
+            key: self.services.token_keys.count_key(parts),
             rule: LimitRule::Window { max, window: HOUR },
             policy: "mail",
             is_silent: false,

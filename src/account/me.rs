@@ -67,7 +67,7 @@ impl Accounts {
         if let Some(name) = change.name {
             let action = AuditAction::ChangeName;
             self.begin(call, action, Some(uid), None).await?;
-            let renamed = self.store.rename(uid, name).await?;
+            let renamed = self.services.store.rename(uid, name).await?;
             let renamed = renamed.ok_or(Halt::Refused(MeRefusal::Changed));
             call.settle(action, Some(uid), None, renamed)?;
         }
@@ -82,7 +82,7 @@ impl Accounts {
         wanted: EmailAddress,
         password: Secret,
     ) -> Result<(), Halt<MeRefusal>> {
-        let account = self.store.account(uid).await?;
+        let account = self.services.store.account(uid).await?;
         let active = account.filter(|account| account.status == AccountStatus::Active);
         let account = active.ok_or(MeRefusal::Changed)?;
         let action = AuditAction::RequestIdentity;
@@ -112,9 +112,9 @@ impl Accounts {
             call.record(action, MAIL_LIMITED, Some(uid.as_str()), None);
             return Ok(());
         }
-        let owner = self.store.identity_owner(&wanted).await?;
+        let owner = self.services.store.identity_owner(&wanted).await?;
         let other = owner.filter(|owner| owner.uid != *uid);
-        if other.is_some() && self.settings.reveal_existing {
+        if other.is_some() && self.config.account.reveal_existing {
             return Err(MeRefusal::IdentityTaken.into());
         }
         self.begin(call, action, Some(uid), None).await?;
@@ -140,7 +140,7 @@ impl Accounts {
             .then(|| self.seal(to, &mail, token.created))
             .flatten();
         let id = mail.as_ref().map(|mail| mail.id.clone());
-        if !self.store.put_token(token, mail).await? {
+        if !self.services.store.put_token(token, mail).await? {
             return Err(MeRefusal::Changed.into());
         }
         call.record(action, outcome, Some(uid.as_str()), None);
@@ -160,12 +160,12 @@ impl Accounts {
         presented: &str,
     ) -> Result<Option<(Purpose, Username)>, AccountError> {
         let digest = digest::digest(presented);
-        let now = self.clock.now();
-        let found = self.store.one_time_token(&digest).await?;
+        let now = self.services.clock.now();
+        let found = self.services.store.one_time_token(&digest).await?;
         let Some(token) = found.filter(|token| token.is_live(now)) else {
             return Ok(None);
         };
-        let account = self.store.account(&token.uid).await?;
+        let account = self.services.store.account(&token.uid).await?;
         let fitting = account.filter(|account| token.purpose.fits(account.status));
         Ok(fitting.map(|account| (token.purpose, account.username)))
     }
@@ -181,12 +181,12 @@ impl Accounts {
     ) -> Result<Account, Halt<ConfirmRefusal>> {
         let action = AuditAction::ChangeIdentity;
         let digest = digest::digest(presented);
-        let now = self.clock.now();
+        let now = self.services.clock.now();
         // A made-up token changes nothing, and strangers can post any number of them.
-        if let Some(token) = self.store.one_time_token(&digest).await? {
+        if let Some(token) = self.services.store.one_time_token(&digest).await? {
             self.begin(call, action, Some(&token.uid), None).await?;
         }
-        let changed = match self.store.change_identity(&digest, now).await? {
+        let changed = match self.services.store.change_identity(&digest, now).await? {
             IdentityChange::Done { account, before } => Ok((account, before)),
             IdentityChange::Taken => Err(ConfirmRefusal::IdentityTaken.into()),
             IdentityChange::Invalid => Err(ConfirmRefusal::Invalid.into()),

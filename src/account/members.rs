@@ -67,7 +67,7 @@ impl Accounts {
     #[must_use]
     pub fn resource(&self, kind: &str, id: &str) -> Option<Resource> {
         let declared = self.declared_resource(kind, id);
-        declared.filter(|resource| self.roles.is_stored(&resource.kind))
+        declared.filter(|resource| self.config.roles.is_stored(&resource.kind))
     }
 
     /// Returns the members of a resource with their levels in the order of their uids, starting after `after`. For
@@ -83,7 +83,7 @@ impl Accounts {
     ) -> Result<Page<Member, UserId>, Halt<MemberRefusal>> {
         self.power(actor, resource).await?;
         let members = self
-            .store
+            .services.store
             .members_of(&resource.kind, &resource.id, after, PAGE + 1)
             .await?;
         let members = members.into_iter();
@@ -122,7 +122,7 @@ impl Accounts {
     ) -> Result<Name, Halt<MemberRefusal>> {
         let (action, object) = (AuditAction::SetMembership, object(resource));
         let set = async {
-            let ladder = &self.roles.ladder;
+            let ladder = &self.config.roles.ladder;
             let power = self.power(actor, resource).await?;
             let rank = ladder.rank(level).ok_or(MemberRefusal::LevelUnknown)?;
             let name = ladder.name(rank).ok_or(MemberRefusal::LevelUnknown)?;
@@ -139,7 +139,7 @@ impl Accounts {
                 }
                 self.begin(call, action, Some(uid), Some(&object)).await?;
                 let set = self
-                    .store
+                    .services.store
                     .set_membership(uid, membership.clone(), found.as_ref());
                 match set.await? {
                     MembershipChange::Done => return Ok(membership.level),
@@ -175,12 +175,12 @@ impl Accounts {
             let mut found = self.level(uid, resource).await?;
             for _ in 0..TRIES {
                 let present = found.as_ref().ok_or(MemberRefusal::NoMember)?;
-                if !power.covers(self.roles.ladder.rank(present.as_str())) {
+                if !power.covers(self.config.roles.ladder.rank(present.as_str())) {
                     return Err(MemberRefusal::NotAllowed.into());
                 }
                 self.begin(call, action, Some(uid), Some(&object)).await?;
                 let (kind, id) = (&resource.kind, &resource.id);
-                match self.store.end_membership(uid, kind, id, present).await? {
+                match self.services.store.end_membership(uid, kind, id, present).await? {
                     MembershipChange::Done => return Ok(()),
                     MembershipChange::NoAccount | MembershipChange::Full => {
                         return Err(MemberRefusal::NoAccount.into());
@@ -206,7 +206,7 @@ impl Accounts {
             return Ok(MemberPower::All);
         }
         let uid = actor_uid(actor).ok_or(MemberRefusal::NotAllowed)?;
-        let ladder = &self.roles.ladder;
+        let ladder = &self.config.roles.ladder;
         let own = self.level(uid, resource).await?;
         let own = own.and_then(|level| ladder.rank(level.as_str()));
         let own = match limit(actor, resource) {
@@ -214,7 +214,7 @@ impl Accounts {
             CredentialReach::UpTo(rank) => own.map(|own| own.min(rank)),
             CredentialReach::Shut => None,
         };
-        let manage = ladder.rank(self.roles.manage_level.as_str());
+        let manage = ladder.rank(self.config.roles.manage_level.as_str());
         match (own, manage) {
             (Some(own), Some(manage)) if manage <= own => Ok(MemberPower::UpTo(own)),
             _ => Err(MemberRefusal::NotAllowed.into()),
@@ -223,7 +223,7 @@ impl Accounts {
 
     async fn level(&self, uid: &UserId, resource: &Resource) -> Result<Option<Name>, AccountError> {
         Ok(self
-            .store
+            .services.store
             .membership(uid, &resource.kind, &resource.id)
             .await?)
     }

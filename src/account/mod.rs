@@ -138,12 +138,12 @@ impl Accounts {
         let text = text.trim();
         let found = if text.contains('@') {
             match EmailAddress::parse(text) {
-                Ok(identity) => self.store.account_by_identity(&identity).await?,
+                Ok(identity) => self.services.store.account_by_identity(&identity).await?,
                 Err(Invalid(_)) => None,
             }
         } else {
             match Username::parse(text) {
-                Ok(username) => self.store.account_by_username(&username).await?,
+                Ok(username) => self.services.store.account_by_username(&username).await?,
                 Err(Invalid(_)) => None,
             }
         };
@@ -162,7 +162,7 @@ impl Accounts {
     /// Returns the scopes of a login, separated by spaces: every declared scope except the gateway's own.
     #[must_use]
     pub fn login_scopes(&self) -> String {
-        let scopes = self.roles.scopes.iter().filter(|scope| !scope.is_own());
+        let scopes = self.config.roles.scopes.iter().filter(|scope| !scope.is_own());
         let scopes: Vec<_> = scopes.map(Scope::as_str).collect();
         scopes.join(" ")
     }
@@ -170,12 +170,12 @@ impl Accounts {
     /// Puts a mail into the outbox. Its delivery neither delays nor changes the response, which would reveal who has an
     /// account.
     async fn post(&self, to: &EmailAddress, mail: &Mail) -> Result<(), AccountError> {
-        let Some(queued) = self.seal(to, mail, self.clock.now()) else {
+        let Some(queued) = self.seal(to, mail, self.services.clock.now()) else {
             return Ok(());
         };
         let id = queued.id.clone();
-        self.store.put_mail(queued).await?;
-        self.mailer.posted(&id).await;
+        self.services.store.put_mail(queued).await?;
+        self.services.mailer.posted(&id).await;
         Ok(())
     }
 
@@ -184,9 +184,9 @@ impl Accounts {
     fn seal(&self, to: &EmailAddress, mail: &Mail, now: Timestamp) -> Option<QueuedMail> {
         let life = match mail {
             Mail::ConfirmNew { .. } | Mail::Invitation { .. } | Mail::ChangeIdentity { .. } => {
-                self.settings.confirm_ttl
+                self.config.account.confirm_ttl
             }
-            Mail::PasswordReset { .. } => self.settings.reset_ttl,
+            Mail::PasswordReset { .. } => self.config.account.reset_ttl,
             Mail::IdentityTaken
             | Mail::UsernameTaken { .. }
             | Mail::PasswordChanged { .. }
@@ -194,7 +194,7 @@ impl Accounts {
             | Mail::IdentityChanging { .. }
             | Mail::IdentityChanged { .. } => NOTICE_LIFE,
         };
-        let sealed = self.mailer.seal(to, mail, now.plus(life));
+        let sealed = self.services.mailer.seal(to, mail, now.plus(life));
         sealed
             .inspect_err(|error| {
                 let cause = error.source.to_string();
@@ -206,7 +206,7 @@ impl Accounts {
     /// Notifies the mailer that a mail is in the outbox, if there is one.
     async fn posted(&self, id: Option<MailId>) {
         if let Some(id) = id {
-            self.mailer.posted(&id).await;
+            self.services.mailer.posted(&id).await;
         }
     }
 }

@@ -20,12 +20,12 @@ impl Accounts {
     /// [`AccountError::Store`]
     pub async fn find(&self, text: &str) -> Result<Option<Account>, AccountError> {
         if let Ok(uid) = UserId::parse(text)
-            && let Some(account) = self.store.account(&uid).await?
+            && let Some(account) = self.services.store.account(&uid).await?
         {
             return Ok(Some(account));
         }
         if let Ok(id) = AccountId::parse(text)
-            && let Some(account) = self.store.account_by_id(&id).await?
+            && let Some(account) = self.services.store.account_by_id(&id).await?
         {
             return Ok(Some(account));
         }
@@ -49,14 +49,14 @@ impl Accounts {
                     .create_pending(call, person, is_admin, Vec::new())
                     .await;
             };
-            let now = self.clock.now();
+            let now = self.services.clock.now();
             let mut account = new_account(person, is_admin, AccountStatus::Active, now);
             self.check_rules(&password, &account)
                 .map_err(AdministrationRefusal::Password)?;
-            account.password = Some(self.passwords.hash(password).await?);
+            account.password = Some(self.services.passwords.hash(password).await?);
             self.begin(call, AuditAction::CreateAccount, None, None)
                 .await?;
-            match self.store.create_account(account.clone()).await? {
+            match self.services.store.create_account(account.clone()).await? {
                 Creation::Created => Ok(account),
                 Creation::UsernameTaken => Err(AdministrationRefusal::UsernameTaken.into()),
                 Creation::IdentityTaken => Err(AdministrationRefusal::IdentityTaken.into()),
@@ -72,10 +72,10 @@ impl Accounts {
         is_admin: bool,
         roles: Vec<Role>,
     ) -> Result<Account, Halt<AdministrationRefusal>> {
-        if self.store.username_taken(&person.username).await? {
+        if self.services.store.username_taken(&person.username).await? {
             return Err(AdministrationRefusal::UsernameTaken.into());
         }
-        if self.store.identity_taken(&person.identity).await? {
+        if self.services.store.identity_taken(&person.identity).await? {
             return Err(AdministrationRefusal::IdentityTaken.into());
         }
         self.begin(call, AuditAction::CreateAccount, None, None)
@@ -102,7 +102,7 @@ impl Accounts {
     ) -> Result<Account, Halt<AdministrationRefusal>> {
         let action = AuditAction::SetPassword;
         let set: Result<_, Halt<AdministrationRefusal>> = async {
-            let account = self.store.account(uid).await?;
+            let account = self.services.store.account(uid).await?;
             let account = account.ok_or(AdministrationRefusal::NoAccount)?;
             if account.status == AccountStatus::Pending {
                 return Err(AdministrationRefusal::Pending.into());
@@ -110,12 +110,12 @@ impl Accounts {
             self.check_rules(&password, &account)
                 .map_err(AdministrationRefusal::Password)?;
             let password = NewPassword {
-                hash: self.passwords.hash(password).await?,
+                hash: self.services.passwords.hash(password).await?,
                 revoke_keys: false,
             };
             self.begin(call, action, Some(uid), None).await?;
             let written = self
-                .store
+                .services.store
                 .change_password(uid, account.standing(), password, None);
             match written.await? {
                 Guarded::Done(account) => Ok(account),

@@ -71,8 +71,8 @@ impl Accounts {
             self.check(&wanted, &account)?;
             let password = self.hashed(wanted).await?;
             self.begin(call, action, Some(uid), None).await?;
-            let now = self.clock.now();
-            let set = self.store.set_password_by_token(&digest, password, now);
+            let now = self.services.clock.now();
+            let set = self.services.store.set_password_by_token(&digest, password, now);
             Ok(set.await?.ok_or(PasswordRefusal::TokenInvalid)?)
         }
         .await;
@@ -98,7 +98,7 @@ impl Accounts {
     ) -> Result<Account, Halt<PasswordRefusal>> {
         let action = AuditAction::ChangePassword;
         let changed: Result<_, Halt<PasswordRefusal>> = async {
-            let account = self.store.account(uid).await?;
+            let account = self.services.store.account(uid).await?;
             let active = account.filter(|account| account.status == AccountStatus::Active);
             let account = active.ok_or(PasswordRefusal::WrongOld)?;
             // The rules come first: a refused new password is not a guess at the old one.
@@ -115,7 +115,7 @@ impl Accounts {
             let password = self.hashed(wanted).await?;
             self.begin(call, action, Some(uid), None).await?;
             let (standing, session) = (account.standing(), Some(session));
-            let changed = self.store.change_password(uid, standing, password, session);
+            let changed = self.services.store.change_password(uid, standing, password, session);
             match changed.await? {
                 Guarded::Done(account) => Ok(account),
                 Guarded::Stale => Err(PasswordRefusal::Changed.into()),
@@ -133,8 +133,8 @@ impl Accounts {
         call: &Call,
         digest: &Digest,
     ) -> Result<T, Halt<PasswordRefusal>> {
-        let found = self.store.one_time_token(digest).await?;
-        let now = self.clock.now();
+        let found = self.services.store.one_time_token(digest).await?;
+        let now = self.services.clock.now();
         let expired = found.filter(|token| token.expires <= now);
         let refusal = PasswordRefusal::TokenInvalid;
         let (outcome, subject) = match &expired {
@@ -151,15 +151,15 @@ impl Accounts {
         digest: &Digest,
         uid: Option<&str>,
     ) -> Result<Option<(Account, Purpose)>, AccountError> {
-        let now = self.clock.now();
-        let found = self.store.one_time_token(digest).await?;
+        let now = self.services.clock.now();
+        let found = self.services.store.one_time_token(digest).await?;
         let fits = |token: &OneTimeToken| {
             token.is_live(now) && uid.is_none_or(|uid| uid == token.uid.as_str())
         };
         let Some(token) = found.filter(fits) else {
             return Ok(None);
         };
-        let account = self.store.account(&token.uid).await?;
+        let account = self.services.store.account(&token.uid).await?;
         let sets_password = token.purpose != Purpose::ChangeIdentity;
         let fits = |account: &Account| sets_password && token.purpose.fits(account.status);
         let fitting = account.filter(fits);
@@ -168,7 +168,7 @@ impl Accounts {
 
     async fn hashed(&self, wanted: WantedPassword) -> Result<NewPassword, AccountError> {
         Ok(NewPassword {
-            hash: self.passwords.hash(wanted.new).await?,
+            hash: self.services.passwords.hash(wanted.new).await?,
             revoke_keys: wanted.revoke_keys,
         })
     }
@@ -188,7 +188,7 @@ impl Accounts {
         password: &Secret,
         account: &Account,
     ) -> Result<(), PasswordFault> {
-        let rules = PasswordRules::of(&self.settings);
+        let rules = PasswordRules::of(&self.config.account);
         rules.check(password, &account.username, &account.identity)
     }
 

@@ -56,22 +56,22 @@ impl Accounts {
         let Some(token) = RefreshToken::parse(presented) else {
             return call.settle(action, None, None, unknown());
         };
-        let now = self.clock.now();
-        let successor = self.token_keys.successor(&token);
+        let now = self.services.clock.now();
+        let successor = self.services.token_keys.successor(&token);
         let rotation = RefreshRotation {
             session: token.session.clone(),
             presented: token.digest(),
             successor: successor.digest(),
             now,
             grace: GRACE,
-            idle_end: now.plus(self.tokens.refresh_ttl),
+            idle_end: now.plus(self.config.tokens.refresh_ttl),
         };
         // Only a token of a session can change anything; strangers can make up any number of others.
-        if let Some(session) = self.store.session(&token.session).await? {
+        if let Some(session) = self.services.store.session(&token.session).await? {
             let object = Some(session.id.as_str());
             self.begin(call, action, Some(&session.uid), object).await?;
         }
-        let session = match self.store.rotate_refresh(rotation).await? {
+        let session = match self.services.store.rotate_refresh(rotation).await? {
             Rotation::Rotated(session) | Rotation::Repeated(session) => session,
             Rotation::Reused(session) => {
                 let (action, object) = (AuditAction::RefreshReuse, Some(session.id.as_str()));
@@ -81,7 +81,7 @@ impl Accounts {
             Rotation::Unknown => return call.settle(action, None, None, unknown()),
         };
         let refreshed = async {
-            let account = self.store.account(&session.uid).await?;
+            let account = self.services.store.account(&session.uid).await?;
             let active = account.filter(|account| account.status == AccountStatus::Active);
             let account = active.ok_or(RefreshRefusal::NotActive)?;
             let access = self.access_token(&account, &session, now)?;

@@ -81,7 +81,7 @@ impl Accounts {
         call: &Call,
         person: NewPerson,
     ) -> Result<(), Halt<RegisterRefusal>> {
-        if self.settings.registration != Registration::Open {
+        if self.config.account.registration != Registration::Open {
             let closed = Err(RegisterRefusal::Closed.into());
             return call.settle(AuditAction::Register, None, None, closed);
         }
@@ -99,9 +99,9 @@ impl Accounts {
         let action = AuditAction::Register;
         let may_mail = self.may_cause_mail(call, places)?;
         // Both are always read, so that the time of the response reveals nothing.
-        let owner = self.store.identity_owner(&person.identity).await?;
-        let username_taken = self.store.username_taken(&person.username).await?;
-        let reveal = self.settings.reveal_existing;
+        let owner = self.services.store.identity_owner(&person.identity).await?;
+        let username_taken = self.services.store.username_taken(&person.username).await?;
+        let reveal = self.config.account.reveal_existing;
 
         // A conflict that the response reveals needs no mail.
         if reveal && let Some(owner) = &owner {
@@ -152,14 +152,14 @@ impl Accounts {
         pending_max: Option<u64>,
         mail: impl FnOnce(Secret) -> Mail,
     ) -> Result<Option<Account>, AccountError> {
-        let now = self.clock.now();
+        let now = self.services.clock.now();
         let mut account = new_account(person, is_admin, AccountStatus::Pending, now);
         account.roles = roles;
         let (text, confirm) = self.draw_token(Purpose::Confirm, &account.uid, None);
         let mail = self.seal(&account.identity, &mail(text), now);
         let id = mail.as_ref().map(|mail| mail.id.clone());
         let is_written = self
-            .store
+            .services.store
             .register(account.clone(), confirm, mail, pending_max)
             .await?;
         if !is_written {

@@ -35,11 +35,11 @@ impl Accounts {
             if may_mail && outcome != audit::DONE {
                 // A store that cannot write fails here as well; otherwise its failure would reveal that the account
                 // exists.
-                self.store.ready().await?;
+                self.services.store.ready().await?;
             }
             let subject = found.as_ref().map(|account| account.uid.as_str());
             call.record(action, outcome, subject, None);
-            if found.is_none() && self.settings.reveal_existing {
+            if found.is_none() && self.config.account.reveal_existing {
                 return Err(NotFound.into());
             }
             Ok(())
@@ -57,7 +57,7 @@ impl Accounts {
             return Ok(NOT_ACTIVE);
         }
         // Access to an administrator's mail must not be enough to become an administrator.
-        if account.is_admin && !self.settings.reset_administrators {
+        if account.is_admin && !self.config.account.reset_administrators {
             return Ok("administrator");
         }
         if !self.may_mail(MailCause::StoredAddress, &account.identity, places) {
@@ -68,7 +68,7 @@ impl Accounts {
         let mail = Mail::PasswordReset { token, username };
         let mail = self.seal(&account.identity, &mail, reset.created);
         let id = mail.as_ref().map(|mail| mail.id.clone());
-        if !self.store.put_token(reset, mail).await? {
+        if !self.services.store.put_token(reset, mail).await? {
             return Ok(NOT_ACTIVE);
         }
         self.posted(id).await;

@@ -79,7 +79,7 @@ impl Accounts {
         identity: Option<&Identity>,
         filter: &RoleFilter,
     ) -> Result<Vec<String>, AccountError> {
-        let sources = &self.role_sources;
+        let sources = &self.services.role_sources;
         let mut names = Vec::new();
         for resource in sources.resources() {
             let want = filter.resource.as_deref();
@@ -116,7 +116,7 @@ impl Accounts {
 
     /// Adds the names of a role on a resource, lowest level first.
     fn push_names(&self, names: &mut Vec<String>, role: &ResourceRole) {
-        names.extend(role.names(&self.roles.ladder).map(|name| name.to_string()));
+        names.extend(role.names(&self.config.roles.ladder).map(|name| name.to_string()));
     }
 
     /// Returns the current roles of a caller on one resource, and whether they differ from those of `before`, the
@@ -137,7 +137,7 @@ impl Accounts {
             id: Some(id.as_str().to_owned()),
         };
         let (mut roles, mut last) = (Vec::new(), Vec::new());
-        let (sources, uid) = (&self.role_sources, identity.own_uid());
+        let (sources, uid) = (&self.services.role_sources, identity.own_uid());
         if let Some(uid) = uid.filter(|_| sources.speaks_for(kind)) {
             let known = sources.last(uid, kind, id.as_str());
             let known = known.as_deref().unwrap_or_default();
@@ -165,9 +165,9 @@ impl Accounts {
         resource: &Resource,
     ) -> Result<Vec<String>, AccountError> {
         // Voids what is cached of this account, so that later reads are fresh too.
-        self.store.generations().touch(uid);
+        self.services.store.generations().touch(uid);
         let mut roles = Vec::new();
-        for membership in self.store.memberships_of(uid).await? {
+        for membership in self.services.store.memberships_of(uid).await? {
             let is_it = membership.resource == resource.kind && membership.id == resource.id;
             let role = self.stored_role(&membership).filter(|_| is_it);
             if let Some(role) = role.and_then(|role| identity.narrowed(role)) {
@@ -182,14 +182,14 @@ impl Accounts {
     /// # Errors
     /// The time to wait, if the caller has used up the readings of this minute.
     pub fn count_forced(&self, identity: &Identity) -> Result<(), Duration> {
-        self.role_sources.count_forced(identity.subject())
+        self.services.role_sources.count_forced(identity.subject())
     }
 
     /// Returns the resource with this kind and id, whichever service owns its memberships; `None` if the kind is not
     /// declared or the id is invalid.
     #[must_use]
     pub fn declared_resource(&self, kind: &str, id: &str) -> Option<Resource> {
-        let mut declared = self.roles.resources.iter();
+        let mut declared = self.config.roles.resources.iter();
         Some(Resource {
             kind: declared.find(|name| name.as_str() == kind)?.clone(),
             id: ResourceId::parse(id).ok()?,
@@ -206,7 +206,7 @@ impl Accounts {
         uid: &UserId,
         filter: &RoleFilter,
     ) -> Result<Option<Vec<String>>, AccountError> {
-        let Some(account) = self.store.account(uid).await? else {
+        let Some(account) = self.services.store.account(uid).await? else {
             return Ok(None);
         };
         if account.status != AccountStatus::Active {
@@ -221,8 +221,8 @@ impl Accounts {
             let global = account.global_roles(account.is_admin);
             roles.extend(global.into_iter().map(String::from));
         }
-        let settings = &self.roles;
-        for membership in self.store.memberships_of(uid).await? {
+        let settings = &self.config.roles;
+        for membership in self.services.store.memberships_of(uid).await? {
             if filter.takes(membership.resource.as_str(), membership.id.as_str()) {
                 let role = ResourceRole::of(&membership, &settings.resources, &settings.ladder);
                 role.iter()
@@ -236,7 +236,7 @@ impl Accounts {
     /// Returns the role that a stored membership confers; `None` if another service owns the memberships of its
     /// resource.
     fn stored_role(&self, membership: &Membership) -> Option<ResourceRole> {
-        let settings = &self.roles;
+        let settings = &self.config.roles;
         let role = ResourceRole::of(membership, &settings.resources, &settings.ladder);
         role.filter(|role| settings.is_stored(&role.resource))
     }

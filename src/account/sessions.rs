@@ -18,8 +18,8 @@ impl Accounts {
         uid: &UserId,
         after: Option<&SessionId>,
     ) -> Result<Page<Session, SessionId>, AccountError> {
-        let now = self.clock.now();
-        let mut sessions = self.store.sessions_of(uid).await?;
+        let now = self.services.clock.now();
+        let mut sessions = self.services.store.sessions_of(uid).await?;
         sessions.retain(|session| {
             session.is_live(now) && after.is_none_or(|after| *after < session.id)
         });
@@ -35,8 +35,8 @@ impl Accounts {
         uid: &UserId,
         id: &SessionId,
     ) -> Result<Option<Session>, AccountError> {
-        let now = self.clock.now();
-        let session = self.store.session(id).await?;
+        let now = self.services.clock.now();
+        let session = self.services.store.session(id).await?;
         Ok(session.filter(|session| session.uid == *uid && session.is_live(now)))
     }
 
@@ -52,7 +52,7 @@ impl Accounts {
     ) -> Result<(), Halt<NotFound>> {
         let (action, object) = (AuditAction::EndSession, Some(id.as_str()));
         self.begin(call, action, Some(uid), object).await?;
-        let was_live = self.store.end_session(uid, id).await?;
+        let was_live = self.services.store.end_session(uid, id).await?;
         call.settle(action, Some(uid), object, found(was_live))
     }
 
@@ -63,7 +63,7 @@ impl Accounts {
     pub async fn end_all_sessions(&self, call: &Call, uid: &UserId) -> Result<usize, AccountError> {
         let (action, object) = (AuditAction::EndSession, Some("all"));
         self.begin(call, action, Some(uid), object).await?;
-        let count = self.store.end_sessions(uid, None).await?;
+        let count = self.services.store.end_sessions(uid, None).await?;
         call.record(action, audit::DONE, Some(uid.as_str()), object);
         Ok(count)
     }

@@ -103,7 +103,7 @@ impl Accounts {
             Some(SettingsOwner::Own(id)) => Some(id),
             Some(SettingsOwner::Shared) => None,
         };
-        let found = self.store.settings(id).await?;
+        let found = self.services.store.settings(id).await?;
         Ok(Some(found.unwrap_or_else(|| EMPTY.to_owned())))
     }
 
@@ -128,7 +128,7 @@ impl Accounts {
                 return Err(SettingsRefusal::AdministratorsOnly.into());
             }
             self.begin(call, action, owner, object).await?;
-            if self.store.put_settings(owner, document.0).await? {
+            if self.services.store.put_settings(owner, document.0).await? {
                 Ok(())
             } else {
                 Err(SettingsRefusal::Changed.into())

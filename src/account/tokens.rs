@@ -42,9 +42,9 @@ impl Accounts {
         session: &Session,
         now: Timestamp,
     ) -> Result<AccessToken, AccountError> {
-        let tokens = &self.tokens;
+        let tokens = &self.config.tokens;
         let expires_in = tokens.access_ttl.min(session.absolute_end.since(now));
-        let text = self.signing.sign(&AccessClaims {
+        let text = self.services.signing.sign(&AccessClaims {
             iss: &tokens.issuer,
             aud: &tokens.audience,
             sub: account.uid.as_str(),
@@ -67,10 +67,10 @@ impl Accounts {
     ) -> (Secret, OneTimeToken) {
         let (text, digest) = token::draw_one_time();
         let life = match purpose {
-            Purpose::Confirm | Purpose::ChangeIdentity => self.settings.confirm_ttl,
-            Purpose::Reset => self.settings.reset_ttl,
+            Purpose::Confirm | Purpose::ChangeIdentity => self.config.account.confirm_ttl,
+            Purpose::Reset => self.config.account.reset_ttl,
         };
-        let now = self.clock.now();
+        let now = self.services.clock.now();
         let record = OneTimeToken {
             digest,
             purpose,

@@ -69,8 +69,8 @@ impl Accounts {
         password: Secret,
     ) -> Result<Guess, AccountError> {
         let claims = self.claims(call, guesser).await?;
-        let rounds = self.store.old_hash_rounds_max().await?;
-        let counters = &self.counters.logins;
+        let rounds = self.services.store.old_hash_rounds_max().await?;
+        let counters = &self.services.counters.logins;
         // The guesses that hold the permits may wait this long for the hashing pool, so this one waits as long for
         // them.
         let (ticket, is_shadowed) = match counters.take_in_turn(&claims, WAIT_MAX).await {
@@ -89,7 +89,7 @@ impl Accounts {
         let hash = account.and_then(|account| account.password.clone());
         // INVARIANT: a caller who disconnects here has made a guess: the ticket is dropped, which counts it
         // (what_is_given_back_was_not_counted_and_what_is_dropped_was).
-        let passwords = &self.passwords;
+        let passwords = &self.services.passwords;
         let verdict = match passwords.verify_evenly(password, hash, rounds).await {
             Ok(verdict) => verdict,
             Err(busy) => {
@@ -101,7 +101,7 @@ impl Accounts {
             let failures = counters.count(&self.of_row(account).key);
             // Guesses that ran meanwhile may have used up the account's guesses.
             if !ticket.succeeded() {
-                self.counters.keeping.kept().await;
+                self.services.counters.keeping.kept().await;
                 return Ok(Guess::Unseen);
             }
             return Ok(Guess::Right {
@@ -111,7 +111,7 @@ impl Accounts {
         }
         ticket.failed();
         // A guess that was answered survives a kill of the process.
-        self.counters.keeping.kept().await;
+        self.services.counters.keeping.kept().await;
         Ok(if is_shadowed {
             Guess::Unseen
         } else {
@@ -123,7 +123,7 @@ impl Accounts {
     pub(in crate::account) fn name_limit(&self, call: &Call, name: &str) -> Option<ReachedLimit> {
         let mut claims = self.of_networks(call);
         claims.push(self.of_name(call, name));
-        self.counters.logins.limit(&claims)
+        self.services.counters.logins.limit(&claims)
     }
 
     /// Clears the failures of an account and of its names from all networks, on the operator's authority.
@@ -133,7 +133,7 @@ impl Accounts {
         let names = names.map(|name| self.count_key(&["name", &folded(name)]));
         let own = self.count_key(&["account", account.uid.as_str()]);
         for key in names.into_iter().chain([own]) {
-            self.counters.pardons.give(key);
+            self.services.counters.pardons.give(key);
         }
     }
 
@@ -146,7 +146,7 @@ impl Accounts {
             self.of_account(call, account),
             self.of_row(account),
         ];
-        self.counters.logins.forget(&claims.map(|claim| claim.key));
+        self.services.counters.logins.forget(&claims.map(|claim| claim.key));
     }
 
     async fn claims(
@@ -166,11 +166,11 @@ impl Accounts {
             let of_account = self.of_account(call, account);
             let mut of_row = self.of_row(account);
             // An attack from many networks must not lock the owner out of a network where they are logged in.
-            let backs_off = self.counters.logins.limit(&[of_row]).is_some();
+            let backs_off = self.services.counters.logins.limit(&[of_row]).is_some();
             if backs_off && self.is_at_home(call, account).await? {
                 of_row.rule = LimitRule::Row {
                     free: u32::MAX,
-                    pause_max: self.settings.lockout,
+                    pause_max: self.config.account.lockout,
                 };
             }
             claims.extend([of_account, of_row].map(|claim| CounterClaim { is_silent, ..claim }));
@@ -180,8 +180,8 @@ impl Accounts {
 
     /// Whether the account has a live session that began in this client network.
     async fn is_at_home(&self, call: &Call, account: &Account) -> Result<bool, AccountError> {
-        let now = self.clock.now();
-        let sessions = self.store.sessions_of(&account.uid).await?;
+        let now = self.services.clock.now();
+        let sessions = self.services.store.sessions_of(&account.uid).await?;
         Ok(sessions.iter().any(|session| {
             call.from.as_deref() == Some(session.from.as_str())
                 && now < session.idle_end.min(session.absolute_end)
@@ -200,7 +200,7 @@ impl Accounts {
 
     /// The counter of a name or an account with the client network since the last pardon.
     fn counted_with_network(&self, call: &Call, [kind, text]: [&str; 2]) -> CounterClaim {
-        let pardon = self.counters.pardons.part(&self.count_key(&[kind, text]));
+        let pardon = self.services.counters.pardons.part(&self.count_key(&[kind, text]));
         match pardon.as_str() {
             // The key of counters that an earlier start has persisted.
             "" => self.claim("login", &[kind, text, network(call)]),
@@ -209,7 +209,7 @@ impl Accounts {
     }
 
     fn count_key(&self, parts: &[&str]) -> Digest {
-        self.token_keys.count_key(parts)
+        self.services.token_keys.count_key(parts)
     }
 
     /// The counters of the client network and of the wider networks that contain it: the holder of a wider network has
@@ -220,7 +220,7 @@ impl Accounts {
         let claim = |(network, times): (String, u32)| CounterClaim {
             rule: LimitRule::Window {
                 max: self.failures_max().saturating_mul(times),
-                window: self.settings.lockout,
+                window: self.config.account.lockout,
             },
             on_success: OnSuccess::GiveBack,
             ..self.claim("login-network", &["network", &network])
@@ -232,7 +232,7 @@ impl Accounts {
         CounterClaim {
             rule: LimitRule::Row {
                 free: self.failures_max(),
-                pause_max: self.settings.lockout,
+                pause_max: self.config.account.lockout,
             },
             ..self.claim("login-account", &["row", account.uid.as_str()])
         }
@@ -242,8 +242,8 @@ impl Accounts {
         CounterClaim {
             key: self.count_key(parts),
             rule: LimitRule::Window {
-                max: self.settings.lockout_attempts,
-                window: self.settings.lockout,
+                max: self.config.account.lockout_attempts,
+                window: self.config.account.lockout,
             },
             policy,
             is_silent: false,
@@ -254,7 +254,7 @@ impl Accounts {
     /// Maximum number of failures of a network or in a row: at least the quota per name, which could not be reached
     /// otherwise.
     fn failures_max(&self) -> u32 {
-        FAILURES_MAX.max(self.settings.lockout_attempts)
+        FAILURES_MAX.max(self.config.account.lockout_attempts)
     }
 }
 

@@ -273,7 +273,7 @@ async fn a_full_hashing_pool_is_no_failure() {
     let mut kit = Kit::new();
     kit.person("anna").await;
     // One thread and no waiting: most of 300 concurrent calls find it busy.
-    kit.accounts.passwords = Arc::new(PasswordPool::start(1, Duration::ZERO).unwrap());
+    kit.accounts.services.passwords = Arc::new(PasswordPool::start(1, Duration::ZERO).unwrap());
     let calls: Vec<_> = (0..300).map(|number| from(&number.to_string())).collect();
     let password = || Secret::new(OTHER.to_owned());
     let tries = calls.iter().map(|call| async {
@@ -301,7 +301,7 @@ async fn a_full_hashing_pool_is_no_failure() {
     .await;
     assert!(150 < busy, "{busy}");
     drop(tries);
-    kit.accounts.passwords = Arc::new(PasswordPool::start(1, Duration::from_secs(2)).unwrap());
+    kit.accounts.services.passwords = Arc::new(PasswordPool::start(1, Duration::from_secs(2)).unwrap());
     // Had they been counted, a hundred failures in a row would block this login.
     assert_eq!(login(&kit, AWAY, "anna", PASSWORD).await, "ok");
 }
@@ -311,7 +311,7 @@ async fn without_room_to_count_nothing_is_looked_at() {
     let mut kit = Kit::new();
     kit.person("anna").await;
     let clock = Arc::clone(&kit.clock) as Arc<dyn Clock>;
-    kit.accounts.counters = Arc::new(CounterSets::with_room(&clock, 4));
+    kit.accounts.services.counters = Arc::new(CounterSets::with_room(&clock, 4));
     // Takes all four counters: network, name, account and row.
     fail(&kit, HOME, "anna", 1).await;
     for name in ["anna", "nobody"] {

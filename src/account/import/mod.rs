@@ -105,8 +105,8 @@ impl Accounts {
     #[must_use]
     pub fn importer(&self) -> Importer {
         Importer {
-            store: Arc::clone(&self.store),
-            output: Arc::clone(&self.output),
+            store: Arc::clone(&self.services.store),
+            output: Arc::clone(&self.services.output),
             rules: Rules::of(self),
         }
     }
@@ -135,10 +135,10 @@ impl Importer {
         let scratch = ScratchDirectory::take(dir).map_err(lines)?;
         let scratch = Arc::new(scratch.ok_or(ImportError::UnderWay)?);
         // Finishes an import that failed while the store was in trouble.
-        finish(&*self.store, &self.output, || ()).await?;
+        finish(&*self.services.store, &self.services.output, || ()).await?;
         let prepared = prepare::start(export, self.rules, &scratch).map_err(lines)?;
         let staging = PersonStaging {
-            store: &*self.store,
+            store: &*self.services.store,
             report: ImportReport::default(),
             refusals: Refusals::default(),
         };
@@ -148,11 +148,11 @@ impl Importer {
         };
         let committed = match &staged {
             Ok(report) if counts(report) => {
-                commit(&*self.store, &self.output, call, report.accounts).await
+                commit(&*self.services.store, &self.services.output, call, report.accounts).await
             }
             _ => Ok(()),
         };
-        let finished = finish(&*self.store, &self.output, || ()).await;
+        let finished = finish(&*self.services.store, &self.services.output, || ()).await;
         let mut report = staged?;
         match (committed, finished) {
             (Err(error), Ok(FinishedImport { written: 0, .. }) | Err(_)) => Err(error),
@@ -264,7 +264,7 @@ impl PersonStaging<'_> {
         let mut pauses = RetryPauses::default();
         let conflicts = loop {
             let staged = people.iter().map(AssembledPerson::person).collect();
-            match self.store.stage_import(staged).await {
+            match self.services.store.stage_import(staged).await {
                 // The store has begun nothing.
                 Err(busy @ StoreError::Busy) => pauses.next(busy).await?,
                 staged => break staged?,

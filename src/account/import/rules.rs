@@ -29,9 +29,9 @@ impl Rules {
     /// Returns the rules of the configuration in force now.
     pub(super) fn of(accounts: &Accounts) -> Self {
         Self {
-            roles: accounts.roles.clone(),
-            token_keys: Arc::clone(&accounts.token_keys),
-            now: accounts.clock.now(),
+            roles: accounts.config.roles.clone(),
+            token_keys: Arc::clone(&accounts.services.token_keys),
+            now: accounts.services.clock.now(),
         }
     }
 }

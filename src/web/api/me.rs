@@ -57,7 +57,7 @@ fn answer(accounts: &Accounts, identity: &Identity) -> MeAnswer {
         roles: accounts.roles_of_caller(identity, &RoleFilter::default()),
         scopes: scopes.map(str::to_owned).collect(),
         settings_id: account.map(|account| account.settings_id.as_str().to_owned()),
-        resources: accounts.resources.clone(),
+        resources: accounts.resources().clone(),
         method: identity.method.as_str(),
     }
 }
@@ -152,7 +152,7 @@ pub(in crate::web) struct MethodsAnswer {
 
 /// Returns the available ways to log in and register.
 pub(in crate::web) async fn methods(AnyRequest(scope): AnyRequest) -> Json<MethodsAnswer> {
-    let settings = &scope.snapshot.accounts.settings;
+    let settings = &scope.snapshot.accounts.settings();
     Json(MethodsAnswer {
         methods: List::whole(vec![MethodAnswer {
             name: PASSWORD_METHOD,

@@ -86,7 +86,7 @@ pub(in crate::web) async fn log_in(
         account_id: opened.account.account_id.into(),
         username: opened.account.username.into(),
         settings_id: opened.account.settings_id.into(),
-        resources: accounts.resources.clone(),
+        resources: accounts.resources().clone(),
     }))
 }
 
