@@ -19,6 +19,7 @@ use std::task::{Context, Poll, Waker};
 use divan::{AllocProfiler, Bencher, black_box};
 use doorward::account::Accounts;
 use doorward::account::call::Call;
+use doorward::account::login::SessionCarrier;
 use doorward::account::register::NewPerson;
 use doorward::auth::grant::Decision;
 use doorward::auth::view::RequestView;
@@ -173,7 +174,7 @@ impl Setup {
                 );
             }
             let opened = accounts
-                .login(&Call::cli(), "anna", password())
+                .login(&Call::cli(), "anna", password(), SessionCarrier::Program)
                 .await
                 .unwrap();
             // Read again, because each membership has advanced its generation.

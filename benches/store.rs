@@ -7,8 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use doorward::model::account::{Account, AccountStatus, Digest, EmailAddress, Session, Username};
+use doorward::model::account::{
+    Account, AccountStatus, Digest, EmailAddress, PersonName, Session, Username,
+};
 use doorward::model::clock::Timestamp;
+use doorward::model::field::CheckedField as _;
 use doorward::model::id::{AccountId, SessionId, SettingsId, UserId};
 use doorward::store::sled::SledStore;
 use doorward::store::{Creation, Guarded, Store};
@@ -90,7 +93,7 @@ fn account(number: u64) -> Account {
         account_id: AccountId::parse(&format!("a-{number:08}")).unwrap(),
         identity: EmailAddress::parse(&format!("{username}@example.org")).unwrap(),
         username: Username::parse(&username).unwrap(),
-        name: username,
+        name: PersonName::check(username).unwrap(),
         status: AccountStatus::Active,
         is_admin: false,
         roles: Vec::new(),

@@ -93,8 +93,6 @@ const NAMESAKES: &[(&str, &[&str])] = &[
         &["identity_taken", "username_taken"],
     ),
     ("model/refusal_fault.rs", &["account_pending"]),
-    ("operator/execute.rs", &["password_must_change"]),
-    ("store/backup/export.rs", &["password_must_change"]),
     ("telemetry/metrics.rs", &["limits_full", "upstream_error"]),
     ("web/endpoints/examples.rs", &["password_must_change"]),
 ];

@@ -153,7 +153,7 @@ impl Accounts {
         &self,
         actor: Actor<'_>,
         account: &Account,
-        mut change: AccountChange,
+        change: AccountChange,
     ) -> Result<AccountChange, AccountChangeRefusal> {
         if is_own(actor, account) {
             return Err(AccountChangeRefusal::OwnAccount);
@@ -161,12 +161,9 @@ impl Accounts {
         if account.status == AccountStatus::Pending && change.status.is_some() {
             return Err(AccountChangeRefusal::Pending);
         }
-        if let Some(roles) = &mut change.roles {
-            if roles.iter().any(|role| self.is_reserved(role)) {
-                return Err(AccountChangeRefusal::RoleReserved);
-            }
-            roles.sort();
-            roles.dedup();
+        let mut roles = change.roles.iter().flatten();
+        if roles.any(|role| self.is_reserved(role)) {
+            return Err(AccountChangeRefusal::RoleReserved);
         }
         Ok(change)
     }

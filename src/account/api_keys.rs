@@ -105,49 +105,44 @@ impl Accounts {
         wanted: NewKey,
         may_give: &(dyn Fn(&Scope) -> bool + Sync),
     ) -> Result<IssuedKey, Halt<KeyCreationRefusal>> {
-        let issued = self.write_key(call, owner, wanted, may_give).await;
+        let action = AuditAction::CreateApiKey;
+        let issued: Result<IssuedKey, Halt<KeyCreationRefusal>> = async {
+            let now = self.services.clock.now();
+            let roles = &self.config.roles;
+            let rules = KeyRules {
+                roles,
+                now,
+                may_give,
+            };
+            let terms = rules.changed(KeyTerms::default(), wanted.into())?;
+            let text = ApiKeyText::draw(token::draw_key_id());
+            let key = ApiKey {
+                id: text.id,
+                uid: owner.uid.clone(),
+                terms,
+                digest: self.services.token_keys.api_key_digest(&text),
+                created: now,
+                previous: None,
+                suspended: false,
+            };
+            let object = Some(key.id.as_str());
+            self.begin(call, action, Some(&owner.uid), object).await?;
+            let written = self
+                .services
+                .store
+                .create_api_key(key.clone(), owner.standing());
+            match written.await? {
+                Guarded::Done(true) => {}
+                Guarded::Done(false) => return Err(KeyCreationRefusal::TooMany.into()),
+                Guarded::Stale => return Err(KeyCreationRefusal::Changed.into()),
+            }
+            let secret = text.text();
+            Ok(IssuedKey { key, secret })
+        }
+        .await;
         let id = issued.as_ref().ok().map(|issued| issued.key.id);
         let object = id.as_ref().map(KeyId::as_str);
-        call.settle(AuditAction::CreateApiKey, Some(&owner.uid), object, issued)
-    }
-
-    async fn write_key(
-        &self,
-        call: &Call,
-        owner: &Account,
-        wanted: NewKey,
-        may_give: &(dyn Fn(&Scope) -> bool + Sync),
-    ) -> Result<IssuedKey, Halt<KeyCreationRefusal>> {
-        let now = self.services.clock.now();
-        let rules = KeyRules {
-            roles: &self.config.roles,
-            now,
-            may_give,
-        };
-        let terms = rules.changed(KeyTerms::default(), wanted.into())?;
-        let text = ApiKeyText::draw(token::draw_key_id());
-        let key = ApiKey {
-            id: text.id,
-            uid: owner.uid.clone(),
-            terms,
-            digest: self.services.token_keys.api_key_digest(&text),
-            created: now,
-            previous: None,
-            suspended: false,
-        };
-        let object = Some(key.id.as_str());
-        self.begin(call, AuditAction::CreateApiKey, Some(&owner.uid), object)
-            .await?;
-        let store = &self.services.store;
-        match store.create_api_key(key.clone(), owner.standing()).await? {
-            Guarded::Done(true) => {}
-            Guarded::Done(false) => return Err(KeyCreationRefusal::TooMany.into()),
-            Guarded::Stale => return Err(KeyCreationRefusal::Changed.into()),
-        }
-        Ok(IssuedKey {
-            key,
-            secret: text.text(),
-        })
+        call.settle(action, Some(&owner.uid), object, issued)
     }
 
     /// Changes one of the caller's keys, limited to scopes that the caller's login carries. Takes effect on the next
@@ -216,10 +211,8 @@ impl Accounts {
             changed.map_err(Halt::from)
         };
         let key = call.settle(action, Some(&owner.uid), Some(id.as_str()), changed)?;
-        Ok(IssuedKey {
-            key,
-            secret: text.text(),
-        })
+        let secret = text.text();
+        Ok(IssuedKey { key, secret })
     }
 
     /// Confirms a key of an account that a restore has suspended, on the operator's authority.

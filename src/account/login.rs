@@ -61,7 +61,7 @@ pub struct Cookies {
 
 /// The kind of caller that carries the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum SessionCarrier {
+pub enum SessionCarrier {
     /// A program, with an access token and a refresh token.
     Program,
     /// A browser, with one or two cookies.
@@ -78,34 +78,12 @@ struct SessionDraft {
 impl Accounts {
     /// Logs in with a name or an e-mail address and a password. [`Accounts::guess`] limits the attempts.
     ///
-    /// # Errors
-    /// [`LoginRefusal`], [`Halt::Failed`]; in either case no session was opened.
-    pub async fn login(
-        &self,
-        call: &Call,
-        name: &str,
-        password: Secret,
-    ) -> Result<OpenedSession, Halt<LoginRefusal>> {
-        self.open(call, name, password, SessionCarrier::Program)
-            .await
-    }
-
-    /// Logs a browser in. The session is carried by cookies and ends if it is not used for `[session] idle_ttl_s`, or
-    /// for `admin_idle_ttl_s` in the case of an administrator.
+    /// The session of a browser ends if it is not used for `[session] idle_ttl_s`, or for `admin_idle_ttl_s` in the case
+    /// of an administrator.
     ///
     /// # Errors
     /// [`LoginRefusal`], [`Halt::Failed`]; in either case no session was opened.
-    pub async fn login_of_browser(
-        &self,
-        call: &Call,
-        name: &str,
-        password: Secret,
-    ) -> Result<OpenedSession, Halt<LoginRefusal>> {
-        self.open(call, name, password, SessionCarrier::Browser)
-            .await
-    }
-
-    async fn open(
+    pub async fn login(
         &self,
         call: &Call,
         name: &str,
@@ -127,10 +105,8 @@ impl Accounts {
         // The event of a used up limit names no account, as if no account had been looked up.
         let is_limited = matches!(opened, Err(Halt::Refused(LoginRefusal::Limited(_))));
         let uid = found.filter(|_| !is_limited).map(|account| account.uid);
-        let session = opened
-            .as_ref()
-            .ok()
-            .map(|(opened, _)| opened.session.id.clone());
+        let session = opened.as_ref().ok();
+        let session = session.map(|(opened, _)| opened.session.id.clone());
         let object = session.as_ref().map(SessionId::as_str);
         let (opened, failures) = call.settle(action, uid.as_ref(), object, opened)?;
         self.notice_login(call, &opened.account, failures).await;
@@ -161,7 +137,6 @@ impl Accounts {
         } else {
             None
         };
-
         let now = self.services.clock.now();
         let SessionDraft {
             session,
@@ -169,9 +144,8 @@ impl Accounts {
             cookies,
         } = self.draft(call, account, carrier, now);
         let access = self.access_token(account, &session, now)?;
-        let object = Some(session.id.as_str());
-        self.begin(call, AuditAction::LogIn, Some(&account.uid), object)
-            .await?;
+        let (action, object) = (AuditAction::LogIn, Some(session.id.as_str()));
+        self.begin(call, action, Some(&account.uid), object).await?;
         // INVARIANT: a change to the account while the password is hashed takes precedence
         // (test `a_reset_during_the_login_wins`).
         let written = self
@@ -309,7 +283,8 @@ mod tests {
         let call = Call::default();
         // The login waits for its hash while the other branch runs.
         let (login, ended) = tokio::join!(
-            kit.accounts.login(&call, "anna", password),
+            kit.accounts
+                .login(&call, "anna", password, SessionCarrier::Program),
             kit.store
                 .update_account(&anna.uid, AccountChange::default()),
         );
@@ -332,7 +307,8 @@ mod tests {
         };
         // The login waits for its hash while the other branch runs.
         let (login, set) = tokio::join!(
-            kit.accounts.login(&call, "anna", password),
+            kit.accounts
+                .login(&call, "anna", password, SessionCarrier::Program),
             kit.store.set_membership(&anna.uid, membership, None),
         );
         assert_eq!(set.unwrap(), MembershipChange::Done);

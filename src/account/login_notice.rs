@@ -7,7 +7,7 @@ use crate::model::account::{Account, Digest};
 use crate::telemetry::log::with_causes;
 
 /// Number of consecutive failed passwords after which a success is reported: more than people mistype.
-const FAILURES_TOLD_MIN: u32 = 5;
+const FAILURES_REPORTED_MIN: u32 = 5;
 
 impl Accounts {
     /// Mails the owner about a login that has just been opened if it may be an intruder's, unless
@@ -23,11 +23,8 @@ impl Accounts {
         if !self.config.account.notify_logins {
             return;
         }
-        let failures = if failures < FAILURES_TOLD_MIN {
-            0
-        } else {
-            failures
-        };
+        let failures = Some(failures).filter(|count| FAILURES_REPORTED_MIN <= *count);
+        let failures = failures.unwrap_or_default();
         if let Err(error) = self.try_notice(call, account, failures).await {
             let cause = with_causes(&error);
             tracing::error!(cause, "a login was not compared with those before it");
@@ -40,17 +37,19 @@ impl Accounts {
         account: &Account,
         failures: u32,
     ) -> Result<(), AccountError> {
-        let store = &self.services.store;
         let Some(from) = call.from.as_deref() else {
             return Ok(());
         };
         let network = self.known_as(account, from);
-        let known = store.networks_of(&account.uid).await?;
+        let known = self.services.store.networks_of(&account.uid).await?;
         let is_known = known.contains(&network);
-        let is_told = 0 < failures || !(is_known || known.is_empty());
-        if !is_told {
+        let is_reported = 0 < failures || !(is_known || known.is_empty());
+        if !is_reported {
             if !is_known {
-                store.remember_network(&account.uid, network, None).await?;
+                self.services
+                    .store
+                    .remember_network(&account.uid, network, None)
+                    .await?;
             }
             return Ok(());
         }
@@ -65,7 +64,12 @@ impl Accounts {
         let mail = self.seal(&account.identity, &mail, self.services.clock.now());
         let id = mail.as_ref().map(|mail| mail.id.clone());
         // Of several concurrent logins from the new network, only one sends the mail.
-        if store.remember_network(&account.uid, network, mail).await? {
+        if self
+            .services
+            .store
+            .remember_network(&account.uid, network, mail)
+            .await?
+        {
             self.posted(id).await;
         }
         Ok(())
@@ -81,6 +85,7 @@ impl Accounts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::account::login::SessionCarrier;
     use crate::account::test_kit::{Kit, OTHER, PASSWORD, config};
     use crate::model::secret::Secret;
 
@@ -90,12 +95,15 @@ mod tests {
             ..Call::default()
         };
         let password = Secret::new(password.to_owned());
-        let outcome = kit.accounts.login(&call, "anna", password).await;
+        let outcome = kit
+            .accounts
+            .login(&call, "anna", password, SessionCarrier::Program)
+            .await;
         outcome.is_ok()
     }
 
     /// Takes the notices mailed since the previous call: the network of each, and the failures before it.
-    fn told(kit: &Kit) -> Vec<(String, u32)> {
+    fn notices(kit: &Kit) -> Vec<(String, u32)> {
         let mails = kit.mailbox.take().into_iter();
         mails
             .map(|(to, mail)| {
@@ -113,10 +121,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_network_is_told_once_and_the_first_never() {
+    async fn a_network_is_reported_once_and_the_first_never() {
         let kit = Kit::new();
         kit.person("anna").await;
-        for (network, is_told) in [
+        for (network, is_reported) in [
             ("192.0.2.1", false),
             ("192.0.2.1", false),
             ("192.0.2.2", true),
@@ -124,38 +132,38 @@ mod tests {
             ("192.0.2.1", false),
         ] {
             assert!(login(&kit, network, PASSWORD).await);
-            let expected: Vec<_> = is_told
+            let expected: Vec<_> = is_reported
                 .then(|| (network.to_owned(), 0))
                 .into_iter()
                 .collect();
-            assert_eq!(told(&kit), expected, "{network}");
+            assert_eq!(notices(&kit), expected, "{network}");
         }
         assert!(!login(&kit, "192.0.2.3", OTHER).await);
-        assert!(told(&kit).is_empty(), "that was no login");
+        assert!(notices(&kit).is_empty(), "that was no login");
         // The memory is bounded: the seventeenth network evicts the first.
         for number in 3..=17 {
             assert!(login(&kit, &format!("192.0.2.{number}"), PASSWORD).await);
         }
-        assert_eq!(told(&kit).len(), 15);
+        assert_eq!(notices(&kit).len(), 15);
         assert!(login(&kit, "192.0.2.2", PASSWORD).await);
-        assert!(told(&kit).is_empty());
+        assert!(notices(&kit).is_empty());
         assert!(login(&kit, "192.0.2.1", PASSWORD).await);
-        assert_eq!(told(&kit), [("192.0.2.1".to_owned(), 0)]);
+        assert_eq!(notices(&kit), [("192.0.2.1".to_owned(), 0)]);
     }
 
     #[tokio::test]
-    async fn a_success_after_five_failures_in_a_row_is_told_wherever_they_came_from() {
+    async fn a_success_after_five_failures_in_a_row_is_reported_wherever_they_came_from() {
         let kit = Kit::new();
         kit.person("anna").await;
         assert!(login(&kit, "192.0.2.1", PASSWORD).await);
-        for (failures, is_told) in [(4, false), (5, true), (0, false), (4, false)] {
+        for (failures, is_reported) in [(4, false), (5, true), (0, false), (4, false)] {
             for number in 0..failures {
                 assert!(!login(&kit, &format!("192.0.2.{number}"), OTHER).await);
             }
             assert!(login(&kit, "192.0.2.1", PASSWORD).await);
             let expected = ("192.0.2.1".to_owned(), failures);
-            let expected: Vec<_> = is_told.then_some(expected).into_iter().collect();
-            assert_eq!(told(&kit), expected, "{failures}");
+            let expected: Vec<_> = is_reported.then_some(expected).into_iter().collect();
+            assert_eq!(notices(&kit), expected, "{failures}");
         }
         // A login from an unknown network after failures sends a single mail that reports both.
         for _ in 0..3 {
@@ -163,13 +171,13 @@ mod tests {
             assert!(!login(&kit, "192.0.2.8", OTHER).await);
         }
         assert!(login(&kit, "192.0.2.7", PASSWORD).await);
-        assert_eq!(told(&kit), [("192.0.2.7".to_owned(), 6)]);
+        assert_eq!(notices(&kit), [("192.0.2.7".to_owned(), 6)]);
         assert!(login(&kit, "192.0.2.7", PASSWORD).await);
-        assert!(told(&kit).is_empty());
+        assert!(notices(&kit).is_empty());
     }
 
     #[tokio::test]
-    async fn nobody_is_told_where_it_is_switched_off_and_no_mail_of_strangers_is_counted() {
+    async fn nobody_is_reported_where_it_is_switched_off_and_no_mail_of_strangers_is_counted() {
         let mut config = config();
         config.account.notify_logins = false;
         let kit = Kit::with(config);
@@ -177,7 +185,7 @@ mod tests {
         for network in ["192.0.2.1", "192.0.2.2"] {
             assert!(login(&kit, network, PASSWORD).await);
         }
-        assert!(told(&kit).is_empty());
+        assert!(notices(&kit).is_empty());
 
         let mut config = crate::account::test_kit::config();
         config.mail.limits.per_address_per_hour = 2;
@@ -186,7 +194,7 @@ mod tests {
         for number in 0..10 {
             assert!(login(&kit, &format!("192.0.2.{number}"), PASSWORD).await);
         }
-        assert_eq!(told(&kit).len(), 9);
+        assert_eq!(notices(&kit).len(), 9);
         let call = Call::default();
         kit.accounts.request_reset(&call, "anna").await.unwrap();
         kit.mailbox.token();

@@ -4,37 +4,24 @@ use crate::account::call::{Call, MAIL_LIMITED};
 use crate::account::guess::{GUESS_FAILURES, Guess, Guesser};
 use crate::account::halt::{Halt, refusals};
 use crate::account::mail_limit::{MailCause, MailQuota};
-use crate::account::register::{checked_address, checked_name};
 use crate::account::{AccountError, Accounts};
-use crate::crypto::{digest, token};
+use crate::crypto::digest;
 use crate::limit::ReachedLimit;
 use crate::mail::Mail;
-use crate::model::account::{
-    Account, AccountStatus, EmailAddress, OneTimeToken, Purpose, Username,
-};
+use crate::model::account::{Account, AccountStatus, EmailAddress, PersonName, Purpose, Username};
 use crate::model::error_code::ErrorCode;
-use crate::model::field::InvalidField;
 use crate::model::id::UserId;
 use crate::model::secret::Secret;
 use crate::store::IdentityChange;
 use crate::telemetry::audit::{self, AuditAction};
 
-/// A new address requested by the owner of an account.
-#[derive(Clone, Debug)]
-pub struct WantedIdentity {
-    /// The address, as typed.
-    pub identity: EmailAddress,
-    /// The account's password.
-    pub password: Secret,
-}
-
 /// A checked change of the caller's own account.
 #[derive(Clone, Debug, Default)]
 pub struct OwnChange {
     /// The name of the person.
-    pub name: Option<String>,
-    /// The address.
-    pub identity: Option<WantedIdentity>,
+    pub name: Option<PersonName>,
+    /// The address, with the account's password.
+    pub identity: Option<(EmailAddress, Secret)>,
 }
 
 refusals! {
@@ -62,26 +49,6 @@ refusals! {
     }
 }
 
-impl OwnChange {
-    /// Checks the texts. Only a change of address carries a password.
-    ///
-    /// # Errors
-    /// [`InvalidField`] for the first invalid text.
-    pub fn parse(
-        name: Option<&str>,
-        identity: Option<(&str, Secret)>,
-    ) -> Result<Self, InvalidField> {
-        let address = |(text, password): (&str, Secret)| {
-            let identity = checked_address(text)?;
-            Ok(WantedIdentity { identity, password })
-        };
-        Ok(Self {
-            name: name.map(checked_name).transpose()?,
-            identity: identity.map(address).transpose()?,
-        })
-    }
-}
-
 impl Accounts {
     /// Changes the caller's name, and mails a token to a new address, which takes effect once the token is posted.
     ///
@@ -94,8 +61,8 @@ impl Accounts {
         change: OwnChange,
     ) -> Result<(), Halt<MeRefusal>> {
         // The address comes first, so that a wrong password changes nothing at all.
-        if let Some(wanted) = change.identity {
-            let requested = self.request_identity(call, uid, wanted).await;
+        if let Some((wanted, password)) = change.identity {
+            let requested = self.request_identity(call, uid, wanted, password).await;
             call.settle_refusal(AuditAction::RequestIdentity, Some(uid), None, requested)?;
         }
         if let Some(name) = change.name {
@@ -113,14 +80,14 @@ impl Accounts {
         &self,
         call: &Call,
         uid: &UserId,
-        wanted: WantedIdentity,
+        wanted: EmailAddress,
+        password: Secret,
     ) -> Result<(), Halt<MeRefusal>> {
         let account = self.services.store.account(uid).await?;
         let active = account.filter(|account| account.status == AccountStatus::Active);
         let account = active.ok_or(MeRefusal::Changed)?;
         let action = AuditAction::RequestIdentity;
         self.check_trail(call, action)?;
-        let password = wanted.password;
         match self.guess(call, Guesser::Owner(&account), password).await? {
             Guess::Right { .. } => {}
             Guess::Wrong | Guess::Unseen => return Err(MeRefusal::WrongPassword.into()),
@@ -128,7 +95,7 @@ impl Accounts {
         }
         let mut places = MailQuota::default();
         let outcome = self
-            .mail_identity(call, &account, wanted.identity, &mut places)
+            .mail_identity(call, &account, wanted, &mut places)
             .await;
         places.settle(outcome)
     }
@@ -155,8 +122,7 @@ impl Accounts {
         // INVARIANT: what the caller can see (in answers, in their mailbox, and in the state of a token mailed before)
         // does not depend on whether the address is taken or may be mailed to
         // (the_caller_sees_the_same_whether_or_not_an_address_is_taken). A token that is not mailed cannot be used.
-        let now = self.services.clock.now();
-        let (secret, digest) = token::draw_one_time();
+        let (secret, token) = self.draw_token(Purpose::ChangeIdentity, uid, Some(wanted.clone()));
         let username = account.username.as_str().to_owned();
         let (to, mail, outcome) = if let Some(other) = &other {
             let taken = ErrorCode::IdentityTaken.as_str();
@@ -171,16 +137,10 @@ impl Accounts {
         };
         let may_mail = self.may_mail(MailCause::NamedAddress, to, places);
         let outcome = if may_mail { outcome } else { MAIL_LIMITED };
-        let mail = may_mail.then(|| self.seal(to, &mail, now)).flatten();
+        let mail = may_mail
+            .then(|| self.seal(to, &mail, token.created))
+            .flatten();
         let id = mail.as_ref().map(|mail| mail.id.clone());
-        let token = OneTimeToken {
-            digest,
-            purpose: Purpose::ChangeIdentity,
-            uid: uid.clone(),
-            created: now,
-            expires: now.plus(self.config.account.confirm_ttl),
-            identity: Some(wanted.clone()),
-        };
         if !self.services.store.put_token(token, mail).await? {
             return Err(MeRefusal::Changed.into());
         }
@@ -251,6 +211,7 @@ mod tests {
     use crate::account::password::TokenPasswordRefusal;
     use crate::account::register::NewPerson;
     use crate::account::test_kit::{Kit, OTHER, PASSWORD, config, refusal};
+    use crate::model::field::CheckedField;
     use crate::store::Store;
 
     async fn ask(
@@ -259,8 +220,11 @@ mod tests {
         identity: &str,
         password: &str,
     ) -> Option<MeRefusal> {
-        let password = Secret::new(password.to_owned());
-        let change = OwnChange::parse(None, Some((identity, password))).unwrap();
+        let identity = EmailAddress::reachable(identity).unwrap();
+        let change = OwnChange {
+            name: None,
+            identity: Some((identity, Secret::new(password.to_owned()))),
+        };
         let call = Call::default();
         refusal(kit.accounts.change_me(&call, &account.uid, change).await)
     }
@@ -311,9 +275,9 @@ mod tests {
         );
         let moved = confirm(&kit, &token).await.unwrap();
         assert_eq!(moved.identity.as_str(), "new@example.org");
-        let told = kit.mailbox.take();
-        assert_eq!(told[0].0, "anna@example.org");
-        assert!(matches!(told[0].1, Mail::IdentityChanged { .. }));
+        let notices = kit.mailbox.take();
+        assert_eq!(notices[0].0, "anna@example.org");
+        assert!(matches!(notices[0].1, Mail::IdentityChanged { .. }));
         assert!(kit.login("new@example.org", PASSWORD).await.is_some());
         assert!(kit.login("anna@example.org", PASSWORD).await.is_none());
         assert!(kit.store.session(&session).await.unwrap().is_some());
@@ -415,15 +379,18 @@ mod tests {
     async fn a_name_changes_at_once() {
         let kit = Kit::new();
         let anna = kit.person("anna").await;
-        let change = OwnChange::parse(Some("Anna B."), None).unwrap();
+        let name = PersonName::check("Anna B.".to_owned());
+        let change = OwnChange {
+            name: name.clone(),
+            identity: None,
+        };
         let outcome = kit
             .accounts
             .change_me(&Call::default(), &anna.uid, change)
             .await;
         assert_eq!(refusal(outcome), None);
-        assert_eq!(kit.stored(&anna).await.name, "Anna B.");
-        assert!(OwnChange::parse(Some("a\nb"), None).is_err());
-        let password = Secret::new(PASSWORD.to_owned());
-        assert!(OwnChange::parse(None, Some(("no address", password))).is_err());
+        assert_eq!(Some(kit.stored(&anna).await.name), name);
+        assert!(PersonName::check("a\nb".to_owned()).is_none());
+        assert!(EmailAddress::check("no address".to_owned()).is_none());
     }
 }

@@ -4,7 +4,7 @@ use crate::account::call::Call;
 use crate::account::halt::{Halt, refusals};
 use crate::account::page::{PAGE, Page};
 use crate::account::{AccountError, Accounts, Actor};
-use crate::model::access::{LevelRank, Membership, Name, ResourceId};
+use crate::model::access::{LevelRank, Member, Membership, Name, ResourceId, ResourceRole};
 use crate::model::deny::DenyReason;
 use crate::model::error_code::ErrorCode;
 use crate::model::id::UserId;
@@ -84,12 +84,8 @@ impl Accounts {
     /// another service, or the id is invalid.
     #[must_use]
     pub fn resource(&self, kind: &str, id: &str) -> Option<Resource> {
-        let roles = &self.config.roles;
-        let mut stored = roles.resources.iter().filter(|name| roles.is_stored(name));
-        Some(Resource {
-            kind: stored.find(|name| name.as_str() == kind)?.clone(),
-            id: ResourceId::parse(id).ok()?,
-        })
+        let declared = self.declared_resource(kind, id);
+        declared.filter(|resource| self.config.roles.is_stored(&resource.kind))
     }
 
     /// Returns the members of a resource with their levels in the order of their uids, starting after `after`. For
@@ -102,13 +98,15 @@ impl Accounts {
         actor: Actor<'_>,
         resource: &Resource,
         after: Option<&UserId>,
-    ) -> Result<Page<(UserId, Name), UserId>, Halt<MemberRefusal>> {
+    ) -> Result<Page<Member, UserId>, Halt<MemberRefusal>> {
         self.power(actor, resource).await?;
         let store = &self.services.store;
         let members = store
             .members_of(&resource.kind, &resource.id, after, PAGE + 1)
             .await?;
-        Ok(Page::of(members, |(uid, _)| uid.clone()))
+        let members = members.into_iter();
+        let members = members.map(|(uid, level)| Member { uid, level });
+        Ok(Page::of(members.collect(), |member| member.uid.clone()))
     }
 
     /// Returns the level of one member. For the member, managers of the resource and administrators.
@@ -121,16 +119,15 @@ impl Accounts {
         resource: &Resource,
         uid: &UserId,
     ) -> Result<Name, Halt<MemberRefusal>> {
-        let is_self =
-            actor_uid(actor) == Some(uid) && limit(actor, resource) != CredentialReach::Shut;
-        if !is_self {
+        let is_self = actor_uid(actor) == Some(uid);
+        if !is_self || limit(actor, resource) == CredentialReach::Shut {
             self.power(actor, resource).await?;
         }
         let level = self.level(uid, resource).await?;
         Ok(level.ok_or(MemberRefusal::NoMember)?)
     }
 
-    /// Sets the level of an account on a resource.
+    /// Sets the level of an account on a resource, and returns its name.
     ///
     /// # Errors
     /// [`SetMemberRefusal`], [`AccountError::Store`]
@@ -140,10 +137,39 @@ impl Accounts {
         actor: Actor<'_>,
         resource: &Resource,
         (uid, level): (&UserId, &str),
-    ) -> Result<(), Halt<SetMemberRefusal>> {
-        let set = self.try_set(call, actor, resource, (uid, level)).await;
-        let object = object(resource);
-        call.settle(AuditAction::SetMembership, Some(uid), Some(&object), set)
+    ) -> Result<Name, Halt<SetMemberRefusal>> {
+        let (action, object) = (AuditAction::SetMembership, object(resource));
+        let set = async {
+            let ladder = &self.config.roles.ladder;
+            let power = self.power(actor, resource).await?;
+            let rank = ladder.rank(level).ok_or(SetMemberRefusal::LevelUnknown)?;
+            let name = ladder.name(rank).ok_or(SetMemberRefusal::LevelUnknown)?;
+            let membership = Membership {
+                resource: resource.kind.clone(),
+                id: resource.id.clone(),
+                level: name.clone(),
+            };
+            let mut found = self.level(uid, resource).await?;
+            for _ in 0..TRIES {
+                let present = found.as_ref().map(|level| ladder.rank(level.as_str()));
+                if !power.covers(Some(rank)) || !present.is_none_or(|rank| power.covers(rank)) {
+                    return Err(MemberRefusal::NotAllowed.into());
+                }
+                self.begin(call, action, Some(uid), Some(&object)).await?;
+                let set =
+                    self.services
+                        .store
+                        .set_membership(uid, membership.clone(), found.as_ref());
+                match set.await? {
+                    MembershipChange::Done => return Ok(membership.level),
+                    MembershipChange::NoAccount => return Err(SetMemberRefusal::NoAccount.into()),
+                    MembershipChange::Full => return Err(SetMemberRefusal::TooMany.into()),
+                    MembershipChange::Conflict { found: other } => found = other,
+                }
+            }
+            Err(SetMemberRefusal::Changed.into())
+        };
+        call.settle(action, Some(uid), Some(&object), set.await)
     }
 
     /// Ends the membership of an account in a resource. Every member may end their own.
@@ -157,84 +183,38 @@ impl Accounts {
         resource: &Resource,
         uid: &UserId,
     ) -> Result<(), Halt<EndMemberRefusal>> {
-        let ended = self.try_end(call, actor, resource, uid).await;
-        let object = object(resource);
-        call.settle(AuditAction::EndMembership, Some(uid), Some(&object), ended)
-    }
-
-    async fn try_set(
-        &self,
-        call: &Call,
-        actor: Actor<'_>,
-        resource: &Resource,
-        (uid, level): (&UserId, &str),
-    ) -> Result<(), Halt<SetMemberRefusal>> {
-        let ladder = &self.config.roles.ladder;
-        let power = self.power(actor, resource).await?;
-        let rank = ladder.rank(level).ok_or(SetMemberRefusal::LevelUnknown)?;
-        let name = ladder.name(rank).ok_or(SetMemberRefusal::LevelUnknown)?;
-        let membership = Membership {
-            resource: resource.kind.clone(),
-            id: resource.id.clone(),
-            level: name.clone(),
-        };
-        let mut found = self.level(uid, resource).await?;
-        for _ in 0..TRIES {
-            let present = found.as_ref().map(|level| ladder.rank(level.as_str()));
-            if !power.covers(Some(rank)) || !present.is_none_or(|rank| power.covers(rank)) {
-                return Err(MemberRefusal::NotAllowed.into());
-            }
-            let (store, object) = (&self.services.store, object(resource));
-            self.begin(call, AuditAction::SetMembership, Some(uid), Some(&object))
-                .await?;
-            let change = store
-                .set_membership(uid, membership.clone(), found.as_ref())
-                .await?;
-            match change {
-                MembershipChange::Done => return Ok(()),
-                MembershipChange::NoAccount => return Err(SetMemberRefusal::NoAccount.into()),
-                MembershipChange::Full => return Err(SetMemberRefusal::TooMany.into()),
-                MembershipChange::Conflict { found: other } => found = other,
-            }
-        }
-        Err(SetMemberRefusal::Changed.into())
-    }
-
-    async fn try_end(
-        &self,
-        call: &Call,
-        actor: Actor<'_>,
-        resource: &Resource,
-        uid: &UserId,
-    ) -> Result<(), Halt<EndMemberRefusal>> {
-        let ladder = &self.config.roles.ladder;
-        let is_self = actor_uid(actor) == Some(uid);
-        let power = if is_self && limit(actor, resource) == CredentialReach::None {
-            MemberPower::All
-        } else {
-            self.power(actor, resource).await?
-        };
-        let mut found = self.level(uid, resource).await?;
-        for _ in 0..TRIES {
-            let present = found.as_ref().ok_or(MemberRefusal::NoMember)?;
-            if !power.covers(ladder.rank(present.as_str())) {
-                return Err(MemberRefusal::NotAllowed.into());
-            }
-            let (store, object) = (&self.services.store, object(resource));
-            self.begin(call, AuditAction::EndMembership, Some(uid), Some(&object))
-                .await?;
-            let change = store
-                .end_membership(uid, &resource.kind, &resource.id, present)
-                .await?;
-            match change {
-                MembershipChange::Done => return Ok(()),
-                MembershipChange::NoAccount | MembershipChange::Full => {
-                    return Err(EndMemberRefusal::NoAccount.into());
+        let (action, object) = (AuditAction::EndMembership, object(resource));
+        let ended = async {
+            let is_self = actor_uid(actor) == Some(uid);
+            let power = if is_self && limit(actor, resource) == CredentialReach::None {
+                MemberPower::All
+            } else {
+                self.power(actor, resource).await?
+            };
+            let mut found = self.level(uid, resource).await?;
+            for _ in 0..TRIES {
+                let present = found.as_ref().ok_or(MemberRefusal::NoMember)?;
+                if !power.covers(self.config.roles.ladder.rank(present.as_str())) {
+                    return Err(MemberRefusal::NotAllowed.into());
                 }
-                MembershipChange::Conflict { found: other } => found = other,
+                self.begin(call, action, Some(uid), Some(&object)).await?;
+                let (kind, id) = (&resource.kind, &resource.id);
+                match self
+                    .services
+                    .store
+                    .end_membership(uid, kind, id, present)
+                    .await?
+                {
+                    MembershipChange::Done => return Ok(()),
+                    MembershipChange::NoAccount | MembershipChange::Full => {
+                        return Err(EndMemberRefusal::NoAccount.into());
+                    }
+                    MembershipChange::Conflict { found: other } => found = other,
+                }
             }
-        }
-        Err(EndMemberRefusal::Changed.into())
+            Err(EndMemberRefusal::Changed.into())
+        };
+        call.settle(action, Some(uid), Some(&object), ended.await)
     }
 
     /// Returns the rights of an actor on a resource according to the current state of the store.
@@ -282,16 +262,16 @@ enum CredentialReach {
 }
 
 fn limit(actor: Actor<'_>, resource: &Resource) -> CredentialReach {
-    let Actor::Caller(identity) = actor else {
+    let only = match actor {
+        Actor::Operator => None,
+        Actor::Caller(identity) => identity.only.as_ref(),
+    };
+    let Some(only) = only else {
         return CredentialReach::None;
     };
-    let Some(only) = &identity.only else {
-        return CredentialReach::None;
-    };
-    let mut on_it = only
-        .iter()
-        .filter(|role| role.resource == resource.kind && role.id == resource.id);
-    on_it.next().map_or(CredentialReach::Shut, |role| {
+    let is_it = |role: &&ResourceRole| role.resource == resource.kind && role.id == resource.id;
+    let found = only.iter().find(is_it);
+    found.map_or(CredentialReach::Shut, |role| {
         CredentialReach::UpTo(role.rank)
     })
 }
@@ -427,7 +407,7 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(all.items.len(), 2);
-        let first = &all.items[0].0;
+        let first = &all.items[0].uid;
         let rest = accounts
             .members(Actor::Operator, &scene.list, Some(first))
             .await;

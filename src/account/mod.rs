@@ -62,8 +62,6 @@ pub struct Accounts {
     services: Arc<Services>,
     /// URL of the service for each resource name; see [`resource_map`].
     resources: BTreeMap<String, String>,
-    /// The scopes in the access token of a login: every declared scope except the gateway's own.
-    login_scope: String,
 }
 
 /// A failure to carry out a use case, answered with 503. Nothing was changed, unless the store cannot know whether it
@@ -103,15 +101,7 @@ impl Accounts {
     /// Creates the use cases of a configuration.
     #[must_use]
     pub fn new(config: Arc<Config>, services: Arc<Services>) -> Self {
-        let scopes: Vec<&str> = config
-            .roles
-            .scopes
-            .iter()
-            .filter(|scope| !scope.is_own())
-            .map(Scope::as_str)
-            .collect();
         Self {
-            login_scope: scopes.join(" "),
             resources: resource_map(&config.listen.public_url, &config.upstreams),
             config,
             services,
@@ -136,16 +126,15 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::Store`]
     pub async fn account_named(&self, text: &str) -> Result<Option<Account>, AccountError> {
-        let store = &self.services.store;
         let text = text.trim();
         let found = if text.contains('@') {
             match EmailAddress::parse(text) {
-                Ok(identity) => store.account_by_identity(&identity).await?,
+                Ok(identity) => self.services.store.account_by_identity(&identity).await?,
                 Err(Invalid(_)) => None,
             }
         } else {
             match Username::parse(text) {
-                Ok(username) => store.account_by_username(&username).await?,
+                Ok(username) => self.services.store.account_by_username(&username).await?,
                 Err(Invalid(_)) => None,
             }
         };
@@ -163,8 +152,15 @@ impl Accounts {
 
     /// Returns the scopes of a login, separated by spaces: every declared scope except the gateway's own.
     #[must_use]
-    pub fn login_scopes(&self) -> &str {
-        &self.login_scope
+    pub fn login_scopes(&self) -> String {
+        let scopes = self
+            .config
+            .roles
+            .scopes
+            .iter()
+            .filter(|scope| !scope.is_own());
+        let scopes: Vec<_> = scopes.map(Scope::as_str).collect();
+        scopes.join(" ")
     }
 
     /// Puts a mail into the outbox. Its delivery neither delays nor changes the response, which would reveal who has an

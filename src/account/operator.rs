@@ -60,35 +60,25 @@ impl Accounts {
         is_admin: bool,
         password: Option<Secret>,
     ) -> Result<Account, Halt<OperatorRefusal>> {
-        let created = if let Some(password) = password {
-            self.create_active(call, person, is_admin, password).await
-        } else {
-            let roles = Vec::new();
-            let created = self.create_pending(call, person, is_admin, roles).await;
-            created.map_err(Halt::from)
+        let created = async {
+            let Some(password) = password else {
+                let created = self.create_pending(call, person, is_admin, Vec::new());
+                return created.await.map_err(Halt::from);
+            };
+            let now = self.services.clock.now();
+            let mut account = new_account(person, is_admin, AccountStatus::Active, now);
+            self.check_rules(&password, &account)
+                .map_err(OperatorRefusal::Password)?;
+            account.password = Some(self.services.passwords.hash(password).await?);
+            self.begin(call, AuditAction::CreateAccount, None, None)
+                .await?;
+            match self.services.store.create_account(account.clone()).await? {
+                Creation::Created => Ok(account),
+                Creation::UsernameTaken => Err(CreationRefusal::UsernameTaken.into()),
+                Creation::IdentityTaken => Err(CreationRefusal::IdentityTaken.into()),
+            }
         };
-        settle_creation(call, created)
-    }
-
-    async fn create_active(
-        &self,
-        call: &Call,
-        person: NewPerson,
-        is_admin: bool,
-        password: Secret,
-    ) -> Result<Account, Halt<OperatorRefusal>> {
-        let now = self.services.clock.now();
-        let mut account = new_account(person, is_admin, AccountStatus::Active, now);
-        self.check_rules(&password, &account)
-            .map_err(OperatorRefusal::Password)?;
-        account.password = Some(self.services.passwords.hash(password).await?);
-        self.begin(call, AuditAction::CreateAccount, None, None)
-            .await?;
-        match self.services.store.create_account(account.clone()).await? {
-            Creation::Created => Ok(account),
-            Creation::UsernameTaken => Err(CreationRefusal::UsernameTaken.into()),
-            Creation::IdentityTaken => Err(CreationRefusal::IdentityTaken.into()),
-        }
+        settle_creation(call, created.await)
     }
 
     pub(in crate::account) async fn create_pending(
@@ -98,11 +88,10 @@ impl Accounts {
         is_admin: bool,
         roles: Vec<Role>,
     ) -> Result<Account, Halt<CreationRefusal>> {
-        let store = &self.services.store;
-        if store.username_taken(&person.username).await? {
+        if self.services.store.username_taken(&person.username).await? {
             return Err(CreationRefusal::UsernameTaken.into());
         }
-        if store.identity_taken(&person.identity).await? {
+        if self.services.store.identity_taken(&person.identity).await? {
             return Err(CreationRefusal::IdentityTaken.into());
         }
         self.begin(call, AuditAction::CreateAccount, None, None)
@@ -127,41 +116,34 @@ impl Accounts {
         uid: &UserId,
         password: Secret,
     ) -> Result<Account, Halt<OperatorRefusal>> {
-        let set = self.try_set_password(call, uid, password).await;
-        let account = call.settle(AuditAction::SetPassword, Some(uid), None, set)?;
+        let action = AuditAction::SetPassword;
+        let set: Result<_, Halt<OperatorRefusal>> = async {
+            let account = self.services.store.account(uid).await?;
+            let account = account.ok_or(OperatorRefusal::NoAccount)?;
+            if account.status == AccountStatus::Pending {
+                return Err(OperatorRefusal::Pending.into());
+            }
+            self.check_rules(&password, &account)
+                .map_err(OperatorRefusal::Password)?;
+            let password = NewPassword {
+                hash: self.services.passwords.hash(password).await?,
+                revoke_keys: false,
+            };
+            self.begin(call, action, Some(uid), None).await?;
+            let written =
+                self.services
+                    .store
+                    .change_password(uid, account.standing(), password, None);
+            match written.await? {
+                Guarded::Done(account) => Ok(account),
+                Guarded::Stale => Err(OperatorRefusal::Changed.into()),
+            }
+        }
+        .await;
+        let account = call.settle(action, Some(uid), None, set)?;
         self.pardon(call, &account);
         self.notify_owner(&account).await;
         Ok(account)
-    }
-
-    async fn try_set_password(
-        &self,
-        call: &Call,
-        uid: &UserId,
-        password: Secret,
-    ) -> Result<Account, Halt<OperatorRefusal>> {
-        let account = self.services.store.account(uid).await?;
-        let account = account.ok_or(OperatorRefusal::NoAccount)?;
-        if account.status == AccountStatus::Pending {
-            return Err(OperatorRefusal::Pending.into());
-        }
-        self.check_rules(&password, &account)
-            .map_err(OperatorRefusal::Password)?;
-        let password = NewPassword {
-            hash: self.services.passwords.hash(password).await?,
-            revoke_keys: false,
-        };
-        self.begin(call, AuditAction::SetPassword, Some(uid), None)
-            .await?;
-        let written = self
-            .services
-            .store
-            .change_password(uid, account.standing(), password, None)
-            .await?;
-        match written {
-            Guarded::Done(account) => Ok(account),
-            Guarded::Stale => Err(OperatorRefusal::Changed.into()),
-        }
     }
 }
 

@@ -64,7 +64,7 @@ refusals! {
 
 impl Accounts {
     /// Sets a password by a mailed token: a confirm token for a pending account or a reset token for an active one. If
-    /// `uid` is present, it must be the owner of the token.
+    /// `uid` is present, it must be the owner of the token; if `purpose` is, it must be the token's.
     ///
     /// # Errors
     /// [`TokenPasswordRefusal`]; [`AccountError`], after which either the token was not consumed or the password is set.
@@ -72,69 +72,36 @@ impl Accounts {
         &self,
         call: &Call,
         presented: &str,
-        uid: Option<&str>,
-        wanted: WantedPassword,
-    ) -> Result<Account, Halt<TokenPasswordRefusal>> {
-        self.set_by_token(call, presented, (uid, None), wanted)
-            .await
-    }
-
-    /// Sets a password by the token of a link: like [`Accounts::set_password_by_token`], but for a token of the given
-    /// purpose and any owner.
-    ///
-    /// # Errors
-    /// The same.
-    pub async fn set_password_by_link(
-        &self,
-        call: &Call,
-        presented: &str,
-        purpose: Purpose,
-        wanted: WantedPassword,
-    ) -> Result<Account, Halt<TokenPasswordRefusal>> {
-        let asked = (None, Some(purpose));
-        self.set_by_token(call, presented, asked, wanted).await
-    }
-
-    async fn set_by_token(
-        &self,
-        call: &Call,
-        presented: &str,
         (uid, purpose): (Option<&str>, Option<Purpose>),
         wanted: WantedPassword,
     ) -> Result<Account, Halt<TokenPasswordRefusal>> {
+        let action = AuditAction::SetPassword;
         let digest = digest::digest(presented);
         let owner = self.token_owner(&digest, uid).await?;
         let owner = owner.filter(|(_, found)| purpose.is_none_or(|wanted| wanted == *found));
         let Some((account, purpose)) = owner else {
             return self.refuse_token(call, &digest).await;
         };
-        let set = self.try_set_by_token(call, &digest, &account, wanted).await;
-        let account = call.settle(AuditAction::SetPassword, Some(&account.uid), None, set)?;
+        let uid = &account.uid;
+        let set: Result<_, Halt<TokenPasswordRefusal>> = async {
+            self.check(&wanted, &account)?;
+            let password = self.hashed(wanted).await?;
+            self.begin(call, action, Some(uid), None).await?;
+            let now = self.services.clock.now();
+            let set = self
+                .services
+                .store
+                .set_password_by_token(&digest, password, now);
+            Ok(set.await?.ok_or(TokenPasswordRefusal::TokenInvalid)?)
+        }
+        .await;
+        let account = call.settle(action, Some(uid), None, set)?;
         // Earlier guesses at the password are void, and the owner wants to log in now.
         self.forgive(call, &account);
         if purpose == Purpose::Reset {
             self.notify_owner(&account).await;
         }
         Ok(account)
-    }
-
-    async fn try_set_by_token(
-        &self,
-        call: &Call,
-        digest: &Digest,
-        account: &Account,
-        wanted: WantedPassword,
-    ) -> Result<Account, Halt<TokenPasswordRefusal>> {
-        self.check(&wanted, account)?;
-        let password = NewPassword {
-            hash: self.services.passwords.hash(wanted.new).await?,
-            revoke_keys: wanted.revoke_keys,
-        };
-        self.begin(call, AuditAction::SetPassword, Some(&account.uid), None)
-            .await?;
-        let (store, now) = (&self.services.store, self.services.clock.now());
-        let set = store.set_password_by_token(digest, password, now).await?;
-        Ok(set.ok_or(TokenPasswordRefusal::TokenInvalid)?)
     }
 
     /// Changes the password of the account that the caller is logged in to. The session of the caller continues.
@@ -148,49 +115,38 @@ impl Accounts {
         old: Secret,
         wanted: WantedPassword,
     ) -> Result<Account, Halt<PasswordChangeRefusal>> {
-        let changed = self
-            .try_change_password(call, (uid, session), old, wanted)
-            .await;
-        let account = call.settle(AuditAction::ChangePassword, Some(uid), None, changed)?;
+        let action = AuditAction::ChangePassword;
+        let changed: Result<_, Halt<PasswordChangeRefusal>> = async {
+            let account = self.services.store.account(uid).await?;
+            let active = account.filter(|account| account.status == AccountStatus::Active);
+            let account = active.ok_or(PasswordChangeRefusal::WrongOld)?;
+            // The rules come first: a refused new password is not a guess at the old one.
+            self.check(&wanted, &account)?;
+            if same(&old, &wanted.new) {
+                return Err(NewPasswordRefusal::Rule(PasswordFault::Unchanged).into());
+            }
+            self.check_trail(call, action)?;
+            match self.guess(call, Guesser::Owner(&account), old).await? {
+                Guess::Right { .. } => {}
+                Guess::Wrong | Guess::Unseen => return Err(PasswordChangeRefusal::WrongOld.into()),
+                Guess::Limited(limit) => return Err(PasswordChangeRefusal::Limited(limit).into()),
+            }
+            let password = self.hashed(wanted).await?;
+            self.begin(call, action, Some(uid), None).await?;
+            let (standing, session) = (account.standing(), Some(session));
+            let changed = self
+                .services
+                .store
+                .change_password(uid, standing, password, session);
+            match changed.await? {
+                Guarded::Done(account) => Ok(account),
+                Guarded::Stale => Err(PasswordChangeRefusal::Changed.into()),
+            }
+        }
+        .await;
+        let account = call.settle(action, Some(uid), None, changed)?;
         self.notify_owner(&account).await;
         Ok(account)
-    }
-
-    async fn try_change_password(
-        &self,
-        call: &Call,
-        (uid, session): (&UserId, &SessionId),
-        old: Secret,
-        wanted: WantedPassword,
-    ) -> Result<Account, Halt<PasswordChangeRefusal>> {
-        let action = AuditAction::ChangePassword;
-        let account = self.services.store.account(uid).await?;
-        let active = account.filter(|account| account.status == AccountStatus::Active);
-        let account = active.ok_or(PasswordChangeRefusal::WrongOld)?;
-        // The rules come first: a refused new password is not a guess at the old one.
-        self.check(&wanted, &account)?;
-        if same(&old, &wanted.new) {
-            return Err(NewPasswordRefusal::Rule(PasswordFault::Unchanged).into());
-        }
-        self.check_trail(call, action)?;
-        match self.guess(call, Guesser::Owner(&account), old).await? {
-            Guess::Right { .. } => {}
-            Guess::Wrong | Guess::Unseen => return Err(PasswordChangeRefusal::WrongOld.into()),
-            Guess::Limited(limit) => return Err(PasswordChangeRefusal::Limited(limit).into()),
-        }
-        let password = NewPassword {
-            hash: self.services.passwords.hash(wanted.new).await?,
-            revoke_keys: wanted.revoke_keys,
-        };
-        self.begin(call, action, Some(uid), None).await?;
-        let store = &self.services.store;
-        let changed = store
-            .change_password(uid, account.standing(), password, Some(session))
-            .await?;
-        match changed {
-            Guarded::Done(account) => Ok(account),
-            Guarded::Stale => Err(PasswordChangeRefusal::Changed.into()),
-        }
     }
 
     /// Refuses a token. For an expired token the audit trail records this and its owner.
@@ -230,6 +186,13 @@ impl Accounts {
         let fits = |account: &Account| sets_password && token.purpose.fits(account.status);
         let fitting = account.filter(fits);
         Ok(fitting.map(|account| (account, token.purpose)))
+    }
+
+    async fn hashed(&self, wanted: WantedPassword) -> Result<NewPassword, AccountError> {
+        Ok(NewPassword {
+            hash: self.services.passwords.hash(wanted.new).await?,
+            revoke_keys: wanted.revoke_keys,
+        })
     }
 
     /// Checks whether the new password is acceptable for this account.
@@ -366,7 +329,7 @@ mod tests {
         differing.verify = Secret::new(PASSWORD.to_owned());
         let set = kit
             .accounts
-            .set_password_by_token(&Call::default(), &token, None, differing)
+            .set_password_by_token(&Call::default(), &token, (None, None), differing)
             .await;
         assert_eq!(refusal(set), Some(NewPasswordRefusal::Mismatch.into()));
         let opened = kit.login("anna", PASSWORD).await.unwrap();

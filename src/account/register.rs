@@ -8,20 +8,15 @@ use crate::config::Registration;
 use crate::crypto::token;
 use crate::mail::Mail;
 use crate::model::access::Role;
-use crate::model::account::{
-    Account, AccountStatus, EmailAddress, OneTimeToken, Purpose, Username,
-};
+use crate::model::account::{Account, AccountStatus, EmailAddress, PersonName, Purpose, Username};
 use crate::model::clock::Timestamp;
 use crate::model::error_code::ErrorCode;
-use crate::model::field::InvalidField;
+use crate::model::field::{Checked, InvalidField};
 use crate::model::secret::Secret;
 use crate::store::bounds::PENDING_MAX;
 use crate::telemetry::audit::{self, AuditAction};
 
-/// Maximum length of a person's `name`, in characters.
-pub const NAME_CHARS_MAX: usize = 128;
-
-/// The checked details of a new account.
+/// The details of a new account that are the person chooses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewPerson {
     /// Primary address, as typed.
@@ -29,7 +24,37 @@ pub struct NewPerson {
     /// The username of the account.
     pub username: Username,
     /// The name of the person.
-    pub name: String,
+    pub name: PersonName,
+}
+
+impl NewPerson {
+    /// Returns the details if each of the three fields is valid.
+    ///
+    /// # Errors
+    /// [`InvalidField`] for the first invalid field.
+    pub fn of(
+        identity: Checked<EmailAddress>,
+        username: Checked<Username>,
+        name: Checked<PersonName>,
+    ) -> Result<Self, InvalidField> {
+        Ok(Self {
+            identity: identity.valid()?,
+            username: username.valid()?,
+            name: name.valid()?,
+        })
+    }
+
+    /// Checks the three texts.
+    ///
+    /// # Errors
+    /// [`InvalidField`] for the first invalid text.
+    pub fn parse(identity: &str, username: &str, name: &str) -> Result<Self, InvalidField> {
+        Self::of(
+            Checked::of(identity.to_owned()),
+            Checked::of(username.to_owned()),
+            Checked::of(name.to_owned()),
+        )
+    }
 }
 
 refusals! {
@@ -44,45 +69,6 @@ refusals! {
         IdentityTaken => ErrorCode::IdentityTaken,
     }
     fails [ErrorCode::LimitsFull]
-}
-
-impl NewPerson {
-    /// Checks the three texts.
-    ///
-    /// # Errors
-    /// [`InvalidField`] for the first invalid text.
-    pub fn parse(identity: &str, username: &str, name: &str) -> Result<Self, InvalidField> {
-        Ok(Self {
-            identity: checked_address(identity)?,
-            username: Username::parse(username.trim()).map_err(|_| InvalidField {
-                field: "username",
-                expected: "2 to 64 of a-z 0-9 . _ -, first a letter or digit, not beginning with u-",
-            })?,
-            name: checked_name(name)?,
-        })
-    }
-}
-
-/// Parses an address that mails can reach, since no other address could ever be confirmed. Trims white space.
-pub(in crate::account) fn checked_address(text: &str) -> Result<EmailAddress, InvalidField> {
-    EmailAddress::reachable(text.trim()).map_err(|_| InvalidField {
-        field: "identity",
-        expected: "an e-mail address such as anna@example.org in ASCII, at most 254 bytes; a domain beyond ASCII in its \
-            xn-- form",
-    })
-}
-
-pub(in crate::account) fn checked_name(name: &str) -> Result<String, InvalidField> {
-    if name.is_empty()
-        || name.chars().any(char::is_control)
-        || NAME_CHARS_MAX < name.chars().count()
-    {
-        return Err(InvalidField {
-            field: "name",
-            expected: "1 to 128 characters, none of them a control character",
-        });
-    }
-    Ok(name.to_owned())
 }
 
 impl Accounts {
@@ -114,9 +100,8 @@ impl Accounts {
         let action = AuditAction::Register;
         let may_mail = self.may_cause_mail(call, places)?;
         // Both are always read, so that the time of the response reveals nothing.
-        let store = &self.services.store;
-        let owner = store.identity_owner(&person.identity).await?;
-        let username_taken = store.username_taken(&person.username).await?;
+        let owner = self.services.store.identity_owner(&person.identity).await?;
+        let username_taken = self.services.store.username_taken(&person.username).await?;
         let reveal = self.config.account.reveal_existing;
 
         // A conflict that the response reveals needs no mail.
@@ -171,19 +156,12 @@ impl Accounts {
         let now = self.services.clock.now();
         let mut account = new_account(person, is_admin, AccountStatus::Pending, now);
         account.roles = roles;
-        let (secret, digest) = token::draw_one_time();
-        let confirm = OneTimeToken {
-            digest,
-            purpose: Purpose::Confirm,
-            uid: account.uid.clone(),
-            created: now,
-            expires: now.plus(self.config.account.confirm_ttl),
-            identity: None,
-        };
-        let mail = self.seal(&account.identity, &mail(secret), now);
+        let (text, confirm) = self.draw_token(Purpose::Confirm, &account.uid, None);
+        let mail = self.seal(&account.identity, &mail(text), now);
         let id = mail.as_ref().map(|mail| mail.id.clone());
-        let store = &self.services.store;
-        let is_written = store
+        let is_written = self
+            .services
+            .store
             .register(account.clone(), confirm, mail, pending_max)
             .await?;
         if !is_written {

@@ -4,9 +4,8 @@ use crate::account::call::{Call, MAIL_LIMITED, NOT_ACTIVE};
 use crate::account::halt::{Halt, refusals};
 use crate::account::mail_limit::{MailCause, MailQuota};
 use crate::account::{AccountError, Accounts};
-use crate::crypto::token;
 use crate::mail::Mail;
-use crate::model::account::{Account, AccountStatus, OneTimeToken, Purpose};
+use crate::model::account::{Account, AccountStatus, Purpose};
 use crate::model::error_code::ErrorCode;
 use crate::telemetry::audit::{self, AuditAction};
 
@@ -27,41 +26,36 @@ impl Accounts {
     /// only.
     ///
     /// # Errors
-    /// [`ResetRefusal`], [`AccountError::Store`], [`AccountError::Uncounted`]
+    /// [`ResetRefusal`] if `account.reveal_existing` is set; [`AccountError::Store`], [`AccountError::Uncounted`]
     pub async fn request_reset(&self, call: &Call, name: &str) -> Result<(), Halt<ResetRefusal>> {
+        let action = AuditAction::RequestReset;
         let mut places = MailQuota::default();
-        let outcome = self.request_within(call, name, &mut places).await;
-        places.settle(outcome)
-    }
-
-    async fn request_within(
-        &self,
-        call: &Call,
-        name: &str,
-        places: &mut MailQuota,
-    ) -> Result<(), Halt<ResetRefusal>> {
-        let may_mail = self.may_cause_mail(call, places)?;
-        if may_mail {
-            // Recorded whether or not the account exists, which the response must not reveal.
-            self.begin(call, AuditAction::RequestReset, None, None)
-                .await?;
-        }
-        let found = self.account_named(name).await?;
-        let outcome = match &found {
-            None => "unknown",
-            Some(_) if !may_mail => MAIL_LIMITED,
-            Some(account) => self.mail_reset(account, places).await?,
+        let requested = async {
+            let may_mail = self.may_cause_mail(call, &mut places)?;
+            if may_mail {
+                // Recorded whether or not the account exists, which the response must not reveal.
+                self.begin(call, action, None, None).await?;
+            }
+            let found = self.account_named(name).await?;
+            let outcome = match &found {
+                None => "unknown",
+                Some(_) if !may_mail => MAIL_LIMITED,
+                Some(account) => self.mail_reset(account, &mut places).await?,
+            };
+            if may_mail && outcome != audit::DONE {
+                // A store that cannot write fails here as well; otherwise its failure would reveal that the account
+                // exists.
+                self.services.store.ready().await?;
+            }
+            let subject = found.as_ref().map(|account| account.uid.as_str());
+            call.record(action, outcome, subject, None);
+            if found.is_none() && self.config.account.reveal_existing {
+                return Err(ResetRefusal::NoAccount.into());
+            }
+            Ok(())
         };
-        if may_mail && outcome != audit::DONE {
-            // A store that cannot write fails here as well; otherwise its failure would reveal that the account exists.
-            self.services.store.ready().await?;
-        }
-        let subject = found.as_ref().map(|account| account.uid.as_str());
-        call.record(AuditAction::RequestReset, outcome, subject, None);
-        if found.is_none() && self.config.account.reveal_existing {
-            return Err(ResetRefusal::NoAccount.into());
-        }
-        Ok(())
+        let requested = requested.await;
+        places.settle(requested)
     }
 
     async fn mail_reset(
@@ -79,22 +73,10 @@ impl Accounts {
         if !self.may_mail(MailCause::StoredAddress, &account.identity, places) {
             return Ok(MAIL_LIMITED);
         }
-        let now = self.services.clock.now();
-        let (secret, digest) = token::draw_one_time();
-        let reset = OneTimeToken {
-            digest,
-            purpose: Purpose::Reset,
-            uid: account.uid.clone(),
-            created: now,
-            expires: now.plus(self.config.account.reset_ttl),
-            identity: None,
-        };
+        let (token, reset) = self.draw_token(Purpose::Reset, &account.uid, None);
         let username = account.username.as_str().to_owned();
-        let mail = Mail::PasswordReset {
-            token: secret,
-            username,
-        };
-        let mail = self.seal(&account.identity, &mail, now);
+        let mail = Mail::PasswordReset { token, username };
+        let mail = self.seal(&account.identity, &mail, reset.created);
         let id = mail.as_ref().map(|mail| mail.id.clone());
         if !self.services.store.put_token(reset, mail).await? {
             return Ok(NOT_ACTIVE);

@@ -62,10 +62,9 @@ impl Accounts {
         if filter.takes_global() {
             roles.extend(identity.roles.iter().map(|role| role.as_str().to_owned()));
         }
-        let ladder = &self.config.roles.ladder;
         for role in &identity.resource_roles {
             if filter.takes(role.resource.as_str(), role.id.as_str()) {
-                roles.extend(role.names(ladder).map(|name| name.to_string()));
+                self.push_names(&mut roles, role);
             }
         }
         roles
@@ -128,19 +127,25 @@ impl Accounts {
         identity: Option<&Identity>,
         filter: &RoleFilter,
     ) {
-        let taken = given
-            .iter()
-            .filter(|role| filter.takes(role.resource.as_str(), role.id.as_str()));
-        for role in taken {
+        let is_taken =
+            |role: &&ResourceRole| filter.takes(role.resource.as_str(), role.id.as_str());
+        for role in given.iter().filter(is_taken).cloned() {
             let narrowed = match identity {
-                Some(identity) => identity.narrowed(role.clone()),
-                None => Some(role.clone()),
+                Some(identity) => identity.narrowed(role),
+                None => Some(role),
             };
             if let Some(role) = narrowed {
-                let yielded = role.names(&self.config.roles.ladder);
-                names.extend(yielded.map(|name| name.to_string()));
+                self.push_names(names, &role);
             }
         }
+    }
+
+    /// Adds the names of a role on a resource, lowest level first.
+    fn push_names(&self, names: &mut Vec<String>, role: &ResourceRole) {
+        names.extend(
+            role.names(&self.config.roles.ladder)
+                .map(|name| name.to_string()),
+        );
     }
 
     /// Returns the current roles of a caller on one resource, and whether they differ from those of `before`, the
@@ -160,25 +165,17 @@ impl Accounts {
             resource: Some(kind.as_str().to_owned()),
             id: Some(id.as_str().to_owned()),
         };
-        let mut roles = Vec::new();
-        let mut last = Vec::new();
-        if let Some(uid) = identity
-            .own_uid()
-            .filter(|_| self.services.role_sources.speaks_for(kind))
-        {
-            let sources = &self.services.role_sources;
+        let (mut roles, mut last) = (Vec::new(), Vec::new());
+        let (sources, uid) = (&self.services.role_sources, identity.own_uid());
+        if let Some(uid) = uid.filter(|_| sources.speaks_for(kind)) {
             let known = sources.last(uid, kind, id.as_str());
+            let known = known.as_deref().unwrap_or_default();
             let given = sources.roles(uid, kind, Some(id.as_str()), reading).await?;
-            self.push_given(
-                &mut last,
-                known.as_deref().unwrap_or_default(),
-                Some(identity),
-                &filter,
-            );
+            self.push_given(&mut last, known, Some(identity), &filter);
             self.push_given(&mut roles, &given, Some(identity), &filter);
         } else {
             last = before.map_or_else(Vec::new, |before| self.roles_of_caller(before, &filter));
-            roles = match identity.own_uid().filter(|_| reading == CacheUse::Forced) {
+            roles = match uid.filter(|_| reading == CacheUse::Forced) {
                 Some(uid) => self.stored_roles(uid, identity, resource).await?,
                 None => self.roles_of_caller(identity, &filter),
             };
@@ -196,16 +193,14 @@ impl Accounts {
         identity: &Identity,
         resource: &Resource,
     ) -> Result<Vec<String>, AccountError> {
-        let store = &self.services.store;
         // Voids what is cached of this account, so that later reads are fresh too.
-        store.generations().touch(uid);
+        self.services.store.generations().touch(uid);
         let mut roles = Vec::new();
-        for membership in store.memberships_of(uid).await? {
+        for membership in self.services.store.memberships_of(uid).await? {
             let is_it = membership.resource == resource.kind && membership.id == resource.id;
             let role = self.stored_role(&membership).filter(|_| is_it);
             if let Some(role) = role.and_then(|role| identity.narrowed(role)) {
-                let names = role.names(&self.config.roles.ladder);
-                roles.extend(names.map(|name| name.to_string()));
+                self.push_names(&mut roles, &role);
             }
         }
         Ok(roles)
@@ -256,8 +251,8 @@ impl Accounts {
         for membership in self.services.store.memberships_of(uid).await? {
             if filter.takes(membership.resource.as_str(), membership.id.as_str()) {
                 let role = ResourceRole::of(&membership, &settings.resources, &settings.ladder);
-                let names = role.iter().flat_map(|role| role.names(&settings.ladder));
-                roles.extend(names.map(|name| name.to_string()));
+                role.iter()
+                    .for_each(|role| self.push_names(&mut roles, role));
             }
         }
         roles.extend(self.given_roles(uid, None, filter).await?);

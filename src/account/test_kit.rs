@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use crate::account::Accounts;
 use crate::account::call::Call;
 use crate::account::halt::Halt;
-use crate::account::login::OpenedSession;
+use crate::account::login::{OpenedSession, SessionCarrier};
 use crate::account::password::{TokenPasswordRefusal, WantedPassword};
 use crate::account::register::NewPerson;
 use crate::config::{Config, EnvOverlay};
@@ -164,13 +164,17 @@ impl Kit {
         password: &str,
     ) -> Result<Account, Halt<TokenPasswordRefusal>> {
         self.accounts
-            .set_password_by_token(&Call::default(), token, uid, wanted(password))
+            .set_password_by_token(&Call::default(), token, (uid, None), wanted(password))
             .await
     }
 
     pub(crate) async fn login(&self, name: &str, password: &str) -> Option<OpenedSession> {
         let password = Secret::new(password.to_owned());
-        match self.accounts.login(&Call::default(), name, password).await {
+        match self
+            .accounts
+            .login(&Call::default(), name, password, SessionCarrier::Program)
+            .await
+        {
             Ok(opened) => Some(opened),
             Err(Halt::Refused(_)) => None,
             Err(Halt::Failed(error)) => panic!("{error:?}"),

@@ -1,4 +1,4 @@
-//! Access tokens of a login.
+//! Access tokens of a login, and one-time tokens.
 
 use std::time::Duration;
 
@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use crate::account::{AccountError, Accounts};
 use crate::crypto::token;
-use crate::model::account::{Account, Session};
+use crate::model::account::{Account, EmailAddress, OneTimeToken, Purpose, Session};
 use crate::model::clock::Timestamp;
+use crate::model::id::UserId;
 use crate::model::secret::Secret;
 
 /// An access token and its lifetime.
@@ -52,8 +53,32 @@ impl Accounts {
             iat: now.secs(),
             exp: now.plus(expires_in).secs(),
             jti: &token::draw_jti(),
-            scope: &self.login_scope,
+            scope: &self.login_scopes(),
         })?;
         Ok(AccessToken { text, expires_in })
+    }
+
+    /// Draws a one-time token that is live from now on, and returns its text and its record.
+    pub(in crate::account) fn draw_token(
+        &self,
+        purpose: Purpose,
+        uid: &UserId,
+        identity: Option<EmailAddress>,
+    ) -> (Secret, OneTimeToken) {
+        let (text, digest) = token::draw_one_time();
+        let life = match purpose {
+            Purpose::Confirm | Purpose::ChangeIdentity => self.config.account.confirm_ttl,
+            Purpose::Reset => self.config.account.reset_ttl,
+        };
+        let now = self.services.clock.now();
+        let record = OneTimeToken {
+            digest,
+            purpose,
+            uid: uid.clone(),
+            created: now,
+            expires: now.plus(life),
+            identity,
+        };
+        (text, record)
     }
 }

@@ -3,69 +3,43 @@
 use std::fmt;
 use std::sync::Arc;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, json_schema};
 use serde::{Deserialize, Serialize};
 
-use crate::model::text::text_conversions;
+use crate::model::field::{CheckedField, InvalidField};
+use crate::model::id::UserId;
+use crate::model::text::checked_text;
 
 /// The error for a text that breaks the rule of the type it was parsed as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a {0}")]
 pub struct Invalid(pub &'static str);
 
-macro_rules! word {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $check:expr) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(Arc<str>);
-
-        impl $name {
-            /// Parses a text that follows the rule of this type.
-            ///
-            /// # Errors
-            /// [`Invalid`] for a text that breaks the rule.
-            pub fn parse(text: &str) -> Result<Self, Invalid> {
-                let check: fn(&str) -> bool = $check;
-                if check(text) { Ok(Self(text.into())) } else { Err(Invalid($what)) }
-            }
-
-            /// Returns the text.
-            #[must_use]
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-
-        text_conversions!($name, Invalid);
-    };
-}
-
-word! {
+checked_text! {
     /// A role that a route can require. Visible ASCII without space and comma, 1 to 255 bytes.
-    Role, "role", |text| {
+    Role, Invalid("role"), |text| {
         (1..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && b != b',')
     }
 }
-word! {
+checked_text! {
     /// A scope that limits the use of a credential, such as `lists:read`. Visible ASCII without `"`, `\` and comma, 1
     /// to 255 bytes (RFC 6749 section 3.3; comma is excluded as well, so that no list splits a scope in two).
-    Scope, "scope", |text| {
+    Scope, Invalid("scope"), |text| {
         (1..=255).contains(&text.len())
             && text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\' | b','))
     }
 }
-word! {
+checked_text! {
     /// The name of a resource kind or of a level: `[a-z][a-z0-9_]*`, at most 64 bytes, no dash.
-    Name, "resource or level name", |text| {
+    Name, Invalid("resource or level name"), |text| {
         text.len() <= 64
             && text.starts_with(|c: char| c.is_ascii_lowercase())
             && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
     }
 }
-word! {
+checked_text! {
     /// The id of one resource: 1 to 128 of `[A-Za-z0-9._~:-]`, compared byte for byte.
-    ResourceId, "resource id", ResourceId::fits
+    ResourceId, Invalid("resource id"), ResourceId::fits
 }
 
 impl Name {
@@ -104,6 +78,23 @@ impl Role {
             .iter()
             .any(|fixed| fixed.eq_ignore_ascii_case(text));
         is_fixed || ResourceRole::reads_as_one(text, resources, ladder)
+    }
+}
+
+impl CheckedField for Role {
+    type Sent = String;
+
+    const RULE: InvalidField = InvalidField {
+        field: "roles",
+        expected: "each of 1 to 255 visible ASCII characters without comma",
+    };
+
+    fn check(text: String) -> Option<Self> {
+        Self::parse(&text).ok()
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": r"^[!-+\--~]{1,255}$" })
     }
 }
 
@@ -183,6 +174,18 @@ pub struct Membership {
     #[schemars(with = "String", description = "")]
     pub id: ResourceId,
     /// The level's name, so that a changed ladder does not change stored records.
+    #[schemars(with = "String", description = "")]
+    pub level: Name,
+}
+
+/// A member of a resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(description = "")]
+pub struct Member {
+    /// The account's uid.
+    #[schemars(with = "String", description = "")]
+    pub uid: UserId,
+    /// The name of its level.
     #[schemars(with = "String", description = "")]
     pub level: Name,
 }

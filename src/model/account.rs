@@ -3,13 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::model::access::{Invalid, Role};
 use crate::model::clock::Timestamp;
 pub use crate::model::email::EmailAddress;
+use crate::model::field::{CheckedField, InvalidField};
 use crate::model::id::{AccountId, SessionId, SettingsId, UserId};
-use crate::model::text::text_conversions;
+use crate::model::text::{printed_field, text_conversions};
 
 /// An account's login name: 2 to 64 of `[a-z0-9._-]`, starting with a letter or digit, never `u-…`; upper case is
 /// folded.
@@ -45,6 +47,33 @@ impl Username {
 }
 
 text_conversions!(Username, Invalid);
+
+/// A username as typed: white space around it is trimmed.
+impl CheckedField for Username {
+    type Sent = String;
+
+    const RULE: InvalidField = InvalidField {
+        field: "username",
+        expected: "2 to 64 of a-z 0-9 . _ -, first a letter or digit, not beginning with u-",
+    };
+
+    fn check(text: String) -> Option<Self> {
+        Self::parse(text.trim()).ok()
+    }
+
+    fn schema() -> Schema {
+        let pattern = r"^[ \t\r\n]*(?![Uu]-)[A-Za-z0-9][A-Za-z0-9._-]{1,63}[ \t\r\n]*$";
+        json_schema!({ "type": "string", "pattern": pattern })
+    }
+}
+
+printed_field! {
+    /// A person's display name.
+    PersonName, 1..=128, InvalidField {
+        field: "name",
+        expected: "1 to 128 characters, none of them a control character",
+    }
+}
 
 /// An Argon2id string with its parameters (PHC form), or an imported SHA-crypt string. `Debug` is redacted.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,6 +137,28 @@ pub enum AccountStatus {
     Disabled,
 }
 
+/// The status that an administrator sets.
+impl CheckedField for AccountStatus {
+    type Sent = String;
+
+    const RULE: InvalidField = InvalidField {
+        field: "status",
+        expected: "active or disabled",
+    };
+
+    fn check(text: String) -> Option<Self> {
+        match text.as_str() {
+            "active" => Some(Self::Active),
+            "disabled" => Some(Self::Disabled),
+            _ => None,
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "enum": [Self::Active, Self::Disabled] })
+    }
+}
+
 /// The stored record of a user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
@@ -119,8 +170,8 @@ pub struct Account {
     pub username: Username,
     /// The primary address.
     pub identity: EmailAddress,
-    /// The person's display name; any text of at most 128 characters without control characters.
-    pub name: String,
+    /// The person's display name.
+    pub name: PersonName,
     /// Pending, active or disabled.
     pub status: AccountStatus,
     /// Whether the account has the role `admin` and access to administration; nothing else grants either.
@@ -167,6 +218,50 @@ impl Account {
     #[must_use]
     pub const fn standing(&self) -> u64 {
         self.generation.saturating_sub(self.level_changes)
+    }
+}
+
+/// An account as administrators and the operator see it.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Account", description = "")]
+pub struct ShownAccount {
+    account_id: String,
+    uid: String,
+    username: String,
+    identity: String,
+    #[schemars(with = "String")]
+    name: PersonName,
+    #[schemars(schema_with = "status_schema")]
+    status: AccountStatus,
+    is_admin: bool,
+    #[schemars(with = "Vec<String>")]
+    roles: Vec<Role>,
+    settings_id: String,
+    password_must_change: bool,
+    #[schemars(extend("format" = "date-time"))]
+    created: String,
+}
+
+fn status_schema(_: &mut SchemaGenerator) -> Schema {
+    use AccountStatus::{Active, Disabled, Pending};
+    json_schema!({ "type": "string", "enum": [Pending, Active, Disabled] })
+}
+
+impl From<Account> for ShownAccount {
+    fn from(account: Account) -> Self {
+        Self {
+            account_id: account.account_id.into(),
+            uid: account.uid.into(),
+            username: account.username.into(),
+            identity: account.identity.into(),
+            name: account.name,
+            status: account.status,
+            is_admin: account.is_admin,
+            roles: account.roles,
+            settings_id: account.settings_id.into(),
+            password_must_change: account.password_must_change,
+            created: account.created.to_rfc3339(),
+        }
     }
 }
 

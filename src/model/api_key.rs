@@ -11,74 +11,27 @@ use serde_json::{Map, Value};
 use crate::model::access::{Membership, Name, ResourceId, Scope};
 use crate::model::account::Digest;
 use crate::model::clock::Timestamp;
-use crate::model::field::{Checked, CheckedField, FieldChange, InvalidField};
+use crate::model::field::{Checked, CheckedField, FieldChange, InvalidField, members_of};
 use crate::model::id::{KeyId, UserId};
-
-/// The pattern (ECMA-262) of a possibly empty text without control characters.
-const PRINTED_OR_NOTHING: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
-
-/// Whether a text, which may be empty, has at most `chars_max` characters and no control character.
-fn is_printed(text: &str, chars_max: usize) -> bool {
-    text.chars().count() <= chars_max && !text.chars().any(char::is_control)
-}
-
-/// Returns the rule of [`is_printed`] as a JSON schema.
-fn printed_schema(chars_max: usize) -> Schema {
-    json_schema!({ "type": "string", "maxLength": chars_max, "pattern": PRINTED_OR_NOTHING })
-}
+use crate::model::text::printed_field;
 
 /// Maximum number of resource roles that one key may be limited to.
 pub const RESOURCES_MAX: usize = 100;
 
-/// The owner's name for a key; may be empty.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct KeyName(String);
-
-impl KeyName {
-    const CHARS_MAX: usize = 64;
-}
-
-impl CheckedField for KeyName {
-    type Sent = String;
-
-    const RULE: InvalidField = InvalidField {
+printed_field! {
+    /// The owner's name for a key; may be empty.
+    #[derive(Default)]
+    KeyName, 0..=64, InvalidField {
         field: "name",
         expected: "at most 64 characters, none of them a control character",
-    };
-
-    fn check(name: String) -> Option<Self> {
-        is_printed(&name, Self::CHARS_MAX).then_some(Self(name))
-    }
-
-    fn schema() -> Schema {
-        printed_schema(Self::CHARS_MAX)
     }
 }
 
-/// The owner's note about a key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct KeyNote(String);
-
-impl KeyNote {
-    const CHARS_MAX: usize = 200;
-}
-
-impl CheckedField for KeyNote {
-    type Sent = String;
-
-    const RULE: InvalidField = InvalidField {
+printed_field! {
+    /// The owner's note about a key.
+    KeyNote, 0..=200, InvalidField {
         field: "note",
         expected: "at most 200 characters, none of them a control character",
-    };
-
-    fn check(note: String) -> Option<Self> {
-        is_printed(&note, Self::CHARS_MAX).then_some(Self(note))
-    }
-
-    fn schema() -> Schema {
-        printed_schema(Self::CHARS_MAX)
     }
 }
 
@@ -413,9 +366,7 @@ impl ShownKey {
     /// Returns the members for the operator, with an empty list in place of `null` for all networks.
     #[must_use]
     pub fn for_operator(self) -> Map<String, Value> {
-        let Ok(Value::Object(mut members)) = serde_json::to_value(self) else {
-            return Map::new();
-        };
+        let mut members = members_of(&self);
         if let Some(networks) = members.get_mut("allow_from").filter(|it| it.is_null()) {
             *networks = Value::Array(Vec::new());
         }

@@ -1,166 +1,71 @@
 //! The reasons for refusing a request: a closed list with the status and stable code of each.
 
-/// A refusal. The code is part of the contract with callers and dashboards: its meaning never changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DenyReason {
-    /// The request's framing, Host or header fields break HTTP's rules.
-    RequestMalformed,
-    /// A header field's name has characters other than letters, digits, `-`, `_` and `.`.
-    HeaderNameRefused,
-    /// A header field names a method other than the request's own, and the route does not accept that.
-    MethodOverrideRefused,
-    /// The request target can be read as more than one path.
-    PathRefused,
-    /// The request target is longer than the limit.
-    TargetTooLong,
-    /// The head has too many fields or bytes.
-    HeadTooLarge,
-    /// A method that is never forwarded, such as TRACE or CONNECT.
-    MethodRefused,
-    /// No route matches host, path and method.
-    NoRoute,
-    /// A credential is required and none was sent.
-    CredentialMissing,
-    /// Two credentials at once, or one of them twice.
-    CredentialConflict,
-    /// The bearer token is not accepted.
-    BearerInvalid,
-    /// The bearer token has expired.
-    BearerExpired,
-    /// The session of the bearer token or cookie has ended, or its account may no longer act.
-    SessionEnded,
-    /// Unknown, wrong, revoked or expired API key; the caller does not learn which.
-    ApiKeyInvalid,
-    /// A cookie may not authenticate this request: it changes state, and comes from a page of a foreign origin.
-    OriginRefused,
-    /// Authenticated, but with none of the required roles.
-    RoleMissing,
-    /// Authenticated, but without a required scope.
-    ScopeMissing,
-    /// Allowed, but the identity headers are too large for a request head that upstreams accept.
-    IdentityTooLarge,
-    /// The account must change its password first.
-    PasswordMustChange,
-    /// The body is larger than the limit.
-    BodyTooLarge,
-    /// The body did not arrive in time.
-    BodyTimeout,
-    /// The rate limit of the credential or the caller is exceeded.
-    RateLimited,
-    /// A forward-auth request from an address that is not a trusted proxy.
-    ForwarderRefused,
-    /// A forward-auth request that describes no request, or more than one.
-    ForwardMalformed,
+use crate::model::table::table;
+
+table! {
+    /// A refusal. The code is part of the contract with callers and dashboards: its meaning never changes.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum DenyReason {
+        /// The request's framing, Host or header fields break HTTP's rules.
+        RequestMalformed => (400, "request_malformed", "The request breaks the rules of HTTP"),
+        /// A header field's name has characters other than letters, digits, `-`, `_` and `.`.
+        HeaderNameRefused => (400, "header_name_refused", "A header name may hold letters, digits, -, _ and . only"),
+        /// A header field names a method other than the request's own, and the route does not accept that.
+        MethodOverrideRefused => (400, "method_override_refused", "The method may not be named by a header here"),
+        /// The request target can be read as more than one path.
+        PathRefused => (400, "path_refused", "The path can be read in more than one way"),
+        /// The request target is longer than the limit.
+        TargetTooLong => (414, "target_too_long", "The request target is too long"),
+        /// The head has too many fields or bytes.
+        HeadTooLarge => (431, "head_too_large", "The request head is too large"),
+        /// A method that is never forwarded, such as TRACE or CONNECT.
+        MethodRefused => (405, "method_refused", "This method is not served here"),
+        /// No route matches host, path and method.
+        NoRoute => (404, "no_route", "Nothing is served here"),
+        /// A credential is required and none was sent.
+        CredentialMissing => (401, "credential_missing", "A credential is needed"),
+        /// Two credentials at once, or one of them twice.
+        CredentialConflict => (400, "credential_conflict", "Send one credential, once"),
+        /// The bearer token is not accepted.
+        BearerInvalid => (401, "bearer_invalid", "The bearer token is not accepted"),
+        /// The bearer token has expired.
+        BearerExpired => (401, "bearer_expired", "The bearer token has expired"),
+        /// The session of the bearer token or cookie has ended, or its account may no longer act.
+        SessionEnded => (401, "session_ended", "The session has ended"),
+        /// Unknown, wrong, revoked or expired API key; the caller does not learn which.
+        ApiKeyInvalid => (401, "api_key_invalid", "The API key is not accepted"),
+        /// A cookie may not authenticate this request: it changes state, and comes from a page of a foreign origin.
+        OriginRefused => (403, "origin_refused", "A page of this origin may not do this"),
+        /// Authenticated, but with none of the required roles.
+        RoleMissing => (403, "role_missing", "None of the roles that this needs"),
+        /// Authenticated, but without a required scope.
+        ScopeMissing => (403, "scope_missing", "A scope that this needs is missing"),
+        /// Allowed, but the identity headers are too large for a request head that upstreams accept.
+        IdentityTooLarge => (403, "identity_too_large", "More roles or scopes than this service can be told"),
+        /// The account must change its password first.
+        PasswordMustChange => (403, "password_must_change", "The password must be changed first"),
+        /// The body is larger than the limit.
+        BodyTooLarge => (413, "body_too_large", "The body is too large"),
+        /// The body did not arrive in time.
+        BodyTimeout => (408, "body_timeout", "The body did not come in time"),
+        /// The rate limit of the credential or the caller is exceeded.
+        RateLimited => (429, "rate_limited", "Too many requests: wait a while"),
+        /// A forward-auth request from an address that is not a trusted proxy.
+        ForwarderRefused => (403, "forwarder_refused", "Only a trusted proxy may ask this"),
+        /// A forward-auth request that describes no request, or more than one.
+        ForwardMalformed => (400, "forward_malformed", "The proxy in front describes no one request"),
+    }
+    /// Returns the HTTP status on a route, the stable code in `snake_case`, and a short fixed sentence for humans.
+    pub fn row() -> (u16, &'static str, &'static str);
+    /// Returns the HTTP status of the response on a route.
+    pub fn status() -> u16 = row.0;
+    /// Returns the stable code, used in the response's `code`, the access record and metrics.
+    pub fn code() -> &'static str = row.1;
+    /// Returns a short fixed sentence for humans.
+    pub fn title() -> &'static str = row.2;
 }
 
 impl DenyReason {
-    /// Every reason once, for tables and metrics.
-    pub const ALL: [Self; 24] = [
-        Self::RequestMalformed,
-        Self::HeaderNameRefused,
-        Self::MethodOverrideRefused,
-        Self::PathRefused,
-        Self::TargetTooLong,
-        Self::HeadTooLarge,
-        Self::MethodRefused,
-        Self::NoRoute,
-        Self::CredentialMissing,
-        Self::CredentialConflict,
-        Self::BearerInvalid,
-        Self::BearerExpired,
-        Self::SessionEnded,
-        Self::ApiKeyInvalid,
-        Self::OriginRefused,
-        Self::RoleMissing,
-        Self::ScopeMissing,
-        Self::IdentityTooLarge,
-        Self::PasswordMustChange,
-        Self::BodyTooLarge,
-        Self::BodyTimeout,
-        Self::RateLimited,
-        Self::ForwarderRefused,
-        Self::ForwardMalformed,
-    ];
-
-    /// Returns the HTTP status on a route, the stable code in `snake_case`, and a short fixed sentence for humans.
-    #[must_use]
-    pub const fn row(self) -> (u16, &'static str, &'static str) {
-        match self {
-            Self::RequestMalformed => (
-                400,
-                "request_malformed",
-                "The request breaks the rules of HTTP",
-            ),
-            Self::HeaderNameRefused => (
-                400,
-                "header_name_refused",
-                "A header name may hold letters, digits, -, _ and . only",
-            ),
-            Self::MethodOverrideRefused => (
-                400,
-                "method_override_refused",
-                "The method may not be named by a header here",
-            ),
-            Self::PathRefused => (
-                400,
-                "path_refused",
-                "The path can be read in more than one way",
-            ),
-            Self::TargetTooLong => (414, "target_too_long", "The request target is too long"),
-            Self::HeadTooLarge => (431, "head_too_large", "The request head is too large"),
-            Self::MethodRefused => (405, "method_refused", "This method is not served here"),
-            Self::NoRoute => (404, "no_route", "Nothing is served here"),
-            Self::CredentialMissing => (401, "credential_missing", "A credential is needed"),
-            Self::CredentialConflict => (400, "credential_conflict", "Send one credential, once"),
-            Self::BearerInvalid => (401, "bearer_invalid", "The bearer token is not accepted"),
-            Self::BearerExpired => (401, "bearer_expired", "The bearer token has expired"),
-            Self::SessionEnded => (401, "session_ended", "The session has ended"),
-            Self::ApiKeyInvalid => (401, "api_key_invalid", "The API key is not accepted"),
-            Self::OriginRefused => (
-                403,
-                "origin_refused",
-                "A page of this origin may not do this",
-            ),
-            Self::RoleMissing => (403, "role_missing", "None of the roles that this needs"),
-            Self::ScopeMissing => (403, "scope_missing", "A scope that this needs is missing"),
-            Self::IdentityTooLarge => (
-                403,
-                "identity_too_large",
-                "More roles or scopes than this service can be told",
-            ),
-            Self::PasswordMustChange => (
-                403,
-                "password_must_change",
-                "The password must be changed first",
-            ),
-            Self::BodyTooLarge => (413, "body_too_large", "The body is too large"),
-            Self::BodyTimeout => (408, "body_timeout", "The body did not come in time"),
-            Self::RateLimited => (429, "rate_limited", "Too many requests: wait a while"),
-            Self::ForwarderRefused => (
-                403,
-                "forwarder_refused",
-                "Only a trusted proxy may ask this",
-            ),
-            Self::ForwardMalformed => (
-                400,
-                "forward_malformed",
-                "The proxy in front describes no one request",
-            ),
-        }
-    }
-
-    /// Returns the stable code, used in the response's `code`, the access record and metrics.
-    #[must_use]
-    pub const fn code(self) -> &'static str {
-        self.row().1
-    }
-
-    /// Returns the HTTP status of the response on a route.
-    #[must_use]
-    pub const fn status(self) -> u16 {
-        self.row().0
-    }
-
     /// Returns the HTTP status of the response to a forward-auth proxy: 400 only for a mistake of that proxy; otherwise
     /// 401 or 403, the two refusals that every proxy understands. A refusal that no login can lift is 403.
     #[must_use]
@@ -173,12 +78,6 @@ impl DenyReason {
                 _ => 401,
             },
         }
-    }
-
-    /// Returns a short fixed sentence for humans.
-    #[must_use]
-    pub const fn title(self) -> &'static str {
-        self.row().2
     }
 
     /// Returns the `error` of the `WWW-Authenticate` challenge (RFC 6750 section 3.1); `None`: a bare challenge.

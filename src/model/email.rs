@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use schemars::{Schema, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::model::access::Invalid;
+use crate::model::field::{CheckedField, InvalidField};
 use crate::model::text::text_conversions;
 
 /// The primary address of an account: an e-mail address, kept as typed.
@@ -84,6 +86,28 @@ impl EmailAddress {
         } else {
             format!("{local}@{domain}")
         }
+    }
+}
+
+/// The pattern (ECMA-262) of an address that mail can reach, with white space around it, which is trimmed.
+const REACHABLE: &str = r"^[ \t\r\n]*(?=[^@]{1,64}@)[A-Za-z0-9#$&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9#$&'*+/=?^_`{|}~-]+)*@([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*(?![0-9]+[ \t\r\n]*$)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?[ \t\r\n]*$";
+
+/// A newly entered address: no address that mail cannot reach could ever be confirmed. Trims white space.
+impl CheckedField for EmailAddress {
+    type Sent = String;
+
+    const RULE: InvalidField = InvalidField {
+        field: "identity",
+        expected: "an e-mail address such as anna@example.org in ASCII, at most 254 bytes; a domain beyond ASCII in its \
+            xn-- form",
+    };
+
+    fn check(text: String) -> Option<Self> {
+        Self::reachable(text.trim()).ok()
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "maxLength": 254, "pattern": REACHABLE })
     }
 }
 

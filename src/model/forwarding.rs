@@ -2,6 +2,8 @@
 
 use http::HeaderName;
 
+use crate::model::table::table;
+
 /// The address from which each hop received the request.
 pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// The scheme with which the request reached a hop.
@@ -15,47 +17,28 @@ pub const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-pr
 /// The single address from which a hop received the request.
 pub const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-/// A header field that is believed when a trusted proxy sends it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ForwardingField {
-    /// `X-Forwarded-For`: the addresses that the request passed through.
-    For,
-    /// `X-Forwarded-Proto`: the scheme used by the caller.
-    Proto,
-    /// `X-Forwarded-Host`: the host named by the caller.
-    Host,
-    /// `X-Forwarded-Port`: the port used by the caller.
-    Port,
-    /// `X-Forwarded-Prefix`: the removed path prefix.
-    Prefix,
-    /// `X-Real-IP`: the caller's address.
-    RealIp,
+table! {
+    /// A header field that is believed when a trusted proxy sends it.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum ForwardingField {
+        /// `X-Forwarded-For`: the addresses that the request passed through.
+        For => FORWARDED_FOR,
+        /// `X-Forwarded-Proto`: the scheme used by the caller.
+        Proto => FORWARDED_PROTO,
+        /// `X-Forwarded-Host`: the host named by the caller.
+        Host => FORWARDED_HOST,
+        /// `X-Forwarded-Port`: the port used by the caller.
+        Port => FORWARDED_PORT,
+        /// `X-Forwarded-Prefix`: the removed path prefix.
+        Prefix => FORWARDED_PREFIX,
+        /// `X-Real-IP`: the caller's address.
+        RealIp => REAL_IP,
+    }
+    /// Returns the field's name.
+    pub fn name() -> HeaderName;
 }
 
 impl ForwardingField {
-    /// Every field once.
-    pub const ALL: [Self; 6] = [
-        Self::For,
-        Self::Proto,
-        Self::Host,
-        Self::Port,
-        Self::Prefix,
-        Self::RealIp,
-    ];
-
-    /// Returns the field's name.
-    #[must_use]
-    pub const fn name(self) -> HeaderName {
-        match self {
-            Self::For => FORWARDED_FOR,
-            Self::Proto => FORWARDED_PROTO,
-            Self::Host => FORWARDED_HOST,
-            Self::Port => FORWARDED_PORT,
-            Self::Prefix => FORWARDED_PREFIX,
-            Self::RealIp => REAL_IP,
-        }
-    }
-
     /// Parses a name, ignoring case.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {

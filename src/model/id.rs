@@ -2,12 +2,11 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::text::text_conversions;
+use crate::model::text::{checked_text, text_conversions};
 
 /// The error for a text that is not an id of the expected kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,35 +15,25 @@ pub struct InvalidId;
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(Arc<str>);
+        checked_text! {
+            $(#[$doc])*
+            ///
+            /// The whole id is the prefix, then 8 to 64 of `[A-Za-z0-9_-]`.
+            $name, InvalidId, |text| text.strip_prefix($prefix).is_some_and(is_after_prefix)
+        }
 
         impl $name {
             /// The prefix of every id of this kind.
             pub const PREFIX: &str = $prefix;
-
-            /// Parses a whole id, prefix included: the prefix, then 8 to 64 of `[A-Za-z0-9_-]`.
-            ///
-            /// # Errors
-            /// [`InvalidId`] for any other text.
-            pub fn parse(text: &str) -> Result<Self, InvalidId> {
-                let rest = text.strip_prefix($prefix).ok_or(InvalidId)?;
-                let fits = (8..=64).contains(&rest.len())
-                    && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-                if fits { Ok(Self(text.into())) } else { Err(InvalidId) }
-            }
-
-            /// Returns the id as text.
-            #[must_use]
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
         }
-
-        text_conversions!($name, InvalidId);
     };
+}
+
+fn is_after_prefix(rest: &str) -> bool {
+    (8..=64).contains(&rest.len())
+        && rest
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
 }
 
 id! {

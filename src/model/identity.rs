@@ -4,31 +4,23 @@ use crate::model::access::{ResourceRole, Role, Scope};
 use crate::model::account::Account;
 use crate::model::clock::Timestamp;
 use crate::model::id::{KeyId, SessionId, UserId};
+use crate::model::table::table;
 
-/// The means by which a caller was authenticated; the value of `X-Auth-Method`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum AuthnMethod {
-    /// A bearer token, of this gateway or of a foreign issuer.
-    Jwt,
-    /// An API key.
-    ApiKey,
-    /// The session cookie.
-    Session,
-    /// None.
-    Anonymous,
-}
-
-impl AuthnMethod {
-    /// Returns the value of `X-Auth-Method`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Jwt => "jwt",
-            Self::ApiKey => "apikey",
-            Self::Session => "session",
-            Self::Anonymous => "anonymous",
-        }
+table! {
+    /// The means by which a caller was authenticated; the value of `X-Auth-Method`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum AuthnMethod {
+        /// A bearer token, of this gateway or of a foreign issuer.
+        Jwt => "jwt",
+        /// An API key.
+        ApiKey => "apikey",
+        /// The session cookie.
+        Session => "session",
+        /// None.
+        Anonymous => "anonymous",
     }
+    /// Returns the value of `X-Auth-Method`.
+    pub fn as_str() -> &'static str;
 }
 
 /// The user or service that acts.

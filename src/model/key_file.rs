@@ -6,86 +6,60 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::model::account::Digest;
 use crate::model::clock::Timestamp;
+use crate::model::table::table;
 
-/// A file of the directory `keys` that stored records depend on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum KeyFile {
-    ApiKey,
-    Assertion,
-    Count,
-    Mail,
-    Refresh,
-    Signing,
+table! {
+    /// A file of the directory `keys` that stored records depend on.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    #[expect(missing_docs, reason = "the names say it")]
+    pub enum KeyFile {
+        ApiKey => (
+            "apikey.key",
+            "API keys",
+            "every API key: all of them are refused, and their owners have to make new ones",
+        ),
+        Assertion => (
+            "assertion.json",
+            "assertions for upstreams",
+            "every assertion that is under way: upstreams refuse the new ones until they fetch the public keys again",
+        ),
+        Count => (
+            "count.key",
+            "counters of failed logins and mails, known networks",
+            "every counter: whoever is locked out may guess again, and the next login of each account is told to its owner \
+             as one from a new network",
+        ),
+        Mail => (
+            "mail.key",
+            "mails that wait",
+            "every mail that waits: it never leaves, and what it was to bring has to be asked for again",
+        ),
+        Refresh => (
+            "refresh.key",
+            "refreshes whose answer was lost",
+            "every refresh whose answer was lost on the way: the login that it belongs to ends, and all others go on",
+        ),
+        Signing => (
+            "signing.json",
+            "access tokens",
+            "every access token: programs get another one with their refresh token or log in again; sessions of browsers go on",
+        ),
+    }
+    /// Returns the name, the records that depend on the file, and what becomes void when it is replaced.
+    fn row() -> (&'static str, &'static str, &'static str);
+    /// Returns the file's name.
+    pub fn name() -> &'static str = row.0;
+    /// Returns the records that depend on it, in a few words for a list.
+    pub fn protects() -> &'static str = row.1;
+    /// Returns what becomes void when the file is replaced.
+    pub fn voids() -> &'static str = row.2;
 }
 
 impl KeyFile {
-    /// Every key file once, in the order of the names.
-    pub const ALL: [Self; 6] = [
-        Self::ApiKey,
-        Self::Assertion,
-        Self::Count,
-        Self::Mail,
-        Self::Refresh,
-        Self::Signing,
-    ];
-
-    /// Returns the file's name.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::ApiKey => "apikey.key",
-            Self::Assertion => "assertion.json",
-            Self::Count => "count.key",
-            Self::Mail => "mail.key",
-            Self::Refresh => "refresh.key",
-            Self::Signing => "signing.json",
-        }
-    }
-
     /// Returns the key file of this name; `None` if there is none.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|file| file.name() == name)
-    }
-
-    /// Returns the records that depend on it, in a few words for a list.
-    #[must_use]
-    pub const fn protects(self) -> &'static str {
-        match self {
-            Self::ApiKey => "API keys",
-            Self::Assertion => "assertions for upstreams",
-            Self::Count => "counters of failed logins and mails, known networks",
-            Self::Mail => "mails that wait",
-            Self::Refresh => "refreshes whose answer was lost",
-            Self::Signing => "access tokens",
-        }
-    }
-
-    /// Returns what becomes void when the file is replaced.
-    #[must_use]
-    pub const fn voids(self) -> &'static str {
-        match self {
-            Self::ApiKey => {
-                "every API key: all of them are refused, and their owners have to make new ones"
-            }
-            Self::Assertion => {
-                "every assertion that is under way: upstreams refuse the new ones until they fetch the public keys again"
-            }
-            Self::Count => {
-                "every counter: whoever is locked out may guess again, and the next login of each account is told to its owner \
-                 as one from a new network"
-            }
-            Self::Mail => {
-                "every mail that waits: it never leaves, and what it was to bring has to be asked for again"
-            }
-            Self::Refresh => {
-                "every refresh whose answer was lost on the way: the login that it belongs to ends, and all others go on"
-            }
-            Self::Signing => {
-                "every access token: programs get another one with their refresh token or log in again; sessions of browsers go on"
-            }
-        }
     }
 }
 

@@ -31,5 +31,6 @@ pub mod refusal_fault;
 pub mod role_source;
 pub mod route;
 pub mod secret;
+mod table;
 mod text;
 pub mod token_fault;

@@ -22,21 +22,15 @@ struct ProblemDocument<'a> {
     detail: Option<&'a str>,
 }
 
-/// Formats a problem as JSON: `type`, `title`, `status`, `code` and `request_id`, and nothing else, so that no internal
-/// cause can leak.
+/// Formats a problem as JSON: `type`, `title`, `status`, `code`, `request_id` and a detail if there is one, and nothing
+/// else, so that no internal cause can leak.
 ///
-/// `code` is `snake_case` and stable, `title` a fixed sentence.
+/// `code` is `snake_case` and stable, `title` a fixed sentence, `detail` a sentence for humans about the request: never a
+/// value from it, never an internal cause.
 ///
 /// Source: RFC 9457 section 3.
 #[must_use]
-pub fn problem_json(code: &str, title: &str, status: u16, request_id: RequestId) -> String {
-    problem_json_with_detail(code, title, status, request_id, None)
-}
-
-/// Formats a problem like [`problem_json`], with a sentence for humans about the request: never a value from it, never
-/// an internal cause.
-#[must_use]
-pub fn problem_json_with_detail(
+pub fn problem_json(
     code: &str,
     title: &str,
     status: u16,
@@ -66,6 +60,7 @@ mod tests {
             "Nothing is \"served\" here",
             404,
             RequestId::from_number(1),
+            None,
         );
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::model::account::AccountStatus;
 use crate::model::id::KeyId;
+use crate::model::table::table;
 use crate::model::token_fault::TokenFault;
 
 /// The cause of a refusal. Its code is part of logs: its meaning never changes.
@@ -28,55 +29,71 @@ pub struct KeyFault {
     pub key_id: Option<KeyId>,
 }
 
-/// The reasons why an API key is not accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyFaultKind {
-    /// The text does not have the form of a key, or its checksum is wrong.
-    Malformed,
-    /// No key has this id: it was revoked, or never existed.
-    Unknown,
-    /// The secret does not match the key.
-    Secret,
-    /// The key, or this secret of it, has expired.
-    Expired,
-    /// A restore has suspended the key.
-    Suspended,
-    /// The client's address is outside the networks of the key.
-    Network,
-    /// The account of the key may not act.
-    Account(AccountFault),
+table! {
+    /// The reasons why an API key is not accepted.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum KeyFaultKind {
+        /// The text does not have the form of a key, or its checksum is wrong.
+        Malformed => ("malformed", "the text has not the form of a key, or its checksum is wrong"),
+        /// No key has this id: it was revoked, or never existed.
+        Unknown => ("unknown", "no key has this id: it was revoked, or never existed"),
+        /// The secret does not match the key.
+        Secret => ("secret", "the secret is not the key's"),
+        /// The key, or this secret of it, has expired.
+        Expired => ("expired", "the key, or this secret of it, has expired"),
+        /// A restore has suspended the key.
+        Suspended => ("suspended", "the key is suspended since a restore; doorward apikey confirm ACCOUNT lifts that"),
+        /// The client's address is outside the networks of the key.
+        Network => ("network", "the client's address is outside allow_from of the key"),
+        /// The account of the key may not act.
+        Account(fault: AccountFault) => fault.row(),
+    }
+    /// Returns the stable code and the sentence for operators.
+    fn row() -> (&'static str, &'static str);
 }
 
-/// The reasons why an account may not act.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AccountFault {
-    /// The account does not exist.
-    Unknown,
-    /// The account has no password yet.
-    Pending,
-    /// The account is disabled.
-    Disabled,
+table! {
+    /// The reasons why an account may not act.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum AccountFault {
+        /// The account does not exist.
+        Unknown => ("account_unknown", "there is no such account"),
+        /// The account has no password yet.
+        Pending => ("account_pending", "the account is pending: no password is set yet"),
+        /// The account is disabled.
+        Disabled => ("account_disabled", "the account is disabled"),
+    }
+    /// Returns the stable code and the sentence for operators.
+    fn row() -> (&'static str, &'static str);
 }
 
-/// The reasons why a proxy may not ask for a decision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ForwarderFault {
-    /// Its address is not in `listen.trusted_proxies`.
-    Address,
-    /// `X-Doorward-Secret` is missing, wrong or sent twice.
-    Secret,
+table! {
+    /// The reasons why a proxy may not ask for a decision.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum ForwarderFault {
+        /// Its address is not in `listen.trusted_proxies`.
+        Address => ("address", "the proxy's address is not in listen.trusted_proxies"),
+        /// `X-Doorward-Secret` is missing, wrong or sent twice.
+        Secret => ("secret", "X-Doorward-Secret is missing, wrong or sent twice"),
+    }
+    /// Returns the stable code and the sentence for operators.
+    fn row() -> (&'static str, &'static str);
 }
 
 impl RefusalFault {
+    const fn row(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Token(fault) => fault.kind.row(),
+            Self::ApiKey(fault) => fault.kind.row(),
+            Self::Account(fault) => fault.row(),
+            Self::Forwarder(fault) => fault.row(),
+        }
+    }
+
     /// Returns the stable code, `snake_case`.
     #[must_use]
     pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Token(fault) => fault.kind.code(),
-            Self::ApiKey(fault) => fault.kind.code(),
-            Self::Account(fault) => fault.code(),
-            Self::Forwarder(fault) => fault.code(),
-        }
+        self.row().0
     }
 
     /// Returns the id of the API key whose secret was presented.
@@ -90,32 +107,6 @@ impl RefusalFault {
 }
 
 impl KeyFaultKind {
-    const fn code(self) -> &'static str {
-        match self {
-            Self::Malformed => "malformed",
-            Self::Unknown => "unknown",
-            Self::Secret => "secret",
-            Self::Expired => "expired",
-            Self::Suspended => "suspended",
-            Self::Network => "network",
-            Self::Account(fault) => fault.code(),
-        }
-    }
-
-    const fn text(self) -> &'static str {
-        match self {
-            Self::Malformed => "the text has not the form of a key, or its checksum is wrong",
-            Self::Unknown => "no key has this id: it was revoked, or never existed",
-            Self::Secret => "the secret is not the key's",
-            Self::Expired => "the key, or this secret of it, has expired",
-            Self::Suspended => {
-                "the key is suspended since a restore; doorward apikey confirm ACCOUNT lifts that"
-            }
-            Self::Network => "the client's address is outside allow_from of the key",
-            Self::Account(fault) => fault.text(),
-        }
-    }
-
     /// Returns a fault of this kind, for a key whose secret was presented.
     #[must_use]
     pub const fn of_key(self, key_id: KeyId) -> KeyFault {
@@ -136,49 +127,15 @@ impl AccountFault {
             AccountStatus::Disabled => Some(Self::Disabled),
         }
     }
-
-    const fn code(self) -> &'static str {
-        match self {
-            Self::Unknown => "account_unknown",
-            Self::Pending => "account_pending",
-            Self::Disabled => "account_disabled",
-        }
-    }
-
-    const fn text(self) -> &'static str {
-        match self {
-            Self::Unknown => "there is no such account",
-            Self::Pending => "the account is pending: no password is set yet",
-            Self::Disabled => "the account is disabled",
-        }
-    }
-}
-
-impl ForwarderFault {
-    const fn code(self) -> &'static str {
-        match self {
-            Self::Address => "address",
-            Self::Secret => "secret",
-        }
-    }
-
-    const fn text(self) -> &'static str {
-        match self {
-            Self::Address => "the proxy's address is not in listen.trusted_proxies",
-            Self::Secret => "X-Doorward-Secret is missing, wrong or sent twice",
-        }
-    }
 }
 
 impl fmt::Display for RefusalFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = match self {
-            Self::Token(fault) => return fault.fmt(f),
-            Self::ApiKey(fault) => fault.kind.text(),
-            Self::Account(fault) => fault.text(),
-            Self::Forwarder(fault) => fault.text(),
-        };
-        write!(f, "{}: {text}", self.code())?;
+        if let Self::Token(fault) = self {
+            return fault.fmt(f);
+        }
+        let (code, text) = self.row();
+        write!(f, "{code}: {text}")?;
         match self.key_id() {
             Some(key_id) => write!(f, "; key {}", key_id.as_str()),
             None => Ok(()),
@@ -226,7 +183,7 @@ mod tests {
             (AccountStatus::Pending, Some("account_pending")),
             (AccountStatus::Disabled, Some("account_disabled")),
         ] {
-            assert_eq!(AccountFault::of(status).map(AccountFault::code), code);
+            assert_eq!(AccountFault::of(status).map(|fault| fault.row().0), code);
         }
     }
 }

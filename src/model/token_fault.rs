@@ -4,163 +4,82 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::model::deny::DenyReason;
+use crate::model::table::table;
 
-/// The kind of fault of a bearer token. The code is a metric label and part of logs: its meaning never changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum FaultKind {
-    /// Longer than a request head may be.
-    TooLong,
-    /// Not a compact JWS of strict JSON.
-    Malformed,
-    /// An encrypted JWT.
-    Encrypted,
-    /// The header requires an extension, such as `crit`.
-    Header,
-    /// The header's `typ` is that of another kind of token.
-    Type,
-    /// Claim `iss` is missing.
-    IssuerMissing,
-    /// Claim `iss` names no configured issuer.
-    IssuerUnknown,
-    /// Sent in a header field other than the one of its issuer.
-    OtherField,
-    /// No key of the issuer has the key id.
-    KeyUnknown,
-    /// No key of the issuer is for the algorithm.
-    Algorithm,
-    /// The signature is wrong.
-    Signature,
-    /// Issued for another audience.
-    Audience,
-    /// Expired.
-    Expired,
-    /// Not valid yet.
-    NotYetValid,
-    /// A required claim is missing.
-    ClaimMissing,
-    /// A claim has an invalid value.
-    ClaimInvalid,
-    /// A claim does not match `required_claims`.
-    ClaimRequired,
-    /// The subject or username could be a uid of this gateway.
-    Reserved,
-    /// Bound to its sender, so that it must not be accepted from any other.
-    SenderBound,
-    /// A refresh token, a logout token or another token that is not an access token.
-    NotAccess,
-    /// Not a JWT, and no issuer introspects such tokens.
-    Opaque,
-    /// In the form of a secret of this gateway, but not a bearer token.
-    OwnForm,
-    /// Reported as not active by the issuer.
-    Inactive,
-    /// The issuer refused to answer about it.
-    NotAnswered,
+table! {
+    /// The kind of fault of a bearer token. The code is a metric label and part of logs: its meaning never changes.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum FaultKind {
+        /// Longer than a request head may be.
+        TooLong => ("too_long", "the token is longer than limits.head_bytes_max"),
+        /// Not a compact JWS of strict JSON.
+        Malformed => (
+            "malformed",
+            "the token is no JWT: three parts of base64url without padding, of which the first two are JSON objects",
+        ),
+        /// An encrypted JWT.
+        Encrypted => ("encrypted", "the token is an encrypted JWT, which only its issuer can read"),
+        /// The header requires an extension, such as `crit`.
+        Header => ("header", "the token's header has crit, b64, zip or enc, which are not supported"),
+        /// The header's `typ` is that of another kind of token.
+        Type => ("type", "the token's header has a typ that is neither JWT nor at+jwt nor listed in the issuer's typ"),
+        /// Claim `iss` is missing.
+        IssuerMissing => ("issuer_missing", "the token has no claim iss that is a text"),
+        /// Claim `iss` names no configured issuer.
+        IssuerUnknown => ("issuer_unknown", "claim iss is the issuer of no [[issuer]], byte for byte"),
+        /// Sent in a header field other than the one of its issuer.
+        OtherField => (
+            "other_header",
+            "the token came in another header than its issuer's tokens do (header of [[issuer]])",
+        ),
+        /// No key of the issuer has the key id.
+        KeyUnknown => ("key_unknown", "no usable key of the issuer fits the token's kid"),
+        /// No key of the issuer is for the algorithm.
+        Algorithm => ("algorithm", "no key of the issuer fits the token's alg"),
+        /// The signature is wrong.
+        Signature => ("signature", "the signature is not by the issuer's key"),
+        /// Issued for another audience.
+        Audience => ("audience", "the token is not for an audience that is configured"),
+        /// Expired.
+        Expired => ("expired", "the token has expired"),
+        /// Not valid yet.
+        NotYetValid => ("not_yet_valid", "the token is not valid yet, or was issued in the future"),
+        /// A required claim is missing.
+        ClaimMissing => ("claim_missing", "a claim is missing"),
+        /// A claim has an invalid value.
+        ClaimInvalid => ("claim_invalid", "a claim has a value that it cannot have"),
+        /// A claim does not match `required_claims`.
+        ClaimRequired => ("claim_required", "a claim is not what required_claims asks for"),
+        /// The subject or username could be a uid of this gateway.
+        Reserved => (
+            "reserved",
+            "a subject or username that begins with u- is reserved, unless a prefix is put before it",
+        ),
+        /// Bound to its sender, so that it must not be accepted from any other.
+        SenderBound => (
+            "sender_bound",
+            "the token is bound to its sender (claim cnf or token_type), so it is no bearer token",
+        ),
+        /// A refresh token, a logout token or another token that is not an access token.
+        NotAccess => ("not_access", "the token is a refresh or logout token, no access token"),
+        /// Not a JWT, and no issuer introspects such tokens.
+        Opaque => ("opaque", "the token is no JWT, and no issuer has an introspection_url"),
+        /// In the form of a secret of this gateway, but not a bearer token.
+        OwnForm => ("own_form", "the token has the form of a secret of this gateway that is no bearer token"),
+        /// Reported as not active by the issuer.
+        Inactive => ("inactive", "the issuer says that the token is not active"),
+        /// The issuer refused to answer about it.
+        NotAnswered => ("not_answered", "the issuer refuses to answer about this token"),
+    }
+    /// Returns the stable code and the sentence for operators.
+    pub(in crate::model) fn row() -> (&'static str, &'static str);
+    /// Returns the stable code, `snake_case`.
+    pub fn code() -> &'static str = row.0;
+    /// Returns a sentence for operators.
+    pub fn text() -> &'static str = row.1;
 }
 
 impl FaultKind {
-    /// Every kind once, for metrics.
-    pub const ALL: [Self; 24] = [
-        Self::TooLong,
-        Self::Malformed,
-        Self::Encrypted,
-        Self::Header,
-        Self::Type,
-        Self::IssuerMissing,
-        Self::IssuerUnknown,
-        Self::OtherField,
-        Self::KeyUnknown,
-        Self::Algorithm,
-        Self::Signature,
-        Self::Audience,
-        Self::Expired,
-        Self::NotYetValid,
-        Self::ClaimMissing,
-        Self::ClaimInvalid,
-        Self::ClaimRequired,
-        Self::Reserved,
-        Self::SenderBound,
-        Self::NotAccess,
-        Self::Opaque,
-        Self::OwnForm,
-        Self::Inactive,
-        Self::NotAnswered,
-    ];
-
-    /// Returns the stable code, `snake_case`.
-    #[must_use]
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::TooLong => "too_long",
-            Self::Malformed => "malformed",
-            Self::Encrypted => "encrypted",
-            Self::Header => "header",
-            Self::Type => "type",
-            Self::IssuerMissing => "issuer_missing",
-            Self::IssuerUnknown => "issuer_unknown",
-            Self::OtherField => "other_header",
-            Self::KeyUnknown => "key_unknown",
-            Self::Algorithm => "algorithm",
-            Self::Signature => "signature",
-            Self::Audience => "audience",
-            Self::Expired => "expired",
-            Self::NotYetValid => "not_yet_valid",
-            Self::ClaimMissing => "claim_missing",
-            Self::ClaimInvalid => "claim_invalid",
-            Self::ClaimRequired => "claim_required",
-            Self::Reserved => "reserved",
-            Self::SenderBound => "sender_bound",
-            Self::NotAccess => "not_access",
-            Self::Opaque => "opaque",
-            Self::OwnForm => "own_form",
-            Self::Inactive => "inactive",
-            Self::NotAnswered => "not_answered",
-        }
-    }
-
-    /// Returns a sentence for operators.
-    #[must_use]
-    pub const fn text(self) -> &'static str {
-        match self {
-            Self::TooLong => "the token is longer than limits.head_bytes_max",
-            Self::Malformed => {
-                "the token is no JWT: three parts of base64url without padding, of which the first two are JSON objects"
-            }
-            Self::Encrypted => "the token is an encrypted JWT, which only its issuer can read",
-            Self::Header => "the token's header has crit, b64, zip or enc, which are not supported",
-            Self::Type => {
-                "the token's header has a typ that is neither JWT nor at+jwt nor listed in the issuer's typ"
-            }
-            Self::IssuerMissing => "the token has no claim iss that is a text",
-            Self::IssuerUnknown => "claim iss is the issuer of no [[issuer]], byte for byte",
-            Self::OtherField => {
-                "the token came in another header than its issuer's tokens do (header of [[issuer]])"
-            }
-            Self::KeyUnknown => "no usable key of the issuer fits the token's kid",
-            Self::Algorithm => "no key of the issuer fits the token's alg",
-            Self::Signature => "the signature is not by the issuer's key",
-            Self::Audience => "the token is not for an audience that is configured",
-            Self::Expired => "the token has expired",
-            Self::NotYetValid => "the token is not valid yet, or was issued in the future",
-            Self::ClaimMissing => "a claim is missing",
-            Self::ClaimInvalid => "a claim has a value that it cannot have",
-            Self::ClaimRequired => "a claim is not what required_claims asks for",
-            Self::Reserved => {
-                "a subject or username that begins with u- is reserved, unless a prefix is put before it"
-            }
-            Self::SenderBound => {
-                "the token is bound to its sender (claim cnf or token_type), so it is no bearer token"
-            }
-            Self::NotAccess => "the token is a refresh or logout token, no access token",
-            Self::Opaque => "the token is no JWT, and no issuer has an introspection_url",
-            Self::OwnForm => {
-                "the token has the form of a secret of this gateway that is no bearer token"
-            }
-            Self::Inactive => "the issuer says that the token is not active",
-            Self::NotAnswered => "the issuer refuses to answer about this token",
-        }
-    }
-
     /// Returns the reason that the caller learns.
     #[must_use]
     pub const fn reason(self) -> DenyReason {

@@ -14,11 +14,11 @@ use crate::account::register::NewPerson;
 use crate::account::{AccountError, Accounts, Actor};
 use crate::auth;
 use crate::auth::verify::unverified::Unverified;
-use crate::model::account::{Account, AccountStatus};
+use crate::model::account::{Account, AccountStatus, ShownAccount};
 use crate::model::api_key::{ApiKey, KeyExpiry, NewKey, ShownKey, WantedRole};
 use crate::model::clock::Timestamp;
 use crate::model::deny::DenyReason;
-use crate::model::field::Checked;
+use crate::model::field::{Checked, members_of};
 use crate::model::id::{AccountId, KeyId, UserId};
 use crate::model::secret::Secret;
 use crate::model::token_fault::FaultKind;
@@ -75,7 +75,7 @@ async fn accounts(command: AccountCommand, snapshot: &Snapshot) -> Result<Value,
             let created = accounts
                 .create(&Call::cli(), person, admin, password)
                 .await?;
-            let mut account = shown(&created);
+            let mut account = shown(created);
             if let Some(fields) = account.as_object_mut().filter(|_| is_invited) {
                 let sent = format!("mailed to {identity}: its link sets the first password");
                 fields.insert("invitation".to_owned(), sent.into());
@@ -85,17 +85,17 @@ async fn accounts(command: AccountCommand, snapshot: &Snapshot) -> Result<Value,
         AccountCommand::List => {
             let page =
                 |after: Option<AccountId>| async move { accounts.list(after.as_ref()).await };
-            let all = shown_all(page, |account| shown(&account)).await?;
+            let all = shown_all(page, shown).await?;
             Ok(Value::Array(all))
         }
         AccountCommand::ListPage { after } => {
             let page = accounts.list(after.as_ref()).await?;
             Ok(json!(AccountPage {
-                accounts: page.items.iter().map(shown).collect(),
+                accounts: page.items.into_iter().map(shown).collect(),
                 next: page.next,
             }))
         }
-        AccountCommand::Show { account } => Ok(shown(&find(accounts, &account).await?)),
+        AccountCommand::Show { account } => Ok(shown(find(accounts, &account).await?)),
         AccountCommand::Disable { account } => {
             set_status(accounts, &account, AccountStatus::Disabled).await
         }
@@ -114,7 +114,7 @@ async fn accounts(command: AccountCommand, snapshot: &Snapshot) -> Result<Value,
             let account = accounts
                 .set_password(&Call::cli(), &account.uid, password)
                 .await?;
-            Ok(shown(&account))
+            Ok(shown(account))
         }
     }
 }
@@ -132,22 +132,13 @@ async fn set_status(
     let account = accounts
         .change(&Call::cli(), Actor::Operator, &account.account_id, change)
         .await?;
-    Ok(shown(&account))
+    Ok(shown(account))
 }
 
-fn shown(account: &Account) -> Value {
-    json!({
-        "username": account.username,
-        "uid": account.uid,
-        "account_id": account.account_id,
-        "identity": account.identity,
-        "name": account.name,
-        "status": account.status,
-        "is_admin": account.is_admin,
-        "roles": account.roles,
-        "password_must_change": account.password_must_change,
-        "created": account.created.to_rfc3339(),
-    })
+fn shown(account: Account) -> Value {
+    let mut shown = members_of(&ShownAccount::from(account));
+    shown.remove("settings_id");
+    Value::Object(shown)
 }
 
 async fn api_keys(command: ApikeyCommand, accounts: &Accounts) -> Result<Value, CommandStop> {
@@ -212,7 +203,8 @@ fn key_unknown() -> CommandStop {
 }
 
 fn scope_unknown(accounts: &Accounts) -> CommandStop {
-    let declared = match accounts.login_scopes() {
+    let scopes = accounts.login_scopes();
+    let declared = match scopes.as_str() {
         "" => "none is",
         scopes => &format!("those are {scopes}"),
     };
@@ -318,8 +310,9 @@ async fn members(command: MemberCommand, accounts: &Accounts) -> Result<Value, C
                 let page = accounts.members(Actor::Operator, resource, after.as_ref());
                 page.await
             };
-            let shown = |(uid, level)| json!({ "uid": uid, "level": level });
-            Ok(Value::Array(shown_all(page, shown).await?))
+            Ok(Value::from(
+                shown_all(page, |member| members_of(&member)).await?,
+            ))
         }
     }
 }

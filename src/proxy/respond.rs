@@ -198,7 +198,13 @@ pub async fn problem(
         page.html
     } else {
         head.insert_header(CONTENT_TYPE, MEDIA_TYPE)?;
-        problem_json(problem.code.as_str(), problem.title, problem.status, id)
+        problem_json(
+            problem.code.as_str(),
+            problem.title,
+            problem.status,
+            id,
+            None,
+        )
     };
     head.insert_header(CONTENT_LENGTH, body.len())?;
     head.insert_header(CACHE_CONTROL, "no-store")?;

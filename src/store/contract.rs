@@ -5,7 +5,8 @@ use async_trait::async_trait;
 use crate::limit::{CounterChange, KeptCounter, KeptKey};
 use crate::model::access::{Membership, Name, ResourceId};
 use crate::model::account::{
-    Account, Digest, EmailAddress, OneTimeToken, PasswordHash, Session, SessionUse, Username,
+    Account, Digest, EmailAddress, OneTimeToken, PasswordHash, PersonName, Session, SessionUse,
+    Username,
 };
 use crate::model::api_key::ApiKey;
 use crate::model::clock::Timestamp;
@@ -254,7 +255,7 @@ pub trait Store: Engine {
     }
 
     /// Changes the display name of an active account. `None`: no such account.
-    async fn rename(&self, uid: &UserId, name: String) -> Result<Option<Account>> {
+    async fn rename(&self, uid: &UserId, name: PersonName) -> Result<Option<Account>> {
         let uid = uid.clone();
         self.write(move |tx| people::rename(tx, &uid, name)).await
     }

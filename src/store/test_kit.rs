@@ -1,7 +1,8 @@
 //! Numbered accounts for the tests of the store.
 
-use crate::model::account::{Account, AccountStatus, EmailAddress, Username};
+use crate::model::account::{Account, AccountStatus, EmailAddress, PersonName, Username};
 use crate::model::clock::Timestamp;
+use crate::model::field::CheckedField as _;
 use crate::model::id::{AccountId, SettingsId, UserId};
 
 pub(crate) fn uid(number: u32) -> UserId {
@@ -16,7 +17,7 @@ pub(crate) fn account(number: u32) -> Account {
         account_id: AccountId::parse(&format!("a-{number:08}")).unwrap(),
         identity: EmailAddress::parse(&format!("{username}@example.org")).unwrap(),
         username: Username::parse(&username).unwrap(),
-        name: username,
+        name: PersonName::check(username).unwrap(),
         status: AccountStatus::Active,
         is_admin: false,
         roles: Vec::new(),

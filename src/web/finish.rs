@@ -13,7 +13,7 @@ use crate::auth::navigation::wants_page;
 use crate::model::deny::DenyReason;
 use crate::model::error_code::ErrorCode;
 use crate::model::id::RequestId;
-use crate::model::problem::{MEDIA_TYPE, problem_json_with_detail};
+use crate::model::problem::{MEDIA_TYPE, problem_json};
 use crate::snapshot::{RefusalPage, RequestScope, ShownRefusal, Snapshot};
 use crate::web::answer::FinishedBody;
 use crate::web::error::{OAuthProblem, WebProblem, set_fields};
@@ -211,7 +211,7 @@ fn error_body(response: &mut Response, id: RequestId) -> Option<String> {
         } else {
             let problem = response.extensions_mut().remove::<WebProblem>()?;
             let (status, code, title) = problem.kind.row();
-            let body = problem_json_with_detail(code, title, status, id, problem.detail.as_deref());
+            let body = problem_json(code, title, status, id, problem.detail.as_deref());
             (body, MEDIA_TYPE, problem.cause)
         };
     if let Some(cause) = cause {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::account::halt::{Halt, Refuses};
+use crate::account::login::SessionCarrier;
 use crate::account::test_kit::{Kit, OTHER, PASSWORD, config, refusal, wanted};
 use crate::crypto::password::PasswordPool;
 use crate::limit::CounterSets;
@@ -23,7 +24,11 @@ const AWAY: &str = "198.51.100.7";
 /// Returns `ok`, `refused`, or the seconds to wait that a limit asks for.
 async fn login(kit: &Kit, network: &str, name: &str, password: &str) -> String {
     let password = Secret::new(password.to_owned());
-    match kit.accounts.login(&from(network), name, password).await {
+    match kit
+        .accounts
+        .login(&from(network), name, password, SessionCarrier::Program)
+        .await
+    {
         Ok(_) => "ok".to_owned(),
         Err(Halt::Refused(refusal)) => match refusal.limit() {
             None => "refused".to_owned(),
@@ -187,7 +192,7 @@ async fn a_new_password_by_mail_lets_its_owner_in_at_once() {
     let uid = Some(anna.uid.as_str());
     let set = kit
         .accounts
-        .set_password_by_token(&call, &token, uid, wanted(OTHER));
+        .set_password_by_token(&call, &token, (uid, None), wanted(OTHER));
     assert!(set.await.is_ok());
     assert_eq!(login(&kit, HOME, "anna", OTHER).await, "ok");
 }
@@ -202,7 +207,11 @@ async fn of_two_hundred_at_once_five_are_looked_at() {
         tasks.spawn(async move {
             let password = Secret::new(format!("wrong {number}"));
             let call = from(HOME);
-            match kit.accounts.login(&call, "anna", password).await {
+            match kit
+                .accounts
+                .login(&call, "anna", password, SessionCarrier::Program)
+                .await
+            {
                 Err(Halt::Refused(refusal)) => refusal.limit().is_none(),
                 other => panic!("{other:?}"),
             }
@@ -269,7 +278,9 @@ async fn a_full_hashing_pool_is_no_failure() {
     let calls: Vec<_> = (0..300).map(|number| from(&number.to_string())).collect();
     let password = || Secret::new(OTHER.to_owned());
     let tries = calls.iter().map(|call| async {
-        let login = kit.accounts.login(call, "anna", password());
+        let login = kit
+            .accounts
+            .login(call, "anna", password(), SessionCarrier::Program);
         login.await.is_err()
     });
     let mut busy = 0;
@@ -308,7 +319,10 @@ async fn without_room_to_count_nothing_is_looked_at() {
     fail(&kit, HOME, "anna", 1).await;
     for name in ["anna", "nobody"] {
         let password = Secret::new(PASSWORD.to_owned());
-        let outcome = kit.accounts.login(&from(AWAY), name, password).await;
+        let outcome = kit
+            .accounts
+            .login(&from(AWAY), name, password, SessionCarrier::Program)
+            .await;
         assert!(
             matches!(outcome, Err(Halt::Failed(AccountError::Uncounted))),
             "{name}"

@@ -23,7 +23,7 @@ pub(super) struct PersonLine {
     pub(super) id: String,
     pub(super) name: String,
     pub(super) identity: String,
-    status: Option<String>,
+    pub(super) status: Option<String>,
 }
 
 /// Model `Account`.
@@ -37,7 +37,7 @@ pub(super) struct AccountLine {
     pub(super) is_admin: Option<bool>,
     pub(super) totp_secret: Option<Secret>,
     pub(super) created: Option<String>,
-    status: Option<String>,
+    pub(super) status: Option<String>,
 }
 
 /// Model `APIkey`, with the names of its scopes.
@@ -51,7 +51,7 @@ pub(super) struct KeyLine {
     pub(super) scopes: Vec<String>,
     pub(super) created: Option<String>,
     pub(super) expires: Option<String>,
-    status: Option<String>,
+    pub(super) status: Option<String>,
 }
 
 /// A membership model such as `ListMember`; the field `<resource>_id` identifies the resource.
@@ -91,21 +91,12 @@ pub(super) fn read(text: &[u8]) -> Result<ImportLine, String> {
         serde_json::from_slice(text).map_err(|_| "not a JSON object".to_owned())?;
     let model = fields.get("model").and_then(Value::as_str);
     match model {
-        Some("Person") => {
-            known(&fields, &PERSON)?;
-            let line: PersonLine = typed(text)?;
-            Ok(ImportLine::Person(line))
-        }
+        Some("Person") => typed(text, &fields, &PERSON).map(ImportLine::Person),
         Some("Account") => {
-            known(&fields, &ACCOUNT)?;
-            let line: AccountLine = typed(text)?;
+            let line = typed(text, &fields, &ACCOUNT)?;
             Ok(ImportLine::Account(Box::new(line)))
         }
-        Some("APIkey") => {
-            known(&fields, &KEY)?;
-            let line: KeyLine = typed(text)?;
-            Ok(ImportLine::Key(line))
-        }
+        Some("APIkey") => typed(text, &fields, &KEY).map(ImportLine::Key),
         Some(model) => match model.strip_suffix("Member") {
             Some(resource) if !resource.is_empty() => {
                 member(&fields, resource).map(ImportLine::Member)
@@ -151,15 +142,22 @@ fn known(fields: &Map<String, Value>, own: &[&str]) -> Result<(), String> {
     }
 }
 
-/// Parses the text again, so that a repeated field is detected. The parser's own message may contain a value.
-fn typed<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, String> {
+/// Parses the text of these fields again, so that a repeated field is detected. The parser's own message may contain a
+/// value.
+fn typed<'a, T: Deserialize<'a>>(
+    text: &'a [u8],
+    fields: &Map<String, Value>,
+    own: &[&str],
+) -> Result<T, String> {
+    known(fields, own)?;
     serde_json::from_slice(text).map_err(|error| {
         let column = error.column();
         format!("a field is missing, comes twice or is of another type (column {column})")
     })
 }
 
-fn is_active(status: Option<&str>) -> bool {
+/// Whether a status lets a record act; a missing one does.
+pub(super) fn is_active(status: Option<&str>) -> bool {
     status.is_none_or(|status| status == "active")
 }
 
@@ -185,23 +183,7 @@ impl ImportLine {
     }
 }
 
-impl PersonLine {
-    pub(super) fn is_active(&self) -> bool {
-        is_active(self.status.as_deref())
-    }
-}
-
-impl AccountLine {
-    pub(super) fn is_active(&self) -> bool {
-        is_active(self.status.as_deref())
-    }
-}
-
 impl KeyLine {
-    pub(super) fn is_active(&self) -> bool {
-        is_active(self.status.as_deref())
-    }
-
     /// Returns the SHA-256 of the secret, which the line contains in base 64.
     pub(super) fn hash(&self) -> Option<Digest> {
         let bytes = STANDARD.decode(self.hashvalue.expose()).ok()?;

@@ -148,7 +148,13 @@ impl Importer {
         };
         let committed = match &staged {
             Ok(report) if counts(report) => {
-                commit(&*self.store, &self.output, call, report.accounts).await
+                commit(
+                    &*self.store,
+                    &self.output,
+                    call,
+                    report.accounts,
+                )
+                .await
             }
             _ => Ok(()),
         };
@@ -256,7 +262,7 @@ impl PersonStaging<'_> {
             }
         }
         self.report.refused_count = self.refusals.count();
-        self.report.refused = self.refusals.into_told();
+        self.report.refused = self.refusals.into_lines();
         Ok(self.report)
     }
 
@@ -482,11 +488,11 @@ mod tests {
             let export = EXAMPLE.replacen(from, to, 1);
             let report = import(&kit, &export, false).await;
             assert!(!report.written, "{to}");
-            let told = report
+            let is_reported = report
                 .refused
                 .iter()
                 .any(|refused| refused.reason.contains(reason));
-            assert!(told, "{to}: {:?}", report.refused);
+            assert!(is_reported, "{to}: {:?}", report.refused);
         }
     }
 

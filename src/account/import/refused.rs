@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Maximum number of lines that are reported individually. Further lines are only counted, which bounds memory.
-const TOLD_MAX: usize = 1000;
+const REPORTED_MAX: usize = 1000;
 
 /// A line that is not imported.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,7 +18,7 @@ pub struct RefusedLine {
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
     /// The reasons by line number, for the lowest line numbers.
-    told: BTreeMap<usize, String>,
+    reported: BTreeMap<usize, String>,
     count: usize,
 }
 
@@ -26,9 +26,9 @@ impl Refusals {
     /// Refuses a line that has not been refused before.
     pub(super) fn add(&mut self, line: usize, reason: impl Into<String>) {
         self.count += 1;
-        self.told.insert(line, reason.into());
-        if TOLD_MAX < self.told.len() {
-            self.told.pop_last();
+        self.reported.insert(line, reason.into());
+        if REPORTED_MAX < self.reported.len() {
+            self.reported.pop_last();
         }
     }
 
@@ -38,9 +38,9 @@ impl Refusals {
     }
 
     /// Returns the first refused lines in order.
-    pub(super) fn into_told(self) -> Vec<RefusedLine> {
-        let told = |(line, reason)| RefusedLine { line, reason };
-        self.told.into_iter().map(told).collect()
+    pub(super) fn into_lines(self) -> Vec<RefusedLine> {
+        let line = |(line, reason)| RefusedLine { line, reason };
+        self.reported.into_iter().map(line).collect()
     }
 }
 
@@ -55,8 +55,13 @@ mod tests {
             refusals.add(line, "no");
         }
         assert_eq!(refusals.count(), 3000);
-        let told = refusals.into_told();
-        assert_eq!(told.len(), TOLD_MAX);
-        assert!(told.iter().zip(1..).all(|(told, line)| told.line == line));
+        let reported = refusals.into_lines();
+        assert_eq!(reported.len(), REPORTED_MAX);
+        assert!(
+            reported
+                .iter()
+                .zip(1..)
+                .all(|(reported, line)| reported.line == line)
+        );
     }
 }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use crate::account::Accounts;
 use crate::account::import::lines::{self, AccountLine, KeyLine, MemberLine, PersonLine};
-use crate::account::register::checked_name;
 use crate::config::RoleSettings;
 use crate::crypto::password::{UnfitHash, check_foreign};
 use crate::crypto::token::TokenKeys;
 use crate::model::access::{Membership, Name, ResourceId};
-use crate::model::account::{Account, AccountStatus, EmailAddress, PasswordHash, Username};
+use crate::model::account::{
+    Account, AccountStatus, EmailAddress, PasswordHash, PersonName, Username,
+};
 use crate::model::api_key::{ApiKey, KeyName, KeyTerms};
 use crate::model::clock::Timestamp;
 use crate::model::field::CheckedField;
@@ -55,17 +56,14 @@ pub(super) fn account(
     let of_account = |reason: &str| (Field::Account, reason.to_owned());
     let uid = uid(&person.id).ok_or_else(|| of_person(ID))?;
     let identity = EmailAddress::reachable(&person.identity).map_err(|_| of_person(IDENTITY))?;
-    let name = checked_name(&person.name)
-        .map_err(|invalid| of_person(&format!("name must be {}", invalid.expected)))?;
+    let name = PersonName::check(person.name.clone())
+        .ok_or_else(|| of_person(&format!("name must be {}", PersonName::RULE.expected)))?;
     let account_id = AccountId::parse(&format!("{}{}", AccountId::PREFIX, line.id));
     let account_id = account_id.map_err(|_| of_account(ID))?;
     let settings_id = SettingsId::parse(&format!("{}{}", SettingsId::PREFIX, line.id));
     let settings_id = settings_id.map_err(|_| of_account(ID))?;
-    let username = Username::parse(&line.name).map_err(|_| {
-        of_account(
-            "name must be 2 to 64 of a-z 0-9 . _ -, first a letter or digit, not beginning with u-",
-        )
-    })?;
+    let username = Username::parse(&line.name)
+        .map_err(|_| of_account(&format!("name must be {}", Username::RULE.expected)))?;
     let password = PasswordHash::new(line.password.expose().to_owned());
     check_foreign(&password).map_err(|unfit| {
         of_account(match unfit {
@@ -85,6 +83,7 @@ pub(super) fn account(
             "a second factor cannot be imported; without totp_secret the account comes without it";
         return Err(of_account(reason));
     }
+    let is_active = |status: &Option<String>| lines::is_active(status.as_deref());
     let created = match &line.created {
         None => rules.now,
         Some(text) => lines::time(text).ok_or_else(|| of_account("created must be a time"))?,
@@ -95,7 +94,7 @@ pub(super) fn account(
         username,
         identity,
         name,
-        status: if person.is_active() && line.is_active() {
+        status: if is_active(&person.status) && is_active(&line.status) {
             AccountStatus::Active
         } else {
             AccountStatus::Disabled
@@ -118,7 +117,7 @@ fn uid(id: &str) -> Option<UserId> {
 
 /// Builds an API key from a line.
 pub(super) fn key(owner: &Account, line: &KeyLine, rules: &Rules) -> Result<ApiKey, &'static str> {
-    if !line.is_active() {
+    if !lines::is_active(line.status.as_deref()) {
         return Err("a key that is not active");
     }
     let id = KeyId::parse(&line.prefix).map_err(|_| "prefix must be 8 of A-Z a-z 0-9 - _")?;

@@ -9,8 +9,9 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::model::access::{Name, ResourceId};
-use crate::model::account::{Account, OneTimeToken, PasswordHash, Session};
+use crate::model::account::{Account, OneTimeToken, PasswordHash, Session, ShownAccount};
 use crate::model::api_key::{ApiKey, ShownKey};
+use crate::model::field::members_of;
 use crate::model::id::UserId;
 use crate::model::mail::QueuedMail;
 use crate::store::backup::file::{BackupItem, BackupReader};
@@ -155,21 +156,11 @@ fn of_membership(uid: &UserId, resource: &Name, id: &ResourceId, level: &Name) -
 }
 
 fn of_account(account: &Account) -> Value {
-    json!({
-        "kind": "account",
-        "uid": account.uid,
-        "account_id": account.account_id,
-        "username": account.username,
-        "identity": account.identity,
-        "name": account.name,
-        "status": account.status,
-        "is_admin": account.is_admin,
-        "roles": account.roles,
-        "settings_id": account.settings_id,
-        "password": account.password.as_ref().map(kind_of),
-        "password_must_change": account.password_must_change,
-        "created": account.created.to_rfc3339(),
-    })
+    let mut shown = members_of(&ShownAccount::from(account.clone()));
+    let password = account.password.as_ref().map(kind_of);
+    shown.insert("kind".to_owned(), "account".into());
+    shown.insert("password".to_owned(), password.into());
+    Value::Object(shown)
 }
 
 /// Names the hash algorithm of a password, never the hash.

@@ -1,6 +1,6 @@
 //! Changes that people make to their own accounts, and the removal of accounts.
 
-use crate::model::account::{Account, AccountStatus, Digest, OneTimeToken, Purpose};
+use crate::model::account::{Account, AccountStatus, Digest, OneTimeToken, PersonName, Purpose};
 use crate::model::clock::Timestamp;
 use crate::model::id::UserId;
 use crate::store::intents::{
@@ -11,7 +11,7 @@ use crate::store::{IdentityChange, Result, Transaction, layout, reads};
 pub(crate) fn rename(
     tx: &mut Transaction<'_>,
     uid: &UserId,
-    name: String,
+    name: PersonName,
 ) -> Result<Option<Account>> {
     let Some(mut account) = active(tx, uid)? else {
         return Ok(None);

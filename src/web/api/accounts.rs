@@ -1,14 +1,16 @@
 //! GET, POST /accounts; GET, PATCH, DELETE /accounts/{id}; GET, DELETE /accounts/{id}/sessions: for administrators.
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use crate::account::admin::{AccountChangeRefusal, CreationRefusal, RemovalRefusal};
 use crate::account::register::NewPerson;
 use crate::model::access::Role;
-use crate::model::account::{Account, AccountStatus};
+use crate::model::account::{
+    Account, AccountStatus, EmailAddress, PersonName, ShownAccount, Username,
+};
 use crate::model::error_code::ErrorCode;
-use crate::model::field::InvalidField;
+use crate::model::field::{Checked, InvalidField};
 use crate::model::id::{AccountId, SessionId};
 use crate::store::AccountChange;
 use crate::web::answer::{Created, Json, List, NoContent};
@@ -17,68 +19,21 @@ use crate::web::body::{JsonBody, PathParam, Query};
 use crate::web::caller::{Administrator, RecognisedCaller, session_of};
 use crate::web::cursor::PageQuery;
 use crate::web::error::{Refused, WebProblem};
-use crate::web::openapi::rules::{EMAIL, PRINTED, ROLE, USERNAME};
-
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Account")]
-pub(in crate::web) struct AccountAnswer {
-    account_id: String,
-    uid: String,
-    username: String,
-    identity: String,
-    name: String,
-    #[schemars(schema_with = "status_schema")]
-    status: AccountStatus,
-    is_admin: bool,
-    #[schemars(with = "Vec<String>")]
-    roles: Vec<Role>,
-    settings_id: String,
-    password_must_change: bool,
-    #[schemars(extend("format" = "date-time"))]
-    created: String,
-}
-
-fn status_schema(_: &mut SchemaGenerator) -> Schema {
-    let all = [
-        AccountStatus::Pending,
-        AccountStatus::Active,
-        AccountStatus::Disabled,
-    ];
-    json_schema!({ "type": "string", "enum": all })
-}
-
-impl From<Account> for AccountAnswer {
-    fn from(account: Account) -> Self {
-        Self {
-            account_id: account.account_id.into(),
-            uid: account.uid.into(),
-            username: account.username.into(),
-            identity: account.identity.into(),
-            name: account.name,
-            status: account.status,
-            is_admin: account.is_admin,
-            roles: account.roles,
-            settings_id: account.settings_id.into(),
-            password_must_change: account.password_must_change,
-            created: account.created.to_rfc3339(),
-        }
-    }
-}
 
 /// Returns one page of accounts.
 pub(in crate::web) async fn list(
     Administrator(caller): Administrator,
     Query(query): Query<PageQuery<AccountId>>,
-) -> Result<Json<List<AccountAnswer>>, WebProblem> {
+) -> Result<Json<List<ShownAccount>>, WebProblem> {
     let page = caller.accounts().list(query.after()?.as_ref()).await?;
-    Ok(Json(List::page(page, AccountAnswer::from)))
+    Ok(Json(List::page(page, ShownAccount::from)))
 }
 
 /// Returns one account.
 pub(in crate::web) async fn show(
     Administrator(caller): Administrator,
     PathParam(id): PathParam<AccountId>,
-) -> Result<Json<AccountAnswer>, WebProblem> {
+) -> Result<Json<ShownAccount>, WebProblem> {
     Ok(Json(found(&caller, &id).await?.into()))
 }
 
@@ -86,12 +41,10 @@ pub(in crate::web) async fn show(
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "AccountChange")]
 pub(in crate::web) struct AccountChangeBody {
-    #[schemars(extend("enum" = ["active", "disabled", null]))]
-    status: Option<String>,
+    status: Option<Checked<AccountStatus>>,
     is_admin: Option<bool>,
     /// Global roles beside `user` and `admin`, in place of those it has.
-    #[schemars(inner(regex(pattern = ROLE)))]
-    roles: Option<Vec<String>>,
+    roles: Option<Vec<Checked<Role>>>,
     password_must_change: Option<bool>,
     /// Whether all of its API keys are refused until they are confirmed.
     apikeys_suspended: Option<bool>,
@@ -102,9 +55,9 @@ pub(in crate::web) async fn change(
     Administrator(caller): Administrator,
     PathParam(id): PathParam<AccountId>,
     JsonBody(body): JsonBody<AccountChangeBody>,
-) -> Result<Json<AccountAnswer>, Refused<(AccountChangeRefusal, InvalidField)>> {
+) -> Result<Json<ShownAccount>, Refused<(AccountChangeRefusal, InvalidField)>> {
     let change = AccountChange {
-        status: body.status.as_deref().map(status).transpose()?,
+        status: body.status.map(Checked::valid).transpose()?,
         is_admin: body.is_admin,
         roles: body.roles.map(roles).transpose()?,
         password_must_change: body.password_must_change,
@@ -122,26 +75,22 @@ pub(in crate::web) async fn change(
 #[schemars(rename = "Invitation")]
 pub(in crate::web) struct InvitationBody {
     /// An e-mail address of at most 254 bytes.
-    #[schemars(length(max = 254), regex(pattern = EMAIL))]
-    identity: String,
+    identity: Checked<EmailAddress>,
     /// 2 to 64 of `a-z 0-9 . _ -`, first a letter or digit, not beginning with `u-`; upper case is folded.
-    #[schemars(regex(pattern = USERNAME))]
-    username: String,
+    username: Checked<Username>,
     /// What the person is called: 1 to 128 characters, none of them a control character.
-    #[schemars(length(min = 1, max = 128), regex(pattern = PRINTED))]
-    name: String,
+    name: Checked<PersonName>,
     is_admin: Option<bool>,
     /// Global roles beside `user` and `admin`; those of the form `<resource>-<id>-<level>` are given by memberships.
-    #[schemars(inner(regex(pattern = ROLE)))]
-    roles: Option<Vec<String>>,
+    roles: Option<Vec<Checked<Role>>>,
 }
 
 /// Creates a pending account and mails an invitation.
 pub(in crate::web) async fn invite(
     Administrator(caller): Administrator,
     JsonBody(body): JsonBody<InvitationBody>,
-) -> Result<Created<AccountAnswer>, Refused<(CreationRefusal, InvalidField)>> {
-    let person = NewPerson::parse(&body.identity, &body.username, &body.name)?;
+) -> Result<Created<ShownAccount>, Refused<(CreationRefusal, InvalidField)>> {
+    let person = NewPerson::of(body.identity, body.username, body.name)?;
     let roles = roles(body.roles.unwrap_or_default())?;
     let is_admin = body.is_admin.unwrap_or(false);
     let account = caller
@@ -199,21 +148,6 @@ async fn found(caller: &RecognisedCaller, id: &AccountId) -> Result<Account, Web
     found.ok_or_else(|| ErrorCode::NotFound.into())
 }
 
-fn status(text: &str) -> Result<AccountStatus, InvalidField> {
-    match text {
-        "active" => Ok(AccountStatus::Active),
-        "disabled" => Ok(AccountStatus::Disabled),
-        _ => Err(InvalidField {
-            field: "status",
-            expected: "active or disabled",
-        }),
-    }
-}
-
-fn roles(texts: Vec<String>) -> Result<Vec<Role>, InvalidField> {
-    let parsed: Result<Vec<_>, _> = texts.into_iter().map(Role::try_from).collect();
-    parsed.map_err(|_| InvalidField {
-        field: "roles",
-        expected: "each of 1 to 255 visible ASCII characters without comma",
-    })
+fn roles(roles: Vec<Checked<Role>>) -> Result<Vec<Role>, InvalidField> {
+    roles.into_iter().map(Checked::valid).collect()
 }

@@ -10,8 +10,9 @@ use crate::account::me::{ConfirmRefusal, MeRefusal, OwnChange};
 use crate::account::roles::RoleFilter;
 use crate::config::Registration;
 use crate::model::access::Scope;
+use crate::model::account::{EmailAddress, PersonName};
 use crate::model::error_code::ErrorCode;
-use crate::model::field::InvalidField;
+use crate::model::field::{Checked, InvalidField};
 use crate::model::identity::{Identity, Principal};
 use crate::model::secret::Secret;
 use crate::web::answer::{Json, List};
@@ -20,7 +21,6 @@ use crate::web::api::session::PASSWORD_METHOD;
 use crate::web::body::JsonBody;
 use crate::web::caller::{AnyRequest, OwnLogin, RecognisedCaller, call};
 use crate::web::error::{Refused, WebProblem};
-use crate::web::openapi::rules::{EMAIL, PRINTED};
 use crate::web::pace::even_out;
 
 #[derive(Serialize, JsonSchema)]
@@ -67,11 +67,9 @@ fn answer(accounts: &Accounts, identity: &Identity) -> MeAnswer {
 #[schemars(rename = "MeChange")]
 pub(in crate::web) struct OwnChangeBody {
     /// What the person is called: 1 to 128 characters, none of them a control character.
-    #[schemars(length(min = 1, max = 128), regex(pattern = PRINTED))]
-    name: Option<String>,
+    name: Option<Checked<PersonName>>,
     /// An e-mail address of at most 254 bytes; it needs the password beside it, and counts once its token is posted.
-    #[schemars(length(max = 254), regex(pattern = EMAIL))]
-    identity: Option<String>,
+    identity: Option<Checked<EmailAddress>>,
     #[schemars(with = "Option<String>")]
     password: Option<Secret>,
 }
@@ -84,8 +82,8 @@ pub(in crate::web) async fn change(
 ) -> Result<Json<MeAnswer>, Refused<(MeRefusal, InvalidField)>> {
     let clock = &login.scope.snapshot.services.clock;
     let started = clock.elapsed();
-    let identity = match (&body.identity, body.password) {
-        (Some(identity), Some(password)) => Some((identity.as_str(), password)),
+    let identity = match (body.identity, body.password) {
+        (Some(identity), Some(password)) => Some((identity, password)),
         (None, None) if body.name.is_some() => None,
         _ => {
             let detail = "name, or identity with password";
@@ -93,7 +91,13 @@ pub(in crate::web) async fn change(
         }
     };
     let is_mailed = identity.is_some();
-    let change = OwnChange::parse(body.name.as_deref(), identity)?;
+    let change = OwnChange {
+        name: body.name.map(Checked::valid).transpose()?,
+        identity: match identity {
+            Some((identity, password)) => Some((identity.valid()?, password)),
+            None => None,
+        },
+    };
     login
         .accounts()
         .change_me(&login.call(), &login.account.uid, change)
@@ -148,7 +152,7 @@ pub(in crate::web) struct MethodsAnswer {
 
 /// Returns the available ways to log in and register.
 pub(in crate::web) async fn methods(AnyRequest(scope): AnyRequest) -> Json<MethodsAnswer> {
-    let settings = scope.snapshot.accounts.settings();
+    let settings = &scope.snapshot.accounts.settings();
     Json(MethodsAnswer {
         methods: List::whole(vec![MethodAnswer {
             name: PASSWORD_METHOD,

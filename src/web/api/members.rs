@@ -1,10 +1,10 @@
 //! GET /members/{resource}/{id}; GET, PUT, DELETE /members/{resource}/{id}/{uid}.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::account::members::{EndMemberRefusal, MemberRefusal, Resource, SetMemberRefusal};
-use crate::model::access::{Name, ResourceId};
+use crate::model::access::{Member, Name, ResourceId};
 use crate::model::error_code::ErrorCode;
 use crate::model::id::UserId;
 use crate::web::answer::{Json, List, NoContent};
@@ -21,43 +21,30 @@ pub(in crate::web) struct LevelBody {
     level: String,
 }
 
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Member")]
-pub(in crate::web) struct MemberAnswer {
-    uid: String,
-    level: String,
-}
-
 /// Returns one page of the members of a resource.
 pub(in crate::web) async fn list(
     MemberCaller(caller): MemberCaller,
     PathParam((kind, id)): PathParam<(Name, ResourceId)>,
     Query(query): Query<PageQuery<UserId>>,
-) -> Result<Json<List<MemberAnswer>>, Refused<MemberRefusal>> {
+) -> Result<Json<List<Member>>, Refused<MemberRefusal>> {
     let resource = resource(&caller, &kind, &id)?;
     let after = query.after()?;
     let found = caller
         .accounts()
         .members(caller.actor(), &resource, after.as_ref())
         .await?;
-    Ok(Json(List::page(found, |(uid, level)| MemberAnswer {
-        uid: uid.into(),
-        level: level.into(),
-    })))
+    Ok(Json(List::page(found, |member| member)))
 }
 
 /// Returns one member.
 pub(in crate::web) async fn show(
     MemberCaller(caller): MemberCaller,
     PathParam((kind, id, uid)): PathParam<(Name, ResourceId, UserId)>,
-) -> Result<Json<MemberAnswer>, Refused<MemberRefusal>> {
+) -> Result<Json<Member>, Refused<MemberRefusal>> {
     let resource = resource(&caller, &kind, &id)?;
     let accounts = caller.accounts();
     let level = accounts.member(caller.actor(), &resource, &uid).await?;
-    Ok(Json(MemberAnswer {
-        uid: uid.into(),
-        level: level.into(),
-    }))
+    Ok(Json(Member { uid, level }))
 }
 
 /// Sets a member's level.
@@ -65,17 +52,14 @@ pub(in crate::web) async fn set(
     MemberCaller(caller): MemberCaller,
     PathParam((kind, id, uid)): PathParam<(Name, ResourceId, UserId)>,
     JsonBody(body): JsonBody<LevelBody>,
-) -> Result<Json<MemberAnswer>, Refused<SetMemberRefusal>> {
+) -> Result<Json<Member>, Refused<SetMemberRefusal>> {
     let resource = resource(&caller, &kind, &id)?;
     let change = (&uid, body.level.as_str());
-    caller
+    let level = caller
         .accounts()
         .set_member(&caller.call(), caller.actor(), &resource, change)
         .await?;
-    Ok(Json(MemberAnswer {
-        uid: uid.into(),
-        level: body.level,
-    }))
+    Ok(Json(Member { uid, level }))
 }
 
 /// Ends a membership.

@@ -71,7 +71,7 @@ pub(in crate::web) async fn set(
             let accounts = &scope.snapshot.accounts;
             let uid = body.uid.as_deref();
             accounts
-                .set_password_by_token(&call(&scope, None), token.expose(), uid, wanted)
+                .set_password_by_token(&call(&scope, None), token.expose(), (uid, None), wanted)
                 .await?
         }
         (None, Some(old)) => {

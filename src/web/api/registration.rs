@@ -5,14 +5,14 @@ use serde::Deserialize;
 
 use crate::account::halt::refusals;
 use crate::account::register::{NewPerson, RegisterRefusal};
+use crate::model::account::{EmailAddress, PersonName, Username};
 use crate::model::error_code::ErrorCode;
-use crate::model::field::InvalidField;
+use crate::model::field::{Checked, InvalidField};
 use crate::snapshot::RequestScope;
 use crate::web::answer::{Accepted, MessageAnswer};
 use crate::web::body::JsonBody;
 use crate::web::caller::{AnyRequest, call};
 use crate::web::error::{Refused, WebProblem};
-use crate::web::openapi::rules::{EMAIL, PRINTED, USERNAME};
 use crate::web::pace::even_out;
 
 #[derive(Deserialize, JsonSchema)]
@@ -20,14 +20,11 @@ use crate::web::pace::even_out;
 #[schemars(rename = "Registration")]
 pub(in crate::web) struct RegisterBody {
     /// An e-mail address of at most 254 bytes.
-    #[schemars(length(max = 254), regex(pattern = EMAIL))]
-    identity: String,
+    identity: Checked<EmailAddress>,
     /// 2 to 64 of `a-z 0-9 . _ -`, first a letter or digit, not beginning with `u-`; upper case is folded.
-    #[schemars(regex(pattern = USERNAME))]
-    username: String,
+    username: Checked<Username>,
     /// What the person is called: 1 to 128 characters, none of them a control character.
-    #[schemars(length(min = 1, max = 128), regex(pattern = PRINTED))]
-    name: String,
+    name: Checked<PersonName>,
     /// The mail: there is one.
     #[schemars(extend("enum" = ["confirm_new", null]))]
     template: Option<String>,
@@ -55,20 +52,18 @@ pub(in crate::web) async fn register(
     {
         return Err(TemplateRefusal::Unknown.into());
     }
-    registered(&scope, &body.identity, &body.username, &body.name).await?;
+    let person = NewPerson::of(body.identity, body.username, body.name)?;
+    registered(&scope, person).await?;
     Ok(Accepted(MessageAnswer { message: ACCEPTED }))
 }
 
 /// Registers a person, in the same time whether or not the name or address is taken.
 pub(in crate::web) async fn registered(
     scope: &RequestScope,
-    identity: &str,
-    username: &str,
-    name: &str,
+    person: NewPerson,
 ) -> Result<(), WebProblem> {
     let clock = &scope.snapshot.services.clock;
     let started = clock.elapsed();
-    let person = NewPerson::parse(identity, username, name)?;
     scope
         .snapshot
         .accounts

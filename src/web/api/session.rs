@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::account::halt::refusals;
-use crate::account::login::LoginRefusal;
+use crate::account::login::{LoginRefusal, SessionCarrier};
 use crate::account::refresh::RefreshRefusal;
 use crate::model::account::Session;
 use crate::model::error_code::ErrorCode;
@@ -74,7 +74,12 @@ pub(in crate::web) async fn log_in(
     }
     let accounts = &scope.snapshot.accounts;
     let opened = accounts
-        .login(&call(&scope, None), &body.username, body.password)
+        .login(
+            &call(&scope, None),
+            &body.username,
+            body.password,
+            SessionCarrier::Program,
+        )
         .await?;
     scope
         .snapshot

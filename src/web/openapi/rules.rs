@@ -4,15 +4,6 @@
 use crate::model::access::{Name, ResourceId};
 use crate::model::id::{AccountId, KeyId, SessionId, UserId};
 
-/// An e-mail address, possibly with surrounding white space, which is trimmed.
-pub(in crate::web) const EMAIL: &str = r"^[ \t\r\n]*(?=[^@]{1,64}@)[A-Za-z0-9#$&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9#$&'*+/=?^_`{|}~-]+)*@([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*(?![0-9]+[ \t\r\n]*$)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?[ \t\r\n]*$";
-/// A username before surrounding white space is trimmed and case is folded.
-pub(in crate::web) const USERNAME: &str =
-    r"^[ \t\r\n]*(?![Uu]-)[A-Za-z0-9][A-Za-z0-9._-]{1,63}[ \t\r\n]*$";
-/// A text for people.
-pub(in crate::web) const PRINTED: &str = r"^[^\u0000-\u001f\u007f-\u009f]+$";
-/// A role.
-pub(in crate::web) const ROLE: &str = r"^[!-+\--~]{1,255}$";
 /// A kind of resource.
 pub(in crate::web) const NAME: &str = Name::PATTERN;
 /// The id of a resource.

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::account::AccountError;
-use crate::account::login::OpenedSession;
+use crate::account::login::{OpenedSession, SessionCarrier};
 use crate::auth::grant::Stop;
 use crate::auth::return_to::LoginDestination;
 use crate::model::deny::DenyReason;
@@ -155,7 +155,12 @@ pub(in crate::web) async fn log_in(
     let back = destination(&scope, rd);
     let accounts = &scope.snapshot.accounts;
     let opened = accounts
-        .login_of_browser(&call(&scope, None), &form.username, form.password)
+        .login(
+            &call(&scope, None),
+            &form.username,
+            form.password,
+            SessionCarrier::Browser,
+        )
         .await;
     match opened {
         Ok(opened) => {

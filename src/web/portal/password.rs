@@ -194,10 +194,10 @@ async fn set(
     };
     let accounts = &scope.snapshot.accounts;
     let set = accounts
-        .set_password_by_link(
+        .set_password_by_token(
             &call(scope, None),
             link.token.expose(),
-            link.purpose,
+            (None, Some(link.purpose)),
             wanted,
         )
         .await;

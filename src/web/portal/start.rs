@@ -7,6 +7,7 @@ use axum::response::Response;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::account::register::NewPerson;
 use crate::model::error_code::ErrorCode;
 use crate::web::api::{password, registration};
 use crate::web::body::PageForm;
@@ -68,7 +69,12 @@ pub(in crate::web) async fn register(
     OwnPage(scope): OwnPage,
     PageForm(form): PageForm<RegisterForm>,
 ) -> Result<Response, WebProblem> {
-    match registration::registered(&scope, &form.identity, &form.username, &form.name).await {
+    let person = NewPerson::parse(&form.identity, &form.username, &form.name);
+    let registered = match person {
+        Ok(person) => registration::registered(&scope, person).await,
+        Err(invalid) => Err(invalid.into()),
+    };
+    match registered {
         Ok(()) => portal.lead_to_login("registered"),
         Err(problem) => {
             let filled = StartFields {

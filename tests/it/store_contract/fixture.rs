@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use doorward::model::access::{Membership, Name, ResourceId, Role};
 use doorward::model::account::{
-    Account, AccountStatus, Digest, EmailAddress, OneTimeToken, PasswordHash, Purpose, Session,
-    Username,
+    Account, AccountStatus, Digest, EmailAddress, OneTimeToken, PasswordHash, PersonName, Purpose,
+    Session, Username,
 };
 use doorward::model::api_key::{ApiKey, KeyName, KeyTerms};
 use doorward::model::clock::Timestamp;
-use doorward::model::field::CheckedField;
+use doorward::model::field::CheckedField as _;
 use doorward::model::id::{AccountId, KeyId, SessionId, SettingsId, UserId};
 use doorward::store::{
     Creation, Guarded, ImportStep, ImportedPerson, NewPassword, RefreshRotation, Store,
@@ -83,7 +83,7 @@ pub(crate) fn account(number: u32, status: AccountStatus) -> Account {
         account_id: AccountId::parse(&format!("a-{number:08}")).unwrap(),
         identity: EmailAddress::parse(&format!("{username}@example.org")).unwrap(),
         username: Username::parse(&username).unwrap(),
-        name: username,
+        name: PersonName::check(username).unwrap(),
         status,
         is_admin: false,
         roles: Vec::new(),
