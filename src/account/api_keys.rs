@@ -108,9 +108,8 @@ impl Accounts {
         let action = AuditAction::CreateApiKey;
         let issued: Result<IssuedKey, Halt<KeyCreationRefusal>> = async {
             let now = self.services.clock.now();
-            let roles = &self.config.roles;
             let rules = KeyRules {
-                roles,
+                roles: &self.config.roles,
                 now,
                 may_give,
             };

@@ -69,7 +69,7 @@ impl KeyRules<'_> {
         if terms.resources.is_some() && terms.scopes.iter().any(is_administrative) {
             return Err(invalid(
                 "resources",
-                "to be left out beside the scope auth:admin, which knows no limits",
+                "no value together with the scope auth:admin, which cannot be limited",
             ));
         }
         Ok(terms)
@@ -106,7 +106,7 @@ impl KeyRules<'_> {
         let refused = invalid(
             "resources",
             "at most 100 of {resource, id, level}, no resource twice, resources and levels declared, the \
-             level not the first; null: all that the owner has",
+             level not the first; null: everything the owner has",
         );
         let limits: Option<Vec<_>> = wanted.iter().map(|role| self.membership(role)).collect();
         let mut limits = limits.ok_or(refused)?;

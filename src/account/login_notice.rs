@@ -27,7 +27,10 @@ impl Accounts {
         let failures = failures.unwrap_or_default();
         if let Err(error) = self.try_notice(call, account, failures).await {
             let cause = with_causes(&error);
-            tracing::error!(cause, "a login was not compared with those before it");
+            tracing::error!(
+                cause,
+                "a login was not checked against earlier ones, so no notice about a new network can be sent"
+            );
         }
     }
 

@@ -72,7 +72,7 @@ pub enum AccountError {
     #[error("cannot use the store")]
     Store(#[from] StoreError),
     /// The hashing pool is full.
-    #[error("cannot hash a password now")]
+    #[error("cannot hash a password at the moment")]
     Busy(#[from] HashError),
     /// A role source did not answer, and its last answer is too old or must not be used.
     #[error("cannot read roles")]
@@ -146,7 +146,7 @@ impl Accounts {
     async fn send(&self, to: &EmailAddress, mail: Mail) {
         if let Err(error) = self.post(to, &mail).await {
             let cause = with_causes(&error);
-            tracing::error!(cause, "a mail did not get into the outbox and is lost");
+            tracing::error!(cause, "a mail could not be put into the outbox and is lost");
         }
     }
 
@@ -194,7 +194,7 @@ impl Accounts {
         sealed
             .inspect_err(|error| {
                 let cause = error.source.to_string();
-                tracing::error!(cause, "a mail was not made and is lost");
+                tracing::error!(cause, "a mail could not be created and is lost");
             })
             .ok()
     }

@@ -75,12 +75,12 @@ impl Refuses for PasswordFault {
             Self::Repetitive => {
                 format!("the password needs at least {DISTINCT_MIN} different characters")
             }
-            Self::Common => "the password is one of those that are tried first".to_owned(),
+            Self::Common => "the password is one of the most common ones".to_owned(),
             Self::Context => {
                 "the password is too close to the user name, the address or the name of this program"
                     .to_owned()
             }
-            Self::Unchanged => "the new password is the old one".to_owned(),
+            Self::Unchanged => "the new password is the same as the old one".to_owned(),
         })
     }
 }
@@ -112,7 +112,7 @@ impl PasswordRules {
             ),
         };
         format!(
-            "At least {} characters.{classes} Not one that is tried first, and not your name or address.",
+            "At least {} characters.{classes} Not a common one, and not your name or address.",
             self.length_min.max(1)
         )
     }

@@ -50,17 +50,17 @@ fn warn_of_jump(jump_ms: i64) {
     tracing::warn!(
         direction,
         seconds = jump_ms.unsigned_abs() / 1000,
-        "the wall clock was set, or the machine has slept: what is stored is judged by the new time, limits by none"
+        "the wall clock was changed, or the machine was suspended: expiry of stored records follows the new time; rate limits are not affected"
     );
 }
 
 async fn purge(services: &Services) {
     match services.store.purge(services.clock.now()).await {
         Ok(0) => {}
-        Ok(removed) => tracing::debug!(removed, "removed what has expired"),
+        Ok(removed) => tracing::debug!(removed, "removed expired records"),
         Err(error) => tracing::warn!(
             error = &error as &dyn std::error::Error,
-            "cannot remove what has expired"
+            "cannot remove expired records"
         ),
     }
 }

@@ -33,12 +33,12 @@ pub(super) async fn keep_on(services: Arc<Services>, mut ended: oneshot::Receive
                 could_keep = false;
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
-                    "counters are not kept: a restart would forget them"
+                    "counters cannot be saved: a restart would lose them"
                 );
             }
             Ok(()) if !could_keep => {
                 could_keep = true;
-                tracing::info!("counters are kept again");
+                tracing::info!("counters are saved again");
             }
             _ => {}
         }

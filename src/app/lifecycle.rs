@@ -130,7 +130,7 @@ async fn drain(
     limits: DrainLimits,
     signals: &Signals,
 ) -> usize {
-    tracing::info!("draining: no new connections, requests in flight end");
+    tracing::info!("draining: no new connections; requests in flight are finished");
     tokio::select! {
         _ = async { tokio::join!(door.drain(limits), question_door.drain(limits.all)) } => {}
         () = signals.end() => {}
@@ -193,7 +193,7 @@ async fn log_store(config: &Config, services: &Services, is_new: bool) {
     let Some(files) = &services.key_files else {
         tracing::info!(
             engine = "memory",
-            "store opened: records end with the process"
+            "store opened in memory: its records are lost when the process ends"
         );
         return;
     };
@@ -201,7 +201,7 @@ async fn log_store(config: &Config, services: &Services, is_new: bool) {
     if is_new {
         tracing::warn!(
             %path,
-            "no store was there, and an empty one has been made: if there should be one, stop here and look for it; \
+            "no store was found, so an empty one was created: if one should exist, stop the gateway and find it; \
              store.create = \"never\" refuses such a start"
         );
     }
@@ -329,11 +329,11 @@ async fn watch_output(output: Arc<Output>) {
         for name in now.iter().filter(|name| !before.contains(name)) {
             tracing::error!(
                 output = name,
-                "not read, or cannot be written: lines are lost"
+                "output is not read or cannot be written: lines are lost"
             );
         }
         for name in before.iter().filter(|name| !now.contains(name)) {
-            tracing::info!(output = name, "takes its lines again");
+            tracing::info!(output = name, "output can be written again");
         }
         before = now;
         output.report_folded();
@@ -356,10 +356,10 @@ async fn check_store(store: &Arc<dyn Store>, can_write: &AtomicBool) {
         Err(error) if could_write => {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
-                "the store cannot write"
+                "the store cannot be written"
             );
         }
-        Ok(()) if !could_write => tracing::info!("the store can write again"),
+        Ok(()) if !could_write => tracing::info!("the store can be written again"),
         _ => {}
     }
 }
@@ -378,7 +378,7 @@ async fn note_key_use(services: Arc<Services>) {
         {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
-                "cannot note when API keys were used"
+                "cannot record when API keys were last used"
             );
         }
         tokio::time::sleep(NOTE_EVERY).await;
@@ -426,7 +426,7 @@ fn notify_systemd(states: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!(
             error = &error as &dyn std::error::Error,
-            "cannot tell systemd"
+            "cannot notify systemd"
         );
     }
 }

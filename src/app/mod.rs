@@ -76,7 +76,7 @@ pub fn serve(path: &Path) -> Result<(), AppError> {
         tracing::warn!(
             path = %config.store.path.display(),
             %owner,
-            "the store's directory is another user's: what this process makes there may lock that user out"
+            "the store's directory belongs to another user: files that this process creates there may lock that user out"
         );
     }
     let dir = config.store.path.clone();

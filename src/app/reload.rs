@@ -25,10 +25,10 @@ pub(super) async fn reload(path: &Path, current: &Current, actor: &str) -> Reply
     if let Err(error) = audit::begin(&output, &event(audit::BEGUN)).await {
         tracing::error!(
             error = &error as &dyn std::error::Error,
-            "configuration not reloaded: the old one stays"
+            "configuration not reloaded: the old one stays in force"
         );
         return Reply::Refused(format!(
-            "not reloaded, the old configuration stays: {error}"
+            "not reloaded, the old configuration stays in force: {error}"
         ));
     }
     let reply = put_into_force(path, current);
@@ -47,7 +47,7 @@ fn put_into_force(path: &Path, current: &Current) -> Reply {
         Ok((snapshot, fixed)) => {
             let mut told = Map::from_iter([("reloaded".to_owned(), true.into())]);
             for key in &fixed {
-                tracing::warn!(key, "changed, but needs a restart to count");
+                tracing::warn!(key, "changed, but takes effect only after a restart");
             }
             if !fixed.is_empty() {
                 told.insert("needs_restart".to_owned(), fixed.join(" ").into());
@@ -67,17 +67,20 @@ fn put_into_force(path: &Path, current: &Current) -> Reply {
             Reply::Done(Value::Object(told))
         }
         Err(reason) => {
-            tracing::error!(reason, "configuration not reloaded: the old one stays");
+            tracing::error!(
+                reason,
+                "configuration not reloaded: the old one stays in force"
+            );
             Reply::Refused(format!(
-                "not reloaded, the old configuration stays:\n{reason}"
+                "not reloaded, the old configuration stays in force:\n{reason}"
             ))
         }
     }
 }
 
 /// Message for a key whose change makes the gateway refuse the tokens it has signed.
-const VOIDED: &str = "changed: every access token that was issued before is refused from now on; who has a refresh token \
-     gets another one, and cookies and API keys go on";
+const VOIDED: &str = "changed: every access token issued before is refused from now on; callers with a refresh token \
+     get a new one, and cookies and API keys stay accepted";
 
 /// Returns the changed keys whose values are part of every token this gateway signs.
 fn voiding(old: &Config, new: &Config) -> Vec<&'static str> {

@@ -64,7 +64,7 @@ impl Authorizer {
         let is_public = |route: &CompiledRoute| route.route.require == Requirement::Public;
         if chosen.all(is_public) {
             trace.step("requirement", true, &|| {
-                "public: no credential is looked at".to_owned()
+                "public: credentials are not read".to_owned()
             });
             return Ok(Grant::new(Arc::clone(route), None, None));
         }
@@ -104,7 +104,7 @@ impl Authorizer {
         if !caller.fits(roles.as_ref(), self.config.limits.identity_header_bytes_max) {
             trace.step("identity headers", false, &|| {
                 format!(
-                    "one has more than the {} bytes of limits.identity_header_bytes_max",
+                    "one is longer than limits.identity_header_bytes_max, {} bytes",
                     self.config.limits.identity_header_bytes_max
                 )
             });
@@ -179,7 +179,7 @@ impl Authorizer {
         };
         let passes = chosen.all(|compiled| compiled.route.cors_preflight);
         trace.step("preflight", passes, &|| {
-            format!("for {method}: the route says whether it passes without a credential")
+            format!("for {method}: cors_preflight of the route decides whether it passes without a credential")
         });
         Ok(passes.then(|| Arc::clone(&chosen.route().route)))
     }
@@ -208,7 +208,7 @@ impl Authorizer {
                 .await;
             trace.step("role source", found.is_ok(), &|| match &found {
                 Ok(_) => format!("asked about {resource} {id}"),
-                Err(_) => format!("does not answer about {resource} {id}"),
+                Err(_) => format!("no answer about {resource} {id}"),
             });
             match found {
                 Ok(roles) => {
@@ -259,7 +259,7 @@ impl Authorizer {
             trace.step("slash", true, &|| {
                 let text = &other.route.text;
                 format!(
-                    "but for its last slash it is a path of {text}: both requirements are asked"
+                    "apart from its trailing slash the path matches {text}: both requirements apply"
                 )
             });
         }
@@ -281,13 +281,15 @@ impl Authorizer {
             NoChoice::NoRoute => {
                 trace.step("route", false, &|| {
                     let near = self.near(view);
-                    format!("none matches {method} {path} on host {host}{near}")
+                    format!("no route matches {method} {path} on host {host}{near}")
                 });
                 DenyReason::NoRoute
             }
             NoChoice::Method(methods) => {
                 trace.step("route", false, &|| {
-                    format!("the pattern of {path} on host {host} does not take {method}")
+                    format!(
+                        "the pattern that matches {path} on host {host} does not allow {method}"
+                    )
                 });
                 known.methods = methods;
                 DenyReason::MethodRefused
@@ -298,13 +300,13 @@ impl Authorizer {
                     let sent = sent.unwrap_or("no route");
                     let other = match disagreement.leads_to {
                         LeadsTo::Route(route) if Some(route) == disagreement.sent => {
-                            "the same with other captures"
+                            "the same route with other captures"
                         }
                         LeadsTo::Route(route) => self.text_of(route),
-                        LeadsTo::NoMethod => "a pattern that does not take the method",
+                        LeadsTo::NoMethod => "a pattern that does not allow the method",
                         LeadsTo::Own => "the gateway's own endpoints",
                         LeadsTo::Nowhere => "no route",
-                        LeadsTo::TooMany => "more readings than are compared",
+                        LeadsTo::TooMany => "too many readings to compare",
                     };
                     let reading = &disagreement.reading;
                     format!("{path} leads to {sent}; a server may read {reading}: {other}")
@@ -323,7 +325,7 @@ impl Authorizer {
         match self.table.choose(view.host, &target.path, view.method) {
             Ok(choice) => {
                 let text = self.text_of(choice.found.route);
-                format!("; {text} matches {slashed} and not the path without that slash")
+                format!("; {text} matches {slashed}, but not the path without the trailing slash")
             }
             Err(_) => String::new(),
         }
@@ -382,7 +384,7 @@ impl Authorizer {
         let allowed = std::iter::once(own.as_str()).chain(listed);
         let is_allowed = origin::comes_from(view.headers, allowed);
         trace.step("origin", is_allowed, &|| {
-            "what browsers attach by themselves counts for pages of the target's own origin and of session.origins"
+            "a credential that browsers attach by themselves is accepted only from pages of the target's own origin or of session.origins"
                 .to_owned()
         });
         if is_allowed {
@@ -399,7 +401,7 @@ fn recognised(caller: &Caller) -> String {
     let (subject, method) = (identity.subject(), identity.method.as_str());
     let left_out = caller
         .left_out()
-        .map(|left_out| format!("; left out of its token: {left_out}"));
+        .map(|left_out| format!("; omitted from its token: {left_out}"));
     format!("{subject} by {method}{}", left_out.unwrap_or_default())
 }
 

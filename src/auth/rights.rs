@@ -28,7 +28,7 @@ impl Rights<'_> {
             DenyReason::RoleMissing => {
                 let asked = compiled.roles_asked(captures, self.ladder).join(", ");
                 let held = named(self.roles(compiled, captures));
-                format!(": none of the roles {asked} is there; there are {held}")
+                format!(": needs one of the roles {asked}; the caller has {held}")
             }
             DenyReason::ScopeMissing => {
                 let missing = match &compiled.route.require {
@@ -42,7 +42,7 @@ impl Rights<'_> {
                 let held = self.identity.scopes.iter();
                 let held = named(held.map(|scope| scope.as_str().to_owned()).collect());
                 let missing = missing.join(", ");
-                format!(": the scopes {missing} are missing; there are {held}")
+                format!(": needs the scopes {missing}; the caller has {held}")
             }
             _ => String::new(),
         }

@@ -39,10 +39,10 @@ const EXAMPLES: &str = "Examples:
 pub(super) enum CliCommand {
     /// Runs the gateway until SIGTERM, then drains.
     #[command(
-        after_help = "Examples:\n  doorward serve\n  DOORWARD__LISTEN__ADDRESS=0.0.0.0:8080 doorward serve\n  kill -HUP PID    # reads the configuration again: all of it, or nothing"
+        after_help = "Examples:\n  doorward serve\n  DOORWARD__LISTEN__ADDRESS=0.0.0.0:8080 doorward serve\n  kill -HUP PID    # reloads the configuration, all of it or nothing"
     )]
     Serve,
-    /// Checks a configuration and reports all of its problems; exit 1 if there are any.
+    /// Checks a configuration and reports all problems; exit 1 if there are any.
     #[command(
         after_help = "Examples:\n  doorward check\n  doorward check --strict --config /etc/doorward/doorward.toml"
     )]
@@ -51,12 +51,12 @@ pub(super) enum CliCommand {
         #[arg(long)]
         strict: bool,
     },
-    /// Has the running gateway read its configuration again, all of it or nothing, and shows the outcome.
+    /// Makes the running gateway reload its configuration, all of it or nothing, and shows the outcome.
     #[command(
         after_help = "Examples:\n  doorward reload\n  doorward reload --config /etc/doorward/doorward.toml"
     )]
     Reload,
-    /// Tells how a request would be decided, and why; exit 0 for allow, 3 for deny, 1 if it could not be decided.
+    /// Shows how a request would be decided, and why; exit 0 for allow, 3 for deny, 1 if it could not be decided.
     #[command(
         after_help = "Examples:\n  doorward explain GET /lists/42/items --as u-4f9Qm2Zr81aB\n  doorward explain POST http://api.example.com/lists/42 --apikey - < key"
     )]
@@ -68,43 +68,43 @@ pub(super) enum CliCommand {
         #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9001")]
         listen: SocketAddr,
     },
-    /// Takes tokens apart and verifies them.
+    /// Decodes tokens and verifies them.
     #[command(
         subcommand,
         after_help = "Examples:\n  doorward token inspect - < token"
     )]
     Token(TokenTask),
-    /// Accounts, beside a running gateway or without one.
+    /// Manages accounts, with or without a running gateway.
     #[command(
         subcommand,
         after_help = "Examples:\n  doorward account list\n  doorward account disable anna"
     )]
     Account(AccountCommand),
-    /// API keys, beside a running gateway or without one.
+    /// Manages API keys, with or without a running gateway.
     #[command(
         subcommand,
         after_help = "Examples:\n  doorward apikey create anna --name backup --scope reports:read\n  doorward apikey list anna"
     )]
     Apikey(ApikeyCommand),
-    /// Memberships, beside a running gateway or without one.
+    /// Manages memberships, with or without a running gateway.
     #[command(
         subcommand,
         after_help = "Examples:\n  doorward member set anna list 42 member\n  doorward member list list 42"
     )]
     Member(MemberCommand),
-    /// The gateway's own keys: listed, rotated, made anew where one is lost.
+    /// Lists and rotates the gateway's own keys, and renews lost ones.
     #[command(
         subcommand,
         after_help = "Examples:\n  doorward keys list\n  doorward keys rotate\n  doorward keys renew mail.key --yes"
     )]
     Keys(KeysTask),
-    /// The records as a whole: saved, brought back, checked, written down.
+    /// Backs up, restores, checks and exports the whole store.
     #[command(
         subcommand,
         after_help = "Examples:\n  doorward store backup\n  doorward store check"
     )]
     Store(StoreTask),
-    /// Finds out what is wrong around the gateway.
+    /// Finds mistakes in the setup around the gateway.
     #[command(
         subcommand,
         after_help = "Examples:\n  doorward doctor forward-auth --proxy nginx\n  doorward doctor forward-auth --through http://app.example.com"
@@ -114,9 +114,9 @@ pub(super) enum CliCommand {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DoctorTask {
-    /// Prints what a proxy in front needs, and probes the one that runs: exit 0 nothing found, 3 mistakes found, 1 it could not be probed.
+    /// Prints the configuration for a proxy in front, and probes a running one: exit 0 nothing found, 3 mistakes found, 1 it could not be probed.
     #[command(
-        after_help = "Examples:\n  doorward doctor forward-auth --proxy caddy > printed\n  doorward doctor forward-auth --through http://127.0.0.1:8000 \\\n    --echo 127.0.0.1:9001 --apikey - < key\n  systemctl stop doorward\n  doorward doctor forward-auth --through http://127.0.0.1:8000 \\\n    --echo 127.0.0.1:9001 --while-down\n\nThe probe needs an echo in place of the service: docs/doctor.md tells how."
+        after_help = "Examples:\n  doorward doctor forward-auth --proxy caddy > printed\n  doorward doctor forward-auth --through http://127.0.0.1:8000 \\\n    --echo 127.0.0.1:9001 --apikey - < key\n  systemctl stop doorward\n  doorward doctor forward-auth --through http://127.0.0.1:8000 \\\n    --echo 127.0.0.1:9001 --while-down\n\nThe probe needs an echo in place of the service: see docs/doctor.md."
     )]
     ForwardAuth(ProbeOptions),
 }
@@ -129,7 +129,7 @@ pub(super) struct ExplainArgs {
     /// API key of the caller; `-` reads it from standard input.
     #[arg(long, value_name = "KEY", conflicts_with = "account", value_parser = secret())]
     pub(super) apikey: Option<Secret>,
-    /// An account as if it had logged in: its name, address, uid or record id.
+    /// Account to decide for, as if it had logged in: name, address, uid or record id.
     #[arg(long = "as", value_name = "ACCOUNT")]
     pub(super) account: Option<String>,
     #[command(flatten)]
@@ -142,7 +142,7 @@ fn secret() -> impl TypedValueParser<Value = Secret> {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TokenTask {
-    /// Shows what a token says, without believing it.
+    /// Shows the contents of a token without verifying it.
     #[command(after_help = "Examples:\n  doorward token inspect - < token")]
     Inspect {
         /// The token; `-` reads it from standard input.
@@ -165,10 +165,10 @@ pub(super) enum TokenTask {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum KeysTask {
-    /// Lists the key files of the store, how each stands to the records, and the keys that sign.
+    /// Lists the key files of the store, whether each fits the records, and the signing keys.
     #[command(after_help = "Examples:\n  doorward keys list\n  doorward keys list --format json")]
     List {
-        /// How the list is written.
+        /// Format of the list.
         #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
         format: ListFormat,
     },
@@ -179,7 +179,7 @@ pub(super) enum KeysTask {
 /// How a list is written.
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
 pub(super) enum ListFormat {
-    /// One line for each.
+    /// One line per item.
     #[default]
     Text,
     /// JSON.
@@ -190,7 +190,7 @@ pub(super) enum ListFormat {
 pub(super) enum StoreTask {
     #[command(flatten)]
     Other(StoreCommand),
-    /// Brings a backup back; the gateway must not run. What was there is kept beside it.
+    /// Restores a backup; the gateway must be stopped. The replaced store is kept beside it.
     #[command(
         after_help = "Examples:\n  doorward store restore config/data/doorward/backup/NAME.backup\n\nStop the gateway first. Ends all sessions and one-time tokens and\nsuspends every API key until its owner or an administrator confirms it\n(doorward apikey confirm)."
     )]
@@ -198,24 +198,24 @@ pub(super) enum StoreTask {
         /// The backup.
         file: PathBuf,
     },
-    /// Looks at every record of the store or of a backup; exit 1 if anything is wrong.
+    /// Checks every record of the store or of a backup; exit 1 if anything is wrong.
     #[command(
         after_help = "Examples:\n  doorward store check\n  doorward store check --backup /mnt/safe/doorward.backup"
     )]
     Check {
-        /// Looks at this backup instead of the store.
+        /// Checks this backup instead of the store.
         #[arg(long, value_name = "FILE")]
         backup: Option<PathBuf>,
     },
-    /// Writes all records down as JSON lines, without secrets.
+    /// Exports all records as JSON lines, without secrets.
     #[command(
-        after_help = "Examples:\n  doorward store export > records.jsonl\n  doorward store export --to records.jsonl --backup /mnt/safe/doorward.backup\n\ndocs/store.md tells each field."
+        after_help = "Examples:\n  doorward store export > records.jsonl\n  doorward store export --to records.jsonl --backup /mnt/safe/doorward.backup\n\ndocs/store.md describes each field."
     )]
     Export {
-        /// A new file, of mode 0600; left out: standard output.
+        /// A new file, created with mode 0600; default: standard output.
         #[arg(long, value_name = "FILE")]
         to: Option<PathBuf>,
-        /// Writes down this backup instead of the store.
+        /// Exports this backup instead of the store.
         #[arg(long, value_name = "FILE")]
         backup: Option<PathBuf>,
     },

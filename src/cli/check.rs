@@ -21,7 +21,10 @@ pub(super) fn run(config: &Path, strict: bool) -> ExitCode {
     let (problems, warnings) = (report.problems.len(), report.warnings.len());
     let why = match (problems, warnings) {
         (0, 1..) if strict => {
-            format!("{}, and --strict allows none", count(warnings, "warning"))
+            format!(
+                "{}, which --strict does not allow",
+                count(warnings, "warning")
+            )
         }
         (0, _) => {
             output::line(&format!("{} can be used", config.display()));

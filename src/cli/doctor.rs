@@ -66,5 +66,5 @@ fn found(finding: &Finding) {
     output::line(&format!("FOUND {}", finding.fault));
     output::line(&format!("        what  {}", finding.what));
     output::line(&format!("        why   {}", finding.why));
-    output::line(&format!("        mend  {}", finding.mend));
+    output::line(&format!("        fix   {}", finding.mend));
 }

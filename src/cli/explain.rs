@@ -22,7 +22,9 @@ pub(super) fn run(config: &Path, args: ExplainArgs) -> anyhow::Result<ExitCode> 
     match operator::command(config, Command::Explain(explain), output::note)? {
         Reply::Explained(explained) => Ok(show(&explained)),
         Reply::Refused(why) | Reply::Failed(why) => anyhow::bail!(why),
-        Reply::Done(_) => anyhow::bail!("the gateway answered another question"),
+        Reply::Done(_) => {
+            anyhow::bail!("the gateway sent an answer of the wrong kind; is it of another version?")
+        }
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) fn from_stdin(what: &str) -> anyhow::Result<Secret> {
     );
     let trimmed = text.strip_suffix('\n').unwrap_or(&text);
     let trimmed = trimmed.strip_suffix('\r').unwrap_or(trimmed);
-    anyhow::ensure!(!trimmed.is_empty(), "there is no {what} on standard input");
+    anyhow::ensure!(!trimmed.is_empty(), "no {what} on standard input");
     Ok(Secret::new(trimmed.to_owned()))
 }
 

@@ -12,8 +12,8 @@ use crate::operator::control::{Command, StoreCommand};
 
 /// Note after a restore on what it cannot know.
 const AFTER: &str = "\
-Passwords, statuses and memberships are those of the backup: what was changed or
-revoked in the missing time must be changed again. API keys are refused until
+Passwords, statuses and memberships are those of the backup: whatever was changed or
+revoked since then must be changed or revoked again. API keys are refused until
 their owner or an administrator confirms them: doorward apikey confirm ACCOUNT.";
 
 pub(super) fn run(config: &Path, task: StoreTask) -> anyhow::Result<ExitCode> {

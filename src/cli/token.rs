@@ -44,9 +44,9 @@ fn inspect(token: &Secret) -> anyhow::Result<ExitCode> {
 fn verify(token: &Secret, jwks: &Path) -> anyhow::Result<ExitCode> {
     let document =
         std::fs::read_to_string(jwks).with_context(|| format!("cannot read {}", jwks.display()))?;
-    let keys = KeySet::from_jwks(&document, &[]).context("the key set cannot be used")?;
+    let keys = KeySet::from_jwks(&document, &[]).context("the key set is not usable")?;
     for left_out in keys.left_out() {
-        output::note(&format!("not used: {left_out}"));
+        output::note(&format!("ignored: {left_out}"));
     }
     let verified =
         match UnverifiedToken::parse(token.expose()).and_then(|token| token.verify(&keys)) {
@@ -56,16 +56,16 @@ fn verify(token: &Secret, jwks: &Path) -> anyhow::Result<ExitCode> {
     let now = SystemClock::new().now().secs();
     let time = |name: &str| verified.claims.get(name).and_then(Value::as_i64);
     let why = match time("exp") {
-        None => Some("it has no time exp at which it ends"),
+        None => Some("it has no expiry (claim exp)"),
         Some(at) if at <= now => Some("it has expired"),
         Some(_) if time("nbf").is_some_and(|at| now < at) => Some("it is not valid yet"),
         Some(_) if verified.claims.contains_key("cnf") => {
-            Some("it is bound to its sender (cnf), so it is no bearer token")
+            Some("it is bound to its sender (cnf), so it is not a bearer token")
         }
         Some(_) => None,
     };
     if let Some(why) = why {
-        return Ok(refused(&format!("the signature is right, but {why}")));
+        return Ok(refused(&format!("the signature verifies, but {why}")));
     }
     output::line("verified");
     output::claims(&verified.claims);
@@ -87,6 +87,8 @@ fn ask(config: &Path, token: Secret) -> anyhow::Result<ExitCode> {
         }
         Reply::Refused(why) => Ok(refused(&why)),
         Reply::Failed(why) => anyhow::bail!(why),
-        Reply::Explained(_) => anyhow::bail!("the gateway answered another question"),
+        Reply::Explained(_) => {
+            anyhow::bail!("the gateway sent an answer of the wrong kind; is it of another version?")
+        }
     }
 }

@@ -48,7 +48,10 @@ impl Base {
         if self.dir.as_os_str().is_empty() {
             String::new()
         } else {
-            format!("; relative paths begin in {}", self.dir.display())
+            format!(
+                "; relative paths are resolved against {}",
+                self.dir.display()
+            )
         }
     }
 }

@@ -97,7 +97,7 @@ impl EnvOverlay {
                 continue;
             };
             let Some(text) = value.to_str() else {
-                problems.add(&place, "text in UTF-8");
+                problems.add(&place, "a value in UTF-8");
                 continue;
             };
             match walk(root, &steps, &origin) {
@@ -106,7 +106,10 @@ impl EnvOverlay {
                         .entries
                         .insert(key.to_owned(), value_of(text, kind, &origin));
                 }
-                None => problems.add(&place, "the number of a table that is there, or the next"),
+                None => problems.add(
+                    &place,
+                    "the number of an existing table, or the next number",
+                ),
             }
         }
     }
@@ -364,7 +367,7 @@ mod tests {
             ),
             (
                 "DOORWARD__ROUTE__7__PATH",
-                "the number of a table that is there, or the next",
+                "the number of an existing table, or the next number",
             ),
         ];
         for (name, said) in cases {

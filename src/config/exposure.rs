@@ -16,7 +16,7 @@ pub(super) fn warn(config: &Config, problems: &ConfigProblems) {
     if config.routes.is_empty() {
         note(
             "route",
-            "at least one route: what no route matches is answered with 404",
+            "at least one route: requests that no route matches get 404",
         );
     }
     listen(&config.listen, &note);
@@ -40,7 +40,7 @@ pub(super) fn warn(config: &Config, problems: &ConfigProblems) {
     if config.account.registration == Registration::Open {
         note(
             "account.registration",
-            "\"invite\" or \"closed\": with \"open\" everybody who reaches public_url can have an account",
+            "\"invite\" or \"closed\": with \"open\" everyone who reaches public_url can register",
         );
     }
     scopes(config, &note);
@@ -53,7 +53,7 @@ fn listen(listen: &Listen, note: &dyn Fn(&str, &str)) {
     if !listen.auth_hosts.is_empty() && !listen.auth_hosts.iter().any(|have| have == host) {
         note(
             "listen.auth_hosts",
-            "the host of public_url among them: the links in mails lead there, and it serves no endpoints now",
+            "the host of public_url in the list: links in mails lead there, and without it no endpoints are served on that host",
         );
     }
     let is_public = !listen.public_url.is_loopback
@@ -64,7 +64,7 @@ fn listen(listen: &Listen, note: &dyn Fn(&str, &str)) {
     if is_public && listen.trusted_proxies.is_empty() {
         note(
             "listen.trusted_proxies",
-            "the network of the proxy in front: without it all callers count as one address, by which guesses and \
+            "the network of the proxy in front: without it all callers share one address, by which failed logins and \
              mails are limited",
         );
     }
@@ -84,7 +84,7 @@ fn scopes(config: &Config, note: &dyn Fn(&str, &str)) {
         if any_role.is_empty() {
             note(
                 &format!("route[{index}].require"),
-                "any_role beside all_scopes: every login holds all declared scopes; they limit API keys only",
+                "any_role as well as all_scopes: every login has all declared scopes, so scopes limit API keys only",
             );
         }
         named.extend(all_scopes);
@@ -93,7 +93,7 @@ fn scopes(config: &Config, note: &dyn Fn(&str, &str)) {
     if config.roles.scopes.iter().any(|scope| is_open(&scope)) {
         note(
             "roles.scopes",
-            "scopes that routes ask for: every login holds all declared ones, and tells them to every upstream",
+            "only scopes that routes require: every login has all declared ones, and they are sent to every upstream",
         );
     }
 }
@@ -102,14 +102,14 @@ fn mail(config: &Config, note: &dyn Fn(&str, &str)) {
     match config.mail.transport {
         MailTransport::File(_) | MailTransport::Stdout => note(
             "mail.transport",
-            "a transport that reaches people: file and stdout are for trying things out, and public_url is not on \
+            "a transport that delivers mails: file and stdout are for trying things out, and public_url is not on \
              loopback",
         ),
         MailTransport::Sendmail(_) | MailTransport::Smtp(_) => {
             if config.mail.from.contains("@localhost") {
                 note(
                     "mail.from",
-                    "a sender that people's mail servers take: nothing may come from localhost there",
+                    "a sender with a real domain: mail servers refuse mails from localhost",
                 );
             }
         }

@@ -126,7 +126,7 @@ pub(super) const fn choice<V: Copy>(
 ) -> ParsedForm<impl Parse<V>> {
     shape(
         ValueKind::Text,
-        "a word",
+        "a string",
         |value: Value, _: &ReadContext<'_>| {
             let text = match &value {
                 Value::Text(text) => text.as_str(),
@@ -140,7 +140,7 @@ pub(super) const fn choice<V: Copy>(
                 .map(|(word, _)| format!("\"{word}\""))
                 .collect();
             let note = if later.contains(&text) {
-                "; the value is not in this release"
+                "; this value is not supported in this release"
             } else {
                 ""
             };
@@ -149,7 +149,7 @@ pub(super) const fn choice<V: Copy>(
     )
 }
 
-/// Returns the value of a word.
+/// Returns the value of a string.
 pub(super) fn value_of<V: Copy>(words: &[(&str, V)], text: &str) -> Option<V> {
     let found = words.iter().find(|(word, _)| *word == text);
     found.map(|(_, value)| *value)

@@ -50,7 +50,8 @@ pub(super) fn read(
     let grpc_address = reader.take_as(&ForwardAuthKeys::grpc_address, &form);
     let grpc_address = grpc_address.flatten();
     if listen.trusted_proxies.is_empty() {
-        let asking = "the asking proxies in listen.trusted_proxies: nobody may ask without";
+        let asking =
+            "the asking proxies in listen.trusted_proxies: without them every question is refused";
         if grpc_address.is_some() {
             reader.warn(&ForwardAuthKeys::grpc_address, asking);
         } else if secret.is_some() {

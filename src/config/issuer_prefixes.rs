@@ -20,10 +20,9 @@ pub(super) struct PrefixRegistry {
     usernames: Vec<String>,
 }
 
-const SUBJECT: &str =
-    "at most 64 visible ASCII characters without comma, and no beginning of our own uids, u-";
-const USERNAME: &str = "at most 64 visible ASCII characters without comma, at least one of which none of our usernames has, such as \
-                        a colon, and no beginning of our own uids, u-; or \"\"";
+const SUBJECT: &str = "at most 64 visible ASCII characters without comma, not starting with u-, which is reserved for uids of this gateway";
+const USERNAME: &str = "at most 64 visible ASCII characters without comma, at least one of which cannot occur in a username of this gateway, such as \
+                        a colon, not starting with u-, which is reserved for uids of this gateway; or \"\"";
 
 keys! { pub(super) PrefixKeys = "issuer[]"; {
     /// Prefix of each subject of this issuer. The prefix of one issuer must not be a beginning of another's ("" is a
@@ -52,7 +51,7 @@ impl PrefixRegistry {
         if has_usernames && username.as_deref() == Some("") {
             reader.warn(
                 &PrefixKeys::username_prefix,
-                "a prefix: with \"\" this issuer can give a username that an account here has, an administrator's too",
+                "a prefix: with \"\" this issuer can assign the username of an account here, even an administrator's",
             );
         }
         let username =
@@ -62,7 +61,7 @@ impl PrefixRegistry {
             if self.usernames.iter().any(collides) {
                 reader.warn(
                     &PrefixKeys::username_prefix,
-                    "a prefix that neither begins another issuer's nor is begun by it: two people could get one username",
+                    "a prefix that is not the beginning of another issuer's prefix, nor the other way round: otherwise two people could get one username",
                 );
             }
             self.usernames.push(username.clone());
@@ -83,8 +82,8 @@ impl PrefixRegistry {
             }
             reader.add(
                 &PrefixKeys::subject_prefix,
-                "a prefix that neither begins another issuer's nor is begun by it: two people could get one uid \
-                 (\"\" is a beginning of every prefix; two that are equal, both written, say that both issuers speak for \
+                "a prefix that is not the beginning of another issuer's prefix, nor the other way round: otherwise two people could get one uid \
+                 (\"\" is the beginning of every prefix; equal prefixes, written for both issuers, mean that both identify \
                  the same people)",
             );
             break;
@@ -92,7 +91,7 @@ impl PrefixRegistry {
         if shared {
             reader.warn(
                 &PrefixKeys::subject_prefix,
-                "a prefix that no other issuer has, unless both issuers speak for the same people: equal subjects get one uid",
+                "a prefix that no other issuer has, unless both issuers identify the same people: equal subjects get one uid",
             );
         }
         self.seen.push((subject, is_written));

@@ -62,7 +62,8 @@ pub struct IssuerClient {
 
 const URL: &str =
     "an https:// URL without user, password and fragment; http:// on loopback addresses only";
-const ONE_SOURCE: &str = "one source of keys and not more: `jwks_url`, `discovery = true`, `jwks_file` or `secret_jwk_file`";
+const ONE_SOURCE: &str =
+    "exactly one source of keys: `jwks_url`, `discovery = true`, `jwks_file` or `secret_jwk_file`";
 const SECRET: &str = "1 to 1024 visible ASCII characters";
 const FILE: &str = "the path of a file";
 
@@ -122,7 +123,7 @@ pub(super) fn key_source(
     if !is_discovered && hosts.as_ref().is_some_and(|hosts| !hosts.is_empty()) {
         reader.add(
             &SourceKeys::jwks_hosts,
-            "to find it left out: it goes with `discovery = true`",
+            "no value: it is used only with `discovery = true`",
         );
     }
     if written.is_empty() {
@@ -170,7 +171,7 @@ fn discovery(
     let (Some(base), Some(document)) = (base, Endpoint::parse(&place)) else {
         reader.add(
             &SourceKeys::discovery,
-            format!("to find it left out, or `issuer` to be {URL}, and without a query"),
+            format!("no value, or an `issuer` that is {URL}, without a query"),
         );
         return None;
     };
@@ -211,16 +212,19 @@ pub(super) fn introspection(
     if has_secret && !reader.has(&SourceKeys::client_id) {
         reader.add(
             &SourceKeys::client_id,
-            "the client that client_secret belongs to",
+            "a value, since client_secret is set",
         );
     }
     if reader.has(&SourceKeys::client_id) && !has_secret && secret.is_none() {
-        reader.add(&SourceKeys::client_secret, "the secret of client_id");
+        reader.add(
+            &SourceKeys::client_secret,
+            "a value, since client_id is set",
+        );
     }
     if reader.has(&SourceKeys::client_id) && !is_wanted {
         reader.add(
             &SourceKeys::client_id,
-            "to find it left out: it goes with `introspection_url`",
+            "no value: it is used only with `introspection_url`",
         );
     }
     let secret = secret.map(SharedSecret);
@@ -230,7 +234,7 @@ pub(super) fn introspection(
     if is_wanted && !reader.has(&SourceKeys::client_id) && !has_secret {
         reader.warn(
             &SourceKeys::introspection_url,
-            "`client_id` and `client_secret`: whoever may ask about tokens unasked may guess them, too",
+            "`client_id` and `client_secret`: an endpoint that answers without them lets others guess tokens",
         );
     }
     Some(Introspection {

@@ -81,7 +81,7 @@ pub enum ClaimValue {
 const TOKEN_HEADER: &str = "Authorization, or a header name such as Cf-Access-Jwt-Assertion: letters, digits and -, not one \
      that HTTP, proxies, API keys or identity headers use";
 const NAME: &str = "a name: a-z or 0-9, then a-z, 0-9, - and _, at most 64";
-const CLAIM_NAME: &str = "the name of a claim; dots reach into objects, quotes hold a name with dots: resource_access.\"my.app\".roles";
+const CLAIM_NAME: &str = "the name of a claim; dots lead into objects, quotes enclose a name that contains dots: resource_access.\"my.app\".roles";
 const PREFIX: &str = "at most 64 visible ASCII characters without comma";
 
 const CLAIM_OR_NONE: &str = "the name of a claim; dots reach into objects, quotes hold a name with dots: resource_access.\"my.app\".roles; \
@@ -92,7 +92,7 @@ const REQUIRED_CLAIMS: &str = "a table of claims and what each must be equal to,
      number, or true or false";
 const ALGORITHMS: &str = "one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA; HS256 and its like only with \
      `secret_jwk_file`";
-const ROLES_ALLOW: &str = "a role, or the beginning of roles and a * at its end";
+const ROLES_ALLOW: &str = "a role, or a prefix of roles followed by *";
 
 keys! { pub(super) IssuerKeys = "issuer[]", and [SourceKeys, RemoteKeys, PrefixKeys]; {
     /// Its name in logs and metrics: a-z, 0-9, - and _.
@@ -166,7 +166,7 @@ pub(super) fn read(
         if introspects && reader.has(&SourceKeys::introspection_url) {
             reader.add(
                 &SourceKeys::introspection_url,
-                "to find it left out, since another issuer has one: an opaque token does not say whose it is",
+                "no value, since another issuer has one: an opaque token does not name its issuer",
             );
         }
         introspects |= reader.has(&SourceKeys::introspection_url);
@@ -293,7 +293,7 @@ fn roles_allow(reader: &mut SectionReader<'_>) -> Vec<String> {
     if allow.iter().any(|entry| entry == "*") {
         reader.warn(
             &IssuerKeys::roles_allow,
-            "the reserved roles that this issuer may give: * is all of them, admin too",
+            "the reserved roles that this issuer may assign: * means all of them, including admin",
         );
     }
     allow

@@ -153,7 +153,7 @@ macro_rules! keys {
 pub(super) use keys;
 
 /// The expectation that is reported for a key or value of a later release.
-pub(super) const NOT_IN_RELEASE: &str = "to find it left out: it is not in this release";
+pub(super) const NOT_IN_RELEASE: &str = "no value: this key is not supported in this release";
 
 /// Joins a section and a key to a full name such as `listen.address`.
 pub(super) fn join(section: &str, key: &str) -> String {

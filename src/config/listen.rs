@@ -147,7 +147,7 @@ fn check(reader: &SectionReader<'_>, listen: &Listen) {
     if !reader.has(&ListenKeys::public_url) && is_unspecified {
         reader.warn(
             &ListenKeys::public_url,
-            "the URL that callers use, since links in mails begin with it and `address` names none",
+            "the URL that callers use: links in mails begin with it, and `address` has no host to derive it from",
         );
     }
     let has_token_key =
@@ -156,7 +156,7 @@ fn check(reader: &SectionReader<'_>, listen: &Listen) {
         reader.add(
             &ListenKeys::admin_token,
             format!(
-                "{}, here or by `admin_token_file`, since admin_address is not on loopback",
+                "{}, here or in `admin_token_file`, since admin_address is not on loopback",
                 secrets::SHARED
             ),
         );
@@ -168,7 +168,7 @@ fn check(reader: &SectionReader<'_>, listen: &Listen) {
     {
         reader.warn(
             &ListenKeys::trusted_proxies,
-            "networks of your own proxies only: one entry believes everybody",
+            "only networks of your own proxies: one entry trusts every address",
         );
     }
 }

@@ -5,7 +5,7 @@ use crate::config::settings::settings;
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 const LEVEL: &str =
-    "off, error, warn, info, debug or trace, alone or before filters: info,doorward=debug";
+    "off, error, warn, info, debug or trace, alone or followed by filters: info,doorward=debug";
 
 settings! {
 /// `[log]`

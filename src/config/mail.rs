@@ -91,7 +91,7 @@ keys! { pub(super) MailKeys = "mail", and [SmtpKeys, MailLimitKeys]; {
     /// Absolute path of the program, which is called with -i -f SENDER -- RECIPIENT and the mail on its standard input. A
     /// program that is setgid, like that of Postfix, does not work under systemd's NoNewPrivileges: use smtp to localhost
     /// instead.
-    sendmail_command: PathBuf = text("the whole path of a program", program) => PathBuf::from("/usr/sbin/sendmail");
+    sendmail_command: PathBuf = text("the absolute path of a program", program) => PathBuf::from("/usr/sbin/sendmail");
 }}
 
 pub(super) fn read(

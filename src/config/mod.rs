@@ -153,7 +153,7 @@ impl Config {
         let (text, mode) = match read_file(path) {
             Ok(read) => read,
             Err(error) => {
-                let hint = "; --config FILE names yours, which may be empty where the environment says all";
+                let hint = "; --config FILE names another one, which may be empty if the environment sets everything";
                 let expected = unreadable("a file that can be read as text", &error, hint);
                 problems.add(&place, expected);
                 return Err(problems.into_error());
@@ -163,7 +163,7 @@ impl Config {
             problems.add(
                 &place,
                 format!(
-                    "a file that only its owner may write: chmod go-w {}",
+                    "a file that only its owner can write: chmod go-w {}",
                     path.display()
                 ),
             );

@@ -11,8 +11,8 @@ use crate::config::reader::SectionReader;
 use crate::model::field_name::{FoldedName, is_method_override};
 use crate::model::route::{PathPattern, Route, Segment};
 
-const EXPECTED: &str = "header names such as X-HTTP-Method-Override or X-Auth-Token: letters, digits and -; none that says \
-     who calls, where to or from whom, and none that HTTP, proxies or credentials use";
+const EXPECTED: &str = "header names such as X-HTTP-Method-Override or X-Auth-Token: letters, digits and -; none that describes \
+     the caller, the target or the client, and none that HTTP, proxies or credentials use";
 
 keys! { pub(super) PassHeadersKeys = "route[]"; {
     /// Fields of the caller that the service needs and that are otherwise removed or refused, such as X-HTTP-Method-Override
@@ -29,7 +29,7 @@ pub(super) fn read(route: &mut SectionReader<'_>) -> Vec<HeaderName> {
     if names.iter().any(is_idle) {
         route.warn(
             &PassHeadersKeys::pass_headers,
-            "only names that are removed otherwise: one of these passes as it is",
+            "only names that are removed by default: one of these is passed on anyway",
         );
     }
     names
@@ -59,7 +59,7 @@ pub(super) fn check(
         if names.iter().any(|name| tells_who(&name)) {
             problems.add(
                 place,
-                "no identity header of any route, and none that credentials come in",
+                "no identity header of any route, and no header that carries credentials",
             );
         }
         let overrides = names
@@ -68,7 +68,7 @@ pub(super) fn check(
         if overrides && routes.iter().any(|other| shares_path(route, other)) {
             problems.add(
                 place,
-                "no method override where routes of one path differ by method: it would lead around the other",
+                "no method override where routes of one path differ by method: it would bypass the other route",
             );
         }
     }

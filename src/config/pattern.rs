@@ -7,15 +7,15 @@ use crate::route::escape::{escape_at, may_stand_raw, push_escape};
 use crate::route::normalize::{canonical, reads_one_way};
 
 /// The expectation that is reported for a path of literal segments.
-pub(super) const LITERAL_PATH: &str = "a path such as /auth: literal segments, no slash at the end";
+pub(super) const LITERAL_PATH: &str = "a path such as /auth: literal segments, no trailing slash";
 
-const BEGIN: &str = "a path that begins with /";
+const BEGIN: &str = "a path that starts with /";
 const WILDCARD: &str = "** only as the last segment, and no other *";
-const EMPTY: &str = "no empty segment: neither // nor a slash at the end (/x/** matches /x/)";
+const EMPTY: &str = "no empty segment: neither // nor a trailing slash (/x/** matches /x/)";
 const CAPTURE: &str =
-    "captures as whole segments, such as {id}: a-z, then a-z, 0-9 and _, no two of one name";
-const LITERAL: &str = "literal segments of visible characters, each itself or as %XX: no / \\ ; ? # in \
-     either way, no control character, no dot or space at the end, no letter that Unicode folds to others (form KC)";
+    "captures as whole segments, such as {id}: a-z, then a-z, 0-9 and _, each name once";
+const LITERAL: &str = "literal segments of visible characters, each written as itself or as %XX: no / \\ ; ? # in \
+     either form, no control character, no dot or space at the end, no letter that Unicode normalization (NFKC) changes";
 
 /// Parses a pattern.
 ///

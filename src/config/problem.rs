@@ -126,7 +126,7 @@ impl ConfigProblems {
 /// Returns the expectation to report for a file that cannot be read. `hint` follows if the file is missing.
 pub(super) fn unreadable(expected: &str, error: &io::Error, hint: &str) -> String {
     match error.kind() {
-        ErrorKind::NotFound => format!("{expected}: there is no such file{hint}"),
+        ErrorKind::NotFound => format!("{expected}: file not found{hint}"),
         kind => format!("{expected} ({kind})"),
     }
 }

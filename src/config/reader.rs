@@ -190,7 +190,10 @@ impl<'a> SectionReader<'a> {
             None => Vec::new(),
             Some(Value::List(items)) => items,
             Some(_) => {
-                self.add(key, format!("tables, each begun by [[{}]]", key.row.name));
+                self.add(
+                    key,
+                    format!("tables, each starting with [[{}]]", key.row.name),
+                );
                 Vec::new()
             }
         };

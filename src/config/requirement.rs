@@ -13,7 +13,7 @@ const ROLE: &str = "a role such as admin: visible ASCII without comma and braces
 const TEMPLATE: &str =
     "a role with one capture of the path as its whole id, such as list-{id}-member";
 const SCOPE: &str =
-    "a scope such as lists:read; of those that begin with auth: only the gateway's own";
+    "a scope such as lists:read; with the prefix auth: only the gateway's own scopes";
 
 keys! { pub(super) RequireKeys = "route[].require"; {
     any_role: Vec<String> = some_texts(ROLE, |text: &str| Some(text.to_owned()));
@@ -48,7 +48,7 @@ pub(super) fn read(
         None => {
             route.add(
                 key,
-                format!("{REQUIRE}; no route is public unless it says so"),
+                format!("{REQUIRE}; a route without it would have no requirement"),
             );
             None
         }
@@ -121,7 +121,7 @@ fn template(
         .filter(|rank| 0 < rank.0)
         .ok_or_else(|| {
             let what = format!(
-                "{TEMPLATE}, its level one of [roles] `levels` and not the first, which gives no role"
+                "{TEMPLATE}, its level one of [roles] `levels` and not the first, which yields no role"
             );
             let levels = settings.ladder.names().iter().skip(1);
             undeclared(&what, level, levels.map(Name::as_str))
@@ -141,7 +141,10 @@ fn plain(text: &str, words: &DeclaredRoles) -> Result<Role, String> {
         && ResourceRole::parse(text, &settings.resources, &settings.ladder)
             .is_some_and(|parsed| parsed.rank.0 == 0);
     if never_given {
-        return Err("a role that can be had: the first of [roles] `levels` gives none".to_owned());
+        return Err(
+            "a role that an account can have: the first of [roles] `levels` yields no role"
+                .to_owned(),
+        );
     }
     Ok(role)
 }

@@ -13,7 +13,7 @@ use crate::model::access::Name;
 use crate::model::role_source::{RoleSource, TargetTemplate, TemplatePiece};
 
 const URL: &str = "http://, a loopback address or localhost, and a path or query with {uid}, and {resource} and {id} \
-     where they are wanted, such as http://127.0.0.1:9101/members?uid={uid}&resource={resource}&id={id}";
+     where needed, such as http://127.0.0.1:9101/members?uid={uid}&resource={resource}&id={id}";
 const DAY_S: u64 = 86_400;
 
 keys! { pub(super) RoleSourceKeys = "role_source[]"; {
@@ -95,7 +95,7 @@ fn place(
 ) -> Result<(Vec<SocketAddr>, String, TargetTemplate), String> {
     let Some(rest) = text.strip_prefix("http://") else {
         return Err(if text.starts_with("https://") {
-            format!("{URL}; https:// is not in this release")
+            format!("{URL}; https:// is not supported in this release")
         } else {
             URL.to_owned()
         });
@@ -111,7 +111,9 @@ fn place(
         return Err(URL.to_owned());
     }
     if !is_one_kind && !template.has(&TemplatePiece::Resource) {
-        return Err("{resource} in it, since the source speaks for more than one".to_owned());
+        return Err(
+            "{resource} in it, since the source answers for more than one resource".to_owned(),
+        );
     }
     Ok((addresses, authority.to_owned(), template))
 }

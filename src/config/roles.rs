@@ -40,9 +40,9 @@ pub(super) const OWN_SCOPES: [&str; 3] = [Scope::MEMBERS, Scope::ADMIN, Scope::I
 
 /// The expectation that is reported for the name of a resource or a level.
 pub(super) const NAME: &str = "a name: a-z, then a-z, 0-9 and _, at most 64, no dash";
-const SCOPE: &str = "a scope such as lists:read: visible ASCII without \", \\ and comma; those that begin with auth: \
+const SCOPE: &str = "a scope such as lists:read: visible ASCII without \", \\ and comma; those with the prefix auth: \
      are the gateway's own";
-const MANAGER: &str = "one of `levels`, and not the first, which gives no role";
+const MANAGER: &str = "one of `levels`, and not the first, which yields no role";
 
 keys! { pub(super) RolesKeys = "roles"; {
     /// Levels of membership, lowest first. Each level has the roles of those below it; the first level gives no role.
@@ -93,7 +93,7 @@ pub(super) fn read(reader: &mut SectionReader<'_>, sourced: SourcedResources) ->
     if resources.iter().any(|name| sourced.contains(name)) {
         reader.add(
             &RolesKeys::resources,
-            "none that a [[role_source]] declares: memberships have one owner",
+            "none that a [[role_source]] declares: a resource's memberships have one source",
         );
     }
     resources.extend(sourced.iter().cloned());

@@ -35,7 +35,7 @@ const PASSED: &[(&str, CredentialKind)] = &[
     ("apikey", ApiKey),
     ("cookie", Cookie),
 ];
-const METHOD: &str = "a method in upper case such as GET; TRACE and CONNECT never pass";
+const METHOD: &str = "a method in upper case such as GET, but not TRACE or CONNECT";
 
 const UPSTREAM: &str = "the name of an [[upstream]]";
 const PATH: &str = "a path such as /lists/{id}/**";
@@ -167,7 +167,7 @@ fn path(reader: &mut SectionReader<'_>, auth_prefix: &str) -> Option<(String, Pa
             if is_ours {
                 reader.add(
                     &RouteKeys::path,
-                    "a path outside the gateway's own: `listen.auth_prefix` and /.well-known/jwks.json",
+                    "a path outside of the gateway's own paths, `listen.auth_prefix` and /.well-known/jwks.json",
                 );
             }
             Some((text, pattern))
@@ -198,7 +198,7 @@ fn credentials(reader: &mut SectionReader<'_>, require: Option<&Requirement>) ->
     if is_lone && require.is_some_and(|require| *require != Requirement::Public) {
         reader.warn(
             &RouteKeys::accept,
-            "one more kind: client certificates are not verified in this release, so nobody is recognised by \
+            "at least one other kind: client certificates are not verified in this release, so no caller is recognised by \
              \"mtls\" alone",
         );
     }
@@ -241,7 +241,7 @@ fn identity_headers(
     if !are_distinct {
         route.add(
             &RouteKeys::identity_headers,
-            "seven different names, those left out included",
+            "seven different names, defaults included",
         );
     }
     reader.finish();

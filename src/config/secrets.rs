@@ -81,7 +81,7 @@ pub(super) fn secret_of(
     if reader.has(key) && reader.has(file_key) {
         reader.add(
             file_key,
-            format!("to find it left out, since `{}` is there", key.row.name),
+            format!("no value, since `{}` is set", key.row.name),
         );
         return None;
     }
@@ -91,7 +91,7 @@ pub(super) fn secret_of(
             reader.warn(
                 key,
                 format!(
-                    "a configuration file that others may not read (chmod o-r), or `{}`",
+                    "a configuration file that other users cannot read (chmod o-r), or `{}` instead",
                     file_key.row.name
                 ),
             );
@@ -155,7 +155,7 @@ pub(super) fn check_readable(
 pub(super) fn warn_if_readable(reader: &SectionReader<'_>, key: impl AsRef<str>, path: &Path) {
     let mode = path.metadata().map(|meta| meta.permissions().mode());
     if mode.is_ok_and(others_may_read) {
-        reader.warn(key, "a file that others may not read (chmod o-r)");
+        reader.warn(key, "a file that other users cannot read (chmod o-r)");
     }
 }
 

@@ -49,7 +49,7 @@ pub(super) fn read(reader: &mut SectionReader<'_>, public_url: &PublicUrl) -> Se
         } else if public_url.scheme != "https" {
             reader.add(
                 &SessionKeys::cookie_domain,
-                "to find it left out, or a public_url that begins with https://",
+                "no value, or a public_url that starts with https://",
             );
         }
     }

@@ -105,12 +105,12 @@ fn login(reader: &mut SectionReader<'_>, sources: SecretSources<'_>) -> Option<S
     let is_named = reader.has(&SmtpKeys::smtp_username);
     let has_key = reader.has(key) || reader.has(file_key);
     if is_named && password.is_none() && !has_key {
-        reader.add(key, "the password of smtp_username");
+        reader.add(key, "a value, since smtp_username is set");
     }
     if !is_named && has_key {
         reader.add(
             &SmtpKeys::smtp_username,
-            "the name that smtp_password belongs to",
+            "a value, since smtp_password is set",
         );
     }
     Some(SmtpLogin {

@@ -14,7 +14,7 @@ use crate::model::access::Name;
 use crate::model::route::{Upstream, UpstreamAddress};
 
 const NAME: &str = "a name: letters, digits, -, _ and ., at most 64";
-const ADDRESS: &str = "an address such as 127.0.0.1:9001, an IP address and a port without a scheme, since names are not \
+const ADDRESS: &str = "an address such as 127.0.0.1:9001, an IP address and a port without a scheme, since host names are not \
      resolved, or builtin:echo";
 const HOUR_MS: u64 = 3_600_000;
 const PUBLIC_PATH: &str = "\"\", or a path such as /api: literal segments, no slash at the end";
@@ -71,7 +71,7 @@ fn one(
     if addresses.iter().flatten().any(leads_to_us) {
         reader.add(
             &UpstreamKeys::addresses,
-            "addresses other than the gateway's own",
+            "addresses that are not the gateway's own",
         );
     }
     let resources = reader.get(&UpstreamKeys::resources);

@@ -54,7 +54,7 @@ fn text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, 
     match jwk.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(format!("its {name} is no text")),
+        Some(_) => Err(format!("its {name} is not a string")),
     }
 }
 
@@ -75,7 +75,7 @@ fn public_bytes(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, String>
     let text = text(jwk, name)?.filter(is_whole);
     let mut engines = LENIENT.iter();
     let read = engines.find_map(|engine| engine.decode(text?).ok());
-    read.ok_or_else(|| format!("its {name} is no base64url"))
+    read.ok_or_else(|| format!("its {name} is not base64url"))
 }
 
 /// Whether a key contains private members. One that is null or empty does not count.
@@ -104,7 +104,7 @@ fn check_use(jwk: &Map<String, Value>) -> Result<(), String> {
     match jwk.get("key_ops") {
         None | Some(Value::Null) => Ok(()),
         Some(Value::Array(ops)) if ops.iter().any(|op| op == "verify") => Ok(()),
-        Some(_) => Err("its key_ops do not hold verify".to_owned()),
+        Some(_) => Err("its key_ops do not contain verify".to_owned()),
     }
 }
 
@@ -137,7 +137,7 @@ pub(crate) struct PublicKey {
 /// Sources: RFC 7517 section 4, RFC 7518 section 6, RFC 8037 section 2, RFC 8725 sections 3.1 and 3.2.
 pub(crate) fn public(jwk: &Map<String, Value>, allowed: &[Algorithm]) -> Result<PublicKey, String> {
     if is_private(jwk) {
-        return Err("its set gives away its secret, so anybody could sign with it".to_owned());
+        return Err("it is a secret in a public key set, so anyone could sign with it".to_owned());
     }
     check_use(jwk)?;
     match text(jwk, "kty")? {
@@ -173,7 +173,7 @@ fn rsa(jwk: &Map<String, Value>, allowed: &[Algorithm]) -> Result<PublicKey, Str
     }
     let parsed = RsaPublicKeyComponents { n, e }.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256);
     if !is_odd(n) || parsed.is_err() {
-        return Err("its modulus and exponent are no RSA key".to_owned());
+        return Err("its modulus and exponent are not an RSA key".to_owned());
     }
     Ok(PublicKey {
         algorithms,
@@ -205,7 +205,7 @@ fn ec(jwk: &Map<String, Value>) -> Result<PublicKey, String> {
     // The uncompressed form of a point (SEC 1 section 2.3.3).
     let point = [&[4], x.as_slice(), y.as_slice()].concat();
     if ParsedPublicKey::new(curve, &point).is_err() {
-        return Err("its x and y are no point of its curve".to_owned());
+        return Err("its x and y are not a point of its curve".to_owned());
     }
     Ok(PublicKey {
         algorithms: vec![of_curve],
@@ -222,7 +222,7 @@ fn okp(jwk: &Map<String, Value>) -> Result<PublicKey, String> {
     named_algorithm(jwk, &[Algorithm::EdDSA])?;
     let x = public_bytes(jwk, "x")?;
     if x.len() != 32 || ParsedPublicKey::new(&ED25519, x.as_slice()).is_err() {
-        return Err("its x is no Ed25519 key of 32 bytes".to_owned());
+        return Err("its x is not an Ed25519 key of 32 bytes".to_owned());
     }
     Ok(PublicKey {
         algorithms: vec![Algorithm::EdDSA],
@@ -248,17 +248,17 @@ pub(crate) fn secret(jwk: &Map<String, Value>) -> Result<(Algorithm, DecodingKey
         _ => 32,
     };
     let secret = text(jwk, "k")?.and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
-    let secret = Zeroizing::new(secret.ok_or("its k is no base64url without padding")?);
+    let secret = Zeroizing::new(secret.ok_or("its k is not base64url without padding")?);
     if secret.len() < bytes_min {
         return Err(format!(
-            "its k has less than the {bytes_min} bytes that its algorithm needs"
+            "its k has fewer than the {bytes_min} bytes that its algorithm needs"
         ));
     }
     if SECRET_BYTES_MAX < secret.len() {
         return Err(format!("its k has more than {SECRET_BYTES_MAX} bytes"));
     }
     if is_guessable(&secret) {
-        return Err("its k is a published secret or one that can be guessed".to_owned());
+        return Err("its k is a published or guessable secret".to_owned());
     }
     Ok((algorithm, DecodingKey::from_secret(&secret)))
 }

@@ -110,7 +110,9 @@ impl KeySet {
     pub fn from_jwks(document: &str, allowed: &[Algorithm]) -> Result<Self, KeySetError> {
         let document = read_object(document, "a JWK set")?;
         let Some(Value::Array(keys)) = document.get("keys") else {
-            return Err(refused("expected a JWK set: an object with an array keys"));
+            return Err(refused(
+                "expected a JWK set: an object with an array named keys",
+            ));
         };
         if KEYS_MAX < keys.len() {
             return Err(KeySetError(format!("expected at most {KEYS_MAX} keys")));
@@ -127,7 +129,7 @@ impl KeySet {
             let other = read.iter().find(|other| one.is_confused_with(other));
             if let Some(other) = other {
                 set.left_out.push(format!(
-                    "key {}: its kid and algorithm are those of key {}, which is another",
+                    "key {}: it has the kid and algorithm of key {}, which is a different key",
                     one.place, other.place
                 ));
             } else if set.marks.insert(one.mark) {
@@ -141,7 +143,7 @@ impl KeySet {
             } else {
                 why.join("; ")
             };
-            return Err(KeySetError(format!("no key of the set can be used: {why}")));
+            return Err(KeySetError(format!("no key of the set is usable: {why}")));
         }
         Ok(set)
     }
@@ -158,7 +160,7 @@ impl KeySet {
         if document.contains_key("keys") {
             return Err(refused("expected one oct JWK, not a set"));
         }
-        let unusable = |why: String| KeySetError(format!("the key cannot be used: {why}"));
+        let unusable = |why: String| KeySetError(format!("the key is not usable: {why}"));
         let kid = jwk::kid(&document).map_err(unusable)?;
         let (algorithm, key) = jwk::secret(&document).map_err(unusable)?;
         check_allowed(algorithm, allowed).map_err(unusable)?;
@@ -213,7 +215,7 @@ fn read_object(document: &str, what: &str) -> Result<Map<String, Value>, KeySetE
     }
     strict_json::object(document.as_bytes()).ok_or_else(|| {
         KeySetError(format!(
-            "expected {what}: a JSON object, no member twice, at most 32 levels"
+            "expected {what}: a JSON object without duplicate members, at most 32 levels deep"
         ))
     })
 }
@@ -238,7 +240,7 @@ impl ReadKey {
 
 /// Reads one key, once for each of its algorithms.
 fn read_public(place: usize, key: &Value, allowed: &[Algorithm]) -> Result<Vec<ReadKey>, String> {
-    let mut present = key.as_object().ok_or("it is no object")?.clone();
+    let mut present = key.as_object().ok_or("it is not an object")?.clone();
     present.retain(|_, value| !value.is_null());
     let kid = jwk::kid(&present)?.map(str::to_owned);
     let public = jwk::public(&present, allowed)?;

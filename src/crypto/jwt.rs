@@ -35,7 +35,7 @@ pub enum JwtError {
     #[error("the token is encrypted")]
     Encrypted,
     /// It has `crit`, `b64` or another header that would have to be supported.
-    #[error("the token's header asks for what is not supported: crit, b64, zip or enc")]
+    #[error("the token's header has an unsupported parameter: crit, b64, zip or enc")]
     Header,
     /// Its algorithm is not supported.
     #[error("the token's alg is not supported")]
@@ -44,10 +44,10 @@ pub enum JwtError {
     #[error("no usable key of the issuer has the token's kid")]
     NoKey,
     /// The issuer's keys of this key id have other algorithms.
-    #[error("the issuer's key of the token's kid is for another alg than the token's")]
+    #[error("the issuer's key with the token's kid is for another alg")]
     OtherAlgorithm,
     /// The token names no key, and the issuer does not have exactly one for its algorithm.
-    #[error("the token has no kid, and not exactly one key of the issuer is for its alg")]
+    #[error("the token has no kid, and the issuer does not have exactly one key for its alg")]
     NoKid,
     /// The signature is wrong.
     #[error("the signature does not verify")]

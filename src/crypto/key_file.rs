@@ -77,7 +77,7 @@ pub fn look(dir: &Path, name: &str) -> FoundKeyFile {
         Err(error) => return FoundKeyFile::Unreadable(error.to_string()),
     };
     if !metadata.is_file() || FILE_BYTES_MAX < metadata.len() {
-        return FoundKeyFile::Unreadable("it is no regular file of at most 2 MiB".to_owned());
+        return FoundKeyFile::Unreadable("it is not a regular file of at most 2 MiB".to_owned());
     }
     match read_all(file, &metadata) {
         Ok(bytes) => FoundKeyFile::File {
@@ -91,11 +91,11 @@ pub fn look(dir: &Path, name: &str) -> FoundKeyFile {
 
 fn exposed(metadata: &Metadata) -> Option<&'static str> {
     if !is_ours(metadata) {
-        Some("another user owns it: give it to the user that runs doorward (chown)")
+        Some("it belongs to another user: change its owner to the user that runs doorward (chown)")
     } else if metadata.mode() & WRITE_OF_OTHERS != 0 {
-        Some("others may write it: chmod 600 mends that")
+        Some("other users can write it: chmod 600 fixes that")
     } else if metadata.mode() & READ_OF_OTHERS != 0 {
-        Some("others may read it: chmod 600 mends that")
+        Some("other users can read it: chmod 600 fixes that")
     } else {
         None
     }
@@ -135,7 +135,7 @@ pub(crate) fn make_dir(dir: &Path) -> Result<(), KeyFileError> {
             .recursive(true)
             .mode(0o700)
             .create(dir)
-            .map_err(failed(dir, "a directory that can be made"))?;
+            .map_err(failed(dir, "a directory that can be created"))?;
         if let Some(parent) = dir.parent() {
             sync_dir(parent)?;
         }
@@ -160,7 +160,7 @@ pub(crate) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeyFileErr
     }
     check_owner_and_mode(path, &metadata)?;
     if metadata.mode() & READ_OF_OTHERS != 0 {
-        tracing::warn!(path = %path.display(), "others may read a key file: give it mode 0600");
+        tracing::warn!(path = %path.display(), "other users can read a key file: set its mode to 0600");
     }
     read_all(file, &metadata)
         .map(Some)

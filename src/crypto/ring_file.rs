@@ -63,18 +63,18 @@ pub(crate) fn read(
     let file: FileIn = serde_json::from_slice(&text).map_err(|_| {
         key_file::unfit(
             path,
-            "signing keys as doorward writes them; restore it from a backup",
+            "signing keys in the format of doorward; restore it from a backup",
         )
     })?;
     if file.version != VERSION {
-        return Err(key_file::unfit(path, "version 1 of the file's form"));
+        return Err(key_file::unfit(path, "version 1 of the file's format"));
     }
     let keys = file.keys.into_iter().map(|key| read_key(key, signed));
     let keys: Option<Vec<_>> = keys.collect();
     let Some(keys) = keys.filter(|keys| is_ring(keys)) else {
         return Err(key_file::unfit(
             path,
-            "keys that belong to their ids, one of them active, at most one next; restore it from a backup",
+            "keys that fit their ids, exactly one of them active, at most one next; restore it from a backup",
         ));
     };
     Ok(Some((keys, fingerprint)))

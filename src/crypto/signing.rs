@@ -267,7 +267,7 @@ impl SigningKeys {
             let path = self.path.as_deref().unwrap_or(path);
             return Err(key_file::unfit(
                 path,
-                "no other change of it at the same time; try again",
+                "no concurrent change of the file; try again",
             ));
         }
         if let Some(path) = &self.path {

@@ -37,11 +37,11 @@ const ANSWERS: [(&str, &str); 8] = [
     ("it answers 400", answer!("400 Bad Request")),
     ("it answers 429", answer!("429 Too Many Requests")),
     (
-        "it answers with something else than HTTP",
+        "it answers with something other than HTTP",
         "220 mail.invalid ESMTP\r\n",
     ),
-    ("it breaks off", "HTTP/1.1 2"),
-    ("it hangs up", ""),
+    ("it closes the connection within its answer", "HTTP/1.1 2"),
+    ("it closes the connection without an answer", ""),
 ];
 
 /// Allows everything, to verify that the echo would see what passes.
@@ -66,9 +66,9 @@ pub(super) async fn examine(
     if ProbeTarget::plain(address).source().await.is_ok() {
         return Err(DoctorError::NotDown(address));
     }
-    expect_nothing_passes(probe, "the gateway is away", &mut check).await;
+    expect_nothing_passes(probe, "the gateway is down", &mut check).await;
     if over_grpc.is_some() {
-        check.skipped("that the echo stands behind the proxy is not seen here: probe it without --while-down too");
+        check.skipped("whether the echo is behind the proxy cannot be checked here: run the probe without --while-down too");
     } else {
         expect_echo(probe, listen).await?;
     }
@@ -77,7 +77,7 @@ pub(super) async fn examine(
         expect_nothing_passes(probe, state, &mut check).await;
         end(serving).await;
     }
-    check.saw("nothing passes when the gateway is away, fails, hangs up or speaks in tongues");
+    check.saw("nothing passes when the gateway is down, fails, closes connections or does not answer in HTTP");
     report.add(check);
     Ok(())
 }

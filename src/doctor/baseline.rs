@@ -40,7 +40,7 @@ pub(super) async fn check(
 /// Whether a request without a login is kept from the closed path.
 async fn is_asking(probe: &Probe<'_>, check: &mut Check) -> bool {
     let Some(closed) = &probe.paths.closed else {
-        check.skipped("no route without captures asks for a login: none was tried without one");
+        check.skipped("requests without a login: no route without captures requires one");
         return true;
     };
     let what = format!("GET {} without a login", closed.path);
@@ -54,7 +54,7 @@ async fn is_asking(probe: &Probe<'_>, check: &mut Check) -> bool {
         check.saw(what);
     } else {
         check.skipped(format!(
-            "{what}, which may be the service's own: give --token or --apikey to see"
+            "{what}, which may come from the service itself: give --token or --apikey to find out"
         ));
     }
     true
@@ -101,7 +101,9 @@ async fn check_credential(probe: &Probe<'_>, check: &mut Check) {
             outcome.described()
         );
         if outcome.is_stopped_by(&[401, 403]) {
-            check.skipped(format!("{what}. Is it a login that may?"));
+            check.skipped(format!(
+                "{what}. Check that the credential is allowed to GET this path"
+            ));
         } else {
             check.found(ProxyFault::QuestionFailed, what);
         }
@@ -122,7 +124,7 @@ async fn check_credential(probe: &Probe<'_>, check: &mut Check) {
     let lost = expected.into_iter().map(HeaderName::as_str);
     let lost: Vec<_> = lost.filter(|name| !arrival.has(name)).collect();
     if lost.is_empty() {
-        check.saw("with a login the service is told whose it is");
+        check.saw("with a login the service gets the caller's identity");
     } else {
         let (path, lost) = (&closed.path, lost.join(", "));
         let what = format!("GET {path} with a login reached the service without {lost}");
@@ -146,7 +148,7 @@ async fn diagnose(
     let is_code = |wanted: DenyReason| code.as_deref() == Some(wanted.code());
     if is_code(DenyReason::ForwarderRefused) || (code.is_none() && answer.status == 403) {
         let more = if probe.config.listen.trusted_proxies.is_empty() {
-            "; [listen] trusted_proxies is empty, so that nobody may ask"
+            "; [listen] trusted_proxies is empty, so every question is refused"
         } else {
             ""
         };
@@ -156,7 +158,9 @@ async fn diagnose(
     let requires_login =
         is_code(DenyReason::CredentialMissing) || (answer.status == 401 && code.is_none());
     if probe.paths.open.is_some() && requires_login {
-        let what = format!("{what}, though anybody may: it is judged as another path");
+        let what = format!(
+            "{what}, although the path needs no login: the gateway decides about another path"
+        );
         check.found(ProxyFault::TargetMissing, what);
         return Ok(());
     }
@@ -165,7 +169,7 @@ async fn diagnose(
     let is_of_service = |code: &str| code.starts_with("upstream_");
     if is_elsewhere && code.as_deref().is_none_or(is_of_service) {
         let hint = if 500 <= answer.status {
-            ", as it may be when the proxy cannot reach the service, or the gateway"
+            ", as when the proxy cannot reach the service or the gateway"
         } else {
             ""
         };

@@ -39,7 +39,7 @@ const SPELLINGS: [(&str, Spell); 10] = [
     ("with ~ for -", |name| {
         claimed([titled(name).replace('-', "~")])
     }),
-    ("plain and with _ at once", |name| {
+    ("with - and with _ at once", |name| {
         claimed([titled(name), name.replace('-', "_")])
     }),
 ];

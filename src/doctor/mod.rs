@@ -111,19 +111,19 @@ pub struct ProbeOptions {
     /// Probes the proxy that callers reach at this URL: scheme, host and port.
     #[arg(long, value_name = "URL", required_unless_present = "proxy")]
     pub through: Option<String>,
-    /// Prints the configuration for nginx, traefik, caddy, envoy, envoy-grpc or haproxy, and names its lines in what to mend.
+    /// Prints the configuration for nginx, traefik, caddy, envoy, envoy-grpc or haproxy, and names its lines in the remedies.
     #[arg(long, value_name = "NAME", value_parser = proxy)]
     pub proxy: Option<Proxy>,
-    /// Certificates in PEM of who vouches for an https proxy; left out: whom the system trusts.
+    /// CA certificates in PEM for an https proxy; default: those that the system trusts.
     #[arg(long, value_name = "FILE", requires = "through")]
     pub ca: Option<PathBuf>,
-    /// Path that anybody may GET, with the echo behind it; left out: one of the public routes.
+    /// Path that needs no login to GET, with the echo behind it; default: one of the public routes.
     #[arg(long, value_name = "PATH")]
     pub open: Option<String>,
-    /// Path that asks for a login, with the echo behind it; left out: one of the other routes.
+    /// Path that requires a login, with the echo behind it; default: one of the other routes.
     #[arg(long, value_name = "PATH")]
     pub closed: Option<String>,
-    /// Serves the echo at this address for the time of the probe, where the proxy expects the service.
+    /// Serves the echo at this address during the probe, where the proxy expects the service.
     #[arg(long, value_name = "ADDR")]
     pub echo: Option<SocketAddr>,
     /// Bearer token of a caller who may GET the closed path; `-` reads it from standard input.
@@ -132,10 +132,10 @@ pub struct ProbeOptions {
     /// API key of such a caller; `-` reads it from standard input.
     #[arg(long = "apikey", value_name = "KEY", value_parser = StringValueParser::new().map(Secret::new))]
     pub api_key: Option<Secret>,
-    /// Standard output of the gateway as a file: shows whom it took for the caller.
+    /// File with the gateway's standard output: shows which client address it recorded.
     #[arg(long, value_name = "FILE")]
     pub access_log: Option<PathBuf>,
-    /// The gateway is stopped: looks at nothing but whether the proxy lets anything through.
+    /// The gateway is stopped: checks only whether the proxy lets anything through.
     #[arg(long, requires = "through")]
     pub while_down: bool,
 }
@@ -164,7 +164,7 @@ pub enum DoctorError {
     #[error("the configuration of the proxy cannot be written")]
     Template(#[from] minijinja::Error),
     /// Two routes match the same request.
-    #[error("the routes of the configuration are ambiguous: `doorward check` tells where")]
+    #[error("the routes of the configuration are ambiguous: `doorward check` shows where")]
     Routes,
     /// The URL is not a server's.
     #[error(
@@ -172,16 +172,16 @@ pub enum DoctorError {
     )]
     Through,
     /// The name of the proxy has no address.
-    #[error("{0} cannot be found")]
+    #[error("cannot resolve {0}")]
     Resolve(String, #[source] std::io::Error),
     /// The proxy accepts no connection.
-    #[error("{0} cannot be connected to")]
+    #[error("cannot connect to {0}")]
     Connect(String, #[source] std::io::Error),
     /// The certificate authorities cannot be read.
     #[error("the certificates cannot be used: {0}")]
     Trust(String),
     /// A path that the operator named belongs to the wrong kind of route.
-    #[error("{option} takes a path that {expected}, by the routes of the configuration")]
+    #[error("{option} needs a path that, by the routes of the configuration, {expected}")]
     Path {
         /// The option of the command line.
         option: &'static str,
@@ -190,24 +190,24 @@ pub enum DoctorError {
     },
     /// No request passes, so no check shows anything.
     #[error(
-        "there is nothing to send: no route without captures is open to anybody, and there is no credential. Add a \
+        "no request can pass: no route without captures is open without a login, and no credential is given. Add a \
          public route for the probe (docs/doctor.md), or give --token or --apikey"
     )]
     NothingPasses,
     /// Requests that pass do not reach an echo.
     #[error(
-        "{0} does not lead to `doorward echo`: {1}. Have it stand where the proxy expects the service, as --echo ADDR \
-         does for the time of the probe, or name other paths with --open and --closed"
+        "{0} does not lead to `doorward echo`: {1}. Run it where the proxy expects the service, as --echo ADDR \
+         does during the probe, or choose other paths with --open and --closed"
     )]
     NoEcho(String, String),
     /// A request that passed at first is refused later, so no refusal shows anything.
     #[error(
-        "GET {0} passed at first and does not any more: {1}. Does something limit requests, or has something been \
-         restarted? Have it spare this address for the time of the probe"
+        "GET {0} passed at first and no longer does: {1}. Is there a rate limit, or was something \
+         restarted? Exempt this address from limits during the probe"
     )]
     Unsteady(String, String),
     /// The gateway is running although the operator says that it is stopped.
-    #[error("the gateway answers at {0}: --while-down needs it stopped")]
+    #[error("the gateway answers at {0}: stop it first, as --while-down requires")]
     NotDown(SocketAddr),
 }
 
@@ -257,8 +257,8 @@ async fn examine_running(probe: &Probe<'_>, report: &mut DoctorReport) -> Result
     let baseline = baseline::check(probe, report).await?;
     let mut rest = Check::new("rest");
     match baseline {
-        Baseline::NotAsking => rest.skipped("the proxy asks nobody: mend that first"),
-        Baseline::Refusing => rest.skipped("nothing passes: mend that first"),
+        Baseline::NotAsking => rest.skipped("the proxy does not ask the gateway: fix that first"),
+        Baseline::Refusing => rest.skipped("nothing passes: fix that first"),
         Baseline::Passing => {
             report.add(identity::check(probe).await);
             probe.still_passes().await?;
@@ -279,7 +279,7 @@ async fn examine_running(probe: &Probe<'_>, report: &mut DoctorReport) -> Result
     }
     let mut away = Check::new("away");
     away.skipped(
-        "whether anything passes without the gateway: stop it and run this with --while-down",
+        "whether anything passes while the gateway is down: stop it and run this with --while-down",
     );
     report.add(away);
     Ok(())

@@ -32,9 +32,7 @@ fn question(probe: &Probe<'_>) -> RawRequest {
 pub(super) async fn through(probe: &Probe<'_>, baseline: Baseline) -> Check {
     let mut check = Check::new("verify");
     if baseline == Baseline::Refusing {
-        check.skipped(
-            "every request gets the answer of a question that was refused: mend that first",
-        );
+        check.skipped("every request gets the answer to a refused question: fix that first");
         return check;
     }
     let prefix = &probe.config.listen.auth_prefix;
@@ -65,7 +63,7 @@ pub(super) async fn through(probe: &Probe<'_>, baseline: Baseline) -> Check {
         check.found(ProxyFault::VerifyReachable, what);
     }
     check.saw(format!(
-        "{prefix}/verify is not to be reached through the proxy"
+        "{prefix}/verify cannot be reached through the proxy"
     ));
     check
 }
@@ -86,14 +84,14 @@ pub(super) async fn past(probe: &Probe<'_>) -> Check {
     };
     let Some(source) = probe.untrusted_source(address, own) else {
         check.skipped(format!(
-            "this machine ({own}) is a trusted proxy itself: nothing can be told of others from here"
+            "this machine ({own}) is a trusted proxy itself: questions from other addresses cannot be tested from here"
         ));
         return check;
     };
     target.source = Some(source);
     match target.send(&question(probe)).await {
         Some(answer) if answer.status == 403 => {
-            check.saw("the gateway answers no question from elsewhere");
+            check.saw("the gateway refuses questions from other addresses");
         }
         Some(answer) => {
             let answer = answer.described();
@@ -105,7 +103,7 @@ pub(super) async fn past(probe: &Probe<'_>) -> Check {
     }
     if probe.config.forward_auth.secret.is_none() {
         check.skipped(
-            "[forward_auth] secret is not set: whoever gets to speak from a trusted address may ask (advice, no finding)",
+            "[forward_auth] secret is not set: anything that can send from a trusted address may ask (advice, not a mistake)",
         );
     }
     check

@@ -62,7 +62,7 @@ async fn around(probe: &Probe<'_>, check: &mut Check) {
     let paths = &probe.paths;
     let folder = paths.open.as_ref().and_then(|path| path.folder());
     let (Some(folder), Some(closed)) = (folder, &paths.closed) else {
-        check.skipped("tricks: they need an open path of a route /**, or /x/**, and a closed one");
+        check.skipped("path tricks: they need a closed path, and an open path of a route such as /** or /x/**");
         return;
     };
     let is_inside = |reading: &str| {
@@ -88,7 +88,7 @@ async fn around(probe: &Probe<'_>, check: &mut Check) {
         if let Some(reading) = readings(path).into_iter().find(leads_out) {
             check.found(
                 ProxyFault::PathMismatch,
-                format!("GET {target} without a login reached the service as {path}, which can be read as {reading}"),
+                format!("GET {target} without a login reached the service as {path}, which a service may read as {reading}"),
             );
         }
     }

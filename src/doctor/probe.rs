@@ -49,7 +49,7 @@ impl ProbeOutcome {
     /// Describes the outcome in a report.
     pub(super) fn described(&self) -> String {
         match self {
-            Self::Arrived(_) => "it reached the service".to_owned(),
+            Self::Arrived(_) => "the request reached the service".to_owned(),
             Self::Stopped(answer) => format!("the answer is {}", answer.described()),
             Self::Silent => "there is no answer".to_owned(),
         }

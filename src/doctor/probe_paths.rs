@@ -61,14 +61,14 @@ impl ProbePaths {
         let open = match open {
             Some(path) => Some(lookup.named(path, is_open).ok_or(DoctorError::Path {
                 option: "--open",
-                expected: "leads to a route that anybody may GET",
+                expected: "leads to a route that allows GET without a login",
             })?),
             None => lookup.first(is_open),
         };
         let closed = match closed {
             Some(path) => Some(lookup.named(path, is_closed).ok_or(DoctorError::Path {
                 option: "--closed",
-                expected: "leads to a route that asks for a login",
+                expected: "leads to a route that requires a login",
             })?),
             None => lookup
                 .first(needs_login)

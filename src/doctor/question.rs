@@ -27,7 +27,7 @@ pub(super) async fn check(probe: &Probe<'_>, report: &mut DoctorReport) {
     methods(probe, &mut check).await;
     targets(probe, &mut check).await;
     origins(probe, &mut check).await;
-    check.saw("a caller's own method, host and scheme take no part");
+    check.saw("method, host and scheme sent by a caller are ignored");
     report.add(check);
     let mut check = Check::new("client");
     client(probe, &mut check).await;
@@ -67,11 +67,11 @@ async fn is_method_compared(probe: &Probe<'_>, name: &str) -> bool {
 
 async fn methods(probe: &Probe<'_>, check: &mut Check) {
     for name in METHOD_FIELDS.into_iter().take(2) {
-        let what = format!("{name}: {NEVER} of a caller has its GET refused");
+        let what = format!("a GET is refused if its caller sends {name}: {NEVER}");
         match effect(probe, name, NEVER, "GET").await {
             FieldEffect::None => {}
             FieldEffect::Judged if !is_method_compared(probe, name).await => {
-                let what = format!("{what}, and {name}: GET does not");
+                let what = format!("{what}, but not with {name}: GET");
                 check.found(ProxyFault::MethodBelieved, what);
             }
             FieldEffect::Judged | FieldEffect::Refused => {
@@ -99,9 +99,7 @@ async fn methods(probe: &Probe<'_>, check: &mut Check) {
 
 async fn targets(probe: &Probe<'_>, check: &mut Check) {
     let (Some(open), Some(closed)) = (&probe.paths.open, &probe.paths.closed) else {
-        check.skipped(
-            "targets: an open and a closed path are needed, to see one pass for the other",
-        );
+        check.skipped("targets: they need an open and a closed path");
         return;
     };
     let (open, closed) = (&open.path, &closed.path);
@@ -116,7 +114,7 @@ async fn targets(probe: &Probe<'_>, check: &mut Check) {
             ("X-Rewrite-URL", path.to_owned()),
         ]
     };
-    check.saw("a caller's own target takes no part");
+    check.saw("a target sent by a caller is ignored");
     for (name, value) in forms(open) {
         let once = RawRequest::get(closed).with(name, &value);
         for request in [once.clone(), once.with(name, &value)] {
@@ -133,11 +131,11 @@ async fn targets(probe: &Probe<'_>, check: &mut Check) {
             FieldEffect::None => {}
             FieldEffect::Judged if !is_target_compared(probe, name, &same).await => check.found(
                 ProxyFault::TargetBelieved,
-                format!("GET {open} is refused with {name}: {other}, and not with {same}"),
+                format!("GET {open} is refused with {name}: {other}, but not with {same}"),
             ),
             FieldEffect::Judged | FieldEffect::Refused => check.found(
                 ProxyFault::DescriptionPassed,
-                format!("GET {open} is refused with {name} of a caller"),
+                format!("GET {open} is refused if its caller sends {name}"),
             ),
         }
     }
@@ -158,7 +156,7 @@ async fn origins(probe: &Probe<'_>, check: &mut Check) {
         ("X-Forwarded-Proto", "gopher", scheme),
     ] {
         if !matches!(effect(probe, name, never, same).await, FieldEffect::None) {
-            let what = format!("{name}: {never} of a caller has its GET refused");
+            let what = format!("a GET is refused if its caller sends {name}: {never}");
             check.found(ProxyFault::DescriptionPassed, what);
         }
     }
@@ -185,10 +183,10 @@ async fn client(probe: &Probe<'_>, check: &mut Check) {
     let nearest = nearest.and_then(|value| value.rsplit(',').next());
     let forged = format!("X-Forwarded-For: {FORGED_CLIENT} of a caller");
     if nearest.map(str::trim) == Some(FORGED_CLIENT) {
-        let what = format!("{forged} reached the service as it was");
+        let what = format!("{forged} reached the service unchanged");
         check.found(ProxyFault::ClientBelieved, what);
     } else {
-        check.saw("the service is not told an address that the caller chose");
+        check.saw("the service gets no client address chosen by the caller");
     }
     let id = arrival.values("x-request-id").next();
     let Some(id) = id.filter(|id| !id.is_empty()) else {
@@ -196,11 +194,15 @@ async fn client(probe: &Probe<'_>, check: &mut Check) {
         return;
     };
     if target.source.is_none() {
-        check.skipped("this machine is a trusted proxy itself: whom the gateway takes for a caller is not to be seen from here");
+        check.skipped(
+            "this machine is a trusted proxy itself: the client address cannot be tested from here",
+        );
         return;
     }
     if probe.access_log.is_none() {
-        check.skipped("give --access-log FILE to see whom the gateway took for the caller");
+        check.skipped(
+            "give --access-log FILE to check the client address that the gateway recorded",
+        );
         return;
     }
     let Some(record) = probe.record(id).await else {
@@ -213,12 +215,14 @@ async fn client(probe: &Probe<'_>, check: &mut Check) {
         .parse()
         .is_ok_and(|address| probe.is_trusted(address))
     {
-        let what = format!("the gateway took {client}, a trusted proxy, for the caller");
+        let what = format!("the gateway recorded {client}, a trusted proxy, as the client address");
         check.found(ProxyFault::ClientLost, what);
     } else if client == FORGED_CLIENT {
-        let what = format!("{forged} is its address to the gateway");
+        let what = format!("{forged} is the client address that the gateway recorded");
         check.found(ProxyFault::ClientBelieved, what);
     } else {
-        check.saw(format!("the gateway took {client} for the caller"));
+        check.saw(format!(
+            "the gateway recorded {client} as the client address"
+        ));
     }
 }

@@ -13,14 +13,14 @@ const LONG_HEAD_BYTES: usize = 3 * LONG_QUERY_BYTES;
 pub(super) async fn check(probe: &Probe<'_>) -> Check {
     let mut check = Check::new("refusals");
     let Some(closed) = &probe.paths.closed else {
-        check.skipped("no path that asks for a login");
+        check.skipped("no path that requires a login");
         return check;
     };
     let get = || RawRequest::get(&closed.path);
     let program = "a program without a login";
     if let Some(answer) = refused_program(probe, &get(), program, &mut check).await {
         if 400 <= answer.status && answer.status != 401 {
-            let what = format!("{program} gets {} and not 401", answer.described());
+            let what = format!("{program} gets {} instead of 401", answer.described());
             check.found(ProxyFault::RefusalBroken, what);
         }
         if answer.status == 401 && answer.field("www-authenticate").is_none() {
@@ -53,7 +53,7 @@ pub(super) async fn check(probe: &Probe<'_>) -> Check {
     }
     check.saw("programs get 401");
     if has_cookie {
-        check.saw("the session cookie takes part");
+        check.saw("the session cookie reaches the gateway");
     }
     if redirects {
         check.saw("browsers are sent to the login page");
@@ -75,7 +75,7 @@ async fn check_cookie(probe: &Probe<'_>, request: RawRequest, check: &mut Check)
     let challenge = answer.field("www-authenticate").unwrap_or_default();
     let has_come = challenge.contains("invalid_token");
     if answer.status == 401 && challenge.starts_with("Bearer") && !has_come {
-        let what = format!("a request with the cookie {name} is refused as one without");
+        let what = format!("a request with the cookie {name} is refused like one without it");
         check.found(ProxyFault::CookieLost, what);
     }
     has_come
@@ -90,7 +90,7 @@ async fn check_long_answer(probe: &Probe<'_>, short: &RawResponse, path: &str, c
     };
     if !leads_back(short) {
         check.skipped(format!(
-            "an answer with a long head: a login leads back to {} only if [session] return_to has it",
+            "an answer with a long head: it needs {} in [session] return_to",
             probe.origin
         ));
         return;
@@ -98,7 +98,7 @@ async fn check_long_answer(probe: &Probe<'_>, short: &RawResponse, path: &str, c
     let long = navigation(&format!("{path}?{}", "=".repeat(LONG_QUERY_BYTES)));
     match probe.send(&long).await {
         ProbeOutcome::Stopped(answer) if leads_back(&answer) => {
-            check.saw(format!("an answer with a head of {LONG_HEAD_BYTES} bytes comes through"));
+            check.saw(format!("an answer with a head of {LONG_HEAD_BYTES} bytes passes"));
         }
         outcome => check.found(
             ProxyFault::LongAnswerLost,

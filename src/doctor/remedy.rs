@@ -52,7 +52,7 @@ pub(super) fn of(fault: ProxyFault, proxy: Option<Proxy>) -> (&'static str, Stri
     let mend = match line {
         Some(line) => format!("{mend}. {}: {}", proxy.title(), line.text),
         None => format!(
-            "{mend}. `doorward doctor forward-auth --proxy {proxy}` prints a configuration that does"
+            "{mend}. `doorward doctor forward-auth --proxy {proxy}` prints a configuration without this mistake"
         ),
     };
     (why, mend)

@@ -38,7 +38,7 @@ async fn preflight(probe: &Probe<'_>) -> Check {
             check.saw(format!("{what} passes without a login"));
         }
         ProbeOutcome::Stopped(answer) if answer.status < 300 || answer.status == 404 => {
-            check.skipped(format!("{what} leads to something else than the echo"));
+            check.skipped(format!("{what} does not reach the echo"));
         }
         outcome => {
             let what = format!("{what}: {}", outcome.described());
@@ -101,16 +101,16 @@ async fn websocket(probe: &Probe<'_>) -> Check {
     let outcome = probe.send(&handshake(probe.carrier())).await;
     match outcome.arrived() {
         Some(arrival) if arrival.has("upgrade") && arrival.has("sec-websocket-key") => {
-            check.saw("handshakes arrive as such");
+            check.saw("WebSocket handshakes arrive unchanged");
         }
         Some(_) => check.found(
             ProxyFault::WebsocketLost,
-            "a handshake reached the service without Upgrade",
+            "a WebSocket handshake reached the service without Upgrade",
         ),
         // The echo does not support WebSocket, and a proxy may answer anything to its 200.
-        None if outcome.is_stopped_by(&[200]) => check.saw("handshakes arrive"),
+        None if outcome.is_stopped_by(&[200]) => check.saw("WebSocket handshakes arrive"),
         None => {
-            let what = format!("a handshake: {}", outcome.described());
+            let what = format!("a WebSocket handshake: {}", outcome.described());
             check.found(ProxyFault::WebsocketLost, what);
         }
     }
@@ -171,7 +171,9 @@ async fn credential(probe: &Probe<'_>) -> Check {
         }
     }
     if probe.credential.is_none() {
-        check.skipped("give --token or --apikey to see whether it stays with the proxy");
+        check.skipped(
+            "give --token or --apikey to check that the credential does not reach the service",
+        );
     }
     check
 }

@@ -70,11 +70,19 @@ impl Admin {
     fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
         if !self.is_known(headers) {
             let challenge = Some((WWW_AUTHENTICATE, "Bearer realm=\"doorward-admin\""));
-            return text(StatusCode::UNAUTHORIZED, challenge, "a token is needed\n");
+            return text(
+                StatusCode::UNAUTHORIZED,
+                challenge,
+                "this listener requires a bearer token (listen.admin_token)\n",
+            );
         }
         if method != Method::GET && method != Method::HEAD {
             let (status, allow) = (StatusCode::METHOD_NOT_ALLOWED, (ALLOW, "GET, HEAD"));
-            return text(status, Some(allow), "this only tells\n");
+            return text(
+                status,
+                Some(allow),
+                "only GET and HEAD are supported here\n",
+            );
         }
         match path {
             "/healthz" => text(StatusCode::OK, None, "ok\n"),
@@ -84,7 +92,7 @@ impl Admin {
                 plain::response(StatusCode::OK, Metrics::CONTENT_TYPE, None, metrics)
             }
             _ => {
-                let hint = "nothing here: /healthz, /readyz, /metrics\n";
+                let hint = "not found; available: /healthz, /readyz, /metrics\n";
                 text(StatusCode::NOT_FOUND, None, hint)
             }
         }

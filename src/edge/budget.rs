@@ -57,7 +57,7 @@ impl Budget {
                 requests_max = limits.requests_max,
                 requests_served = budget.requests,
                 open_files_needed = budget.needed,
-                "the process may open too few files for its limits: set LimitNOFILE={needed} in the systemd unit, or \
+                "the limit on open files is too low for the configured limits: set LimitNOFILE={needed} in the systemd unit, or \
                  `ulimit -n {needed}` in the shell that starts it, or lower limits.connections_max to {connections}",
                 needed = budget.needed,
                 connections = budget.connections,

@@ -62,7 +62,7 @@ pub(crate) async fn end_connections(
             if 0 < cut {
                 tracing::info!(
                     streams = cut,
-                    "ended streams that would go on by themselves"
+                    "ended streams that would not end by themselves"
                 );
             }
         }

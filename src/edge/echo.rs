@@ -37,7 +37,7 @@ pub(crate) fn local_address(listener: &TcpListener) -> Result<SocketAddr, Proces
     listener
         .local_addr()
         .map_err(|source| ProcessError::System {
-            what: "learn the port of the echo service",
+            what: "determine the port of the echo service",
             source,
         })
 }

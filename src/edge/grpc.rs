@@ -87,7 +87,7 @@ impl GrpcAcceptor {
             &self.strangers
         };
         let Ok(permit) = Arc::clone(room).try_acquire_owned() else {
-            return debug!(client = %peer, "no room for another connection of gRPC");
+            return debug!(client = %peer, "too many gRPC connections: a new one was refused");
         };
         let life = (!is_proxy).then_some(STRANGER_LIFE);
         let served = self.connection(socket, peer, permit);
@@ -153,7 +153,7 @@ impl GrpcAcceptor {
                 };
             }
             if let Some(Err(error)) = served {
-                debug!(error = %error, "a connection of gRPC broke");
+                debug!(error = %error, "a gRPC connection failed");
             }
             drop(permit);
         }

@@ -224,7 +224,7 @@ impl Acceptor {
         let fd = socket.as_raw_fd();
         let stream = match CallerStream::new(socket, fd, peer, self.limits) {
             Ok(stream) => Box::new(stream),
-            Err(error) => return warn!(error = %error, "a connection could not be taken"),
+            Err(error) => return warn!(error = %error, "a connection could not be set up"),
         };
         let snapshot = self.current.load();
         let connection = stream.connection();
@@ -232,7 +232,7 @@ impl Acceptor {
         let is_trusted = is_trusted(connection.peer, trusted);
         connection.end_request(snapshot.services.clock.elapsed());
         let Some(place) = self.open.enter(connection, is_trusted, permit) else {
-            return debug!(client = %peer, "this network has as many connections as it may");
+            return debug!(client = %peer, "a network has reached its maximum number of connections");
         };
         let (proxy, watched) = (Arc::clone(&self.proxy), Arc::clone(&self.watched));
         let (current, closing) = (Arc::clone(&self.current), self.closing.subscribe());

@@ -117,7 +117,7 @@ impl MemoryLimit {
             warn!(
                 limit_mib = mib(bytes_max),
                 used_mib = mib(used),
-                "the memory limit is too small to serve with: raise limits.memory_max_mb, or the container's own limit"
+                "the memory limit is too low to serve requests: raise limits.memory_max_mb or the container's limit"
             );
         }
         Some(memory)

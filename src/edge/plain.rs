@@ -80,7 +80,7 @@ pub(crate) async fn serve<H, F>(
                 .serve_connection(TokioIo::new(socket), service)
                 .await;
             if let Err(error) = served {
-                debug!(error = %error, "a connection of a side listener broke");
+                debug!(error = %error, "a connection of a secondary listener failed");
             }
         });
         open.push_back(SideConnection { task, is_busy });

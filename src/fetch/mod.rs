@@ -34,31 +34,31 @@ pub enum FetchError {
     #[error("is not on loopback")]
     NotLoopback,
     /// The host cannot have a certificate.
-    #[error("has no name that a certificate could be for")]
+    #[error("has a name that no certificate can be issued for")]
     Name,
     /// The name lookup failed.
-    #[error("cannot be found by its name")]
+    #[error("cannot be resolved")]
     Resolve(#[source] std::io::Error),
     /// The name lookup succeeded but returned no address.
     #[error("has no address")]
     NoAddress,
     /// The name leads to an address where no server may be.
-    #[error("has an address that is asked for nothing: link-local, unspecified or multicast")]
+    #[error("has a forbidden address: link-local, unspecified or multicast")]
     Forbidden,
     /// The connection was refused or failed.
     #[error("cannot be connected to")]
     Connect(#[source] std::io::Error),
     /// The TLS handshake failed.
-    #[error("did not prove by TLS who it is")]
+    #[error("failed the TLS handshake")]
     Tls(#[source] std::io::Error),
     /// The whole exchange exceeded the timeout.
     #[error("did not answer within {} ms", .0.as_millis())]
     TooSlow(Duration),
     /// The response was not HTTP, or broke off.
-    #[error("did not answer in HTTP")]
+    #[error("did not send a complete HTTP answer")]
     Protocol(#[source] hyper::Error),
     /// The request target cannot be encoded.
-    #[error("cannot be asked for that target")]
+    #[error("cannot be requested with that target")]
     Target(#[source] http::Error),
     /// The status was not 200; redirects are included.
     #[error("answered with status {0}")]
@@ -360,11 +360,15 @@ mod tests {
             (
                 "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n[]",
                 false,
-                "did not answer in HTTP",
+                "did not send a complete HTTP answer",
             ),
-            ("SSH-2.0-x\r\n\r\n", false, "did not answer in HTTP"),
-            (head.as_str(), true, "did not answer in HTTP"),
-            ("", false, "did not answer in HTTP"),
+            (
+                "SSH-2.0-x\r\n\r\n",
+                false,
+                "did not send a complete HTTP answer",
+            ),
+            (head.as_str(), true, "did not send a complete HTTP answer"),
+            ("", false, "did not send a complete HTTP answer"),
             (
                 "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n[]",
                 true,

@@ -11,10 +11,10 @@ use rustls::{ClientConfig, RootCertStore};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TrustError {
     /// The file contains no certificate.
-    #[error("it holds no certificate in PEM")]
+    #[error("it contains no certificate in PEM")]
     Empty,
     /// The file contains something that is not the certificate of an authority.
-    #[error("it holds what is no certificate of an authority")]
+    #[error("it contains something other than a certificate of an authority")]
     Unfit,
     /// TLS cannot be set up.
     #[error("TLS cannot be set up")]

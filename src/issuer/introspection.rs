@@ -63,12 +63,12 @@ enum IntrospectionError {
     #[error("the introspection endpoint {0}")]
     Fetch(#[source] FetchError),
     #[error(
-        "the introspection endpoint answered with status {0}: it does not take the gateway's client or form"
+        "the introspection endpoint answered with status {0}: it does not accept the gateway's client credentials or the form of the request"
     )]
     Refusal(u16),
-    #[error("what came is no answer to an introspection")]
+    #[error("the answer is not an introspection response")]
     Garbage,
-    #[error("there are too many questions at once")]
+    #[error("too many introspection requests are in flight")]
     Crowded,
 }
 
@@ -326,7 +326,7 @@ impl Introspector {
                 issuer.name = self.name,
                 place = self.settings.endpoint.authority(),
                 error = error as &dyn std::error::Error,
-                "an issuer cannot be asked about tokens: they get 503"
+                "introspection at an issuer fails: requests with its opaque tokens get 503"
             );
         }
     }
@@ -350,7 +350,7 @@ fn refusal(status: u16, body: &[u8]) -> Result<IntrospectedToken, IntrospectionE
     if !is_tokens {
         return Err(IntrospectionError::Refusal(status));
     }
-    let why = format!("it answers with status {status}");
+    let why = format!("it answered with status {status}");
     Ok(IntrospectedToken::Refused(FaultKind::NotAnswered.with(why)))
 }
 

@@ -38,9 +38,9 @@ struct Head {
 enum KeySetFileError {
     #[error(transparent)]
     File(#[from] KeyFileError),
-    #[error("it is not what was written")]
+    #[error("it is damaged")]
     Damaged,
-    #[error("it is of another issuer or place")]
+    #[error("it is for another issuer or key set URL")]
     Another,
     #[error("it is from the future")]
     Future,
@@ -86,7 +86,7 @@ impl KeySetFile {
                 tracing::warn!(
                     path = %self.path.display(),
                     error = &error as &dyn std::error::Error,
-                    "a kept key set is not used"
+                    "a saved key set is ignored"
                 );
                 None
             }
@@ -152,7 +152,7 @@ impl KeySetFile {
 enum NotWritten {
     #[error(transparent)]
     File(#[from] KeyFileError),
-    #[error("no thread can be started for it")]
+    #[error("cannot start a thread for it")]
     Thread(#[from] std::io::Error),
 }
 
@@ -166,7 +166,7 @@ fn warn_if_failed(path: &Path, outcome: Result<(), NotWritten>) {
         tracing::warn!(
             path = %path.display(),
             error = &error as &dyn std::error::Error,
-            "a key set is not kept: a restart while its issuer is away would find none"
+            "a key set cannot be saved: after a restart while its issuer is down there would be no keys"
         );
     }
 }

@@ -68,7 +68,7 @@ pub enum IssuerError {
     },
     /// TLS is needed, and the system has no certificate authorities.
     #[error(
-        "the system trusts no authority: install its certificates (package ca-certificates), or name a `ca_file`"
+        "the system has no CA certificates: install them (package ca-certificates), or set `ca_file`"
     )]
     NoAuthorities,
     /// TLS cannot be set up.
@@ -78,7 +78,7 @@ pub enum IssuerError {
 
 /// The error of a token that cannot be verified: the issuer does not answer, and its last known keys are too old.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an issuer is away")]
+#[error("an issuer cannot be reached")]
 pub struct IssuerDown;
 
 /// The current keys of an issuer, and their generation.
@@ -388,7 +388,7 @@ fn keys_of_file(settings: &Issuer) -> Result<Option<KeySet>, IssuerError> {
         tracing::warn!(
             issuer.name = settings.name,
             left_out,
-            "a key of an issuer is not used"
+            "a key of an issuer is ignored"
         );
     }
     Ok(Some(keys))

@@ -17,19 +17,19 @@ const DISCOVERED_FOR: Duration = Duration::from_hours(1);
 /// The error of a fetch without keys. It contains nothing of the answer.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::issuer) enum SourceError {
-    #[error("the place of its keys {0}")]
+    #[error("its key set URL {0}")]
     Keys(#[source] FetchError),
-    #[error("its discovery document's place {0}")]
+    #[error("its discovery URL {0}")]
     Discovery(#[source] FetchError),
-    #[error("its discovery document is no JSON object with a text jwks_uri")]
+    #[error("its discovery document is not a JSON object with a string jwks_uri")]
     NoDocument,
-    #[error("its discovery document is of another issuer")]
+    #[error("its discovery document is for another issuer")]
     OtherIssuer,
-    #[error("its discovery document names keys on a host that may not serve them")]
+    #[error("its discovery document has a jwks_uri on a host that is not allowed")]
     OtherHost,
-    #[error("its discovery document names keys by a URL that is not asked")]
+    #[error("its discovery document has a jwks_uri that is not an allowed URL")]
     OtherUrl,
-    #[error("what came is no usable key set")]
+    #[error("the answer is not a usable key set")]
     Unusable(#[from] KeySetError),
 }
 

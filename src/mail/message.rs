@@ -35,7 +35,7 @@ pub(crate) fn build(
     text: &Text,
     now: Timestamp,
 ) -> Result<OutgoingMessage, &'static str> {
-    let to = carried(to).ok_or("the recipient's address is none that a mail can carry")?;
+    let to = carried(to).ok_or("the recipient's address cannot be used in a mail")?;
     let at = UNIX_EPOCH + Duration::from_millis(u64::try_from(now.millis()).unwrap_or_default());
     let id = format!("<{}@{}>", token::draw_jti(), from.email.domain());
     let builder = Message::builder()
@@ -66,7 +66,7 @@ pub(crate) fn build(
     if MESSAGE_BYTES_MAX < bytes.len() {
         return Err("the message is too long");
     }
-    let message = std::str::from_utf8(&bytes).map_err(|_| "the message is no text")?;
+    let message = std::str::from_utf8(&bytes).map_err(|_| "the message is not UTF-8")?;
     Ok(OutgoingMessage {
         from: from.email.to_string(),
         to: to.to_string(),

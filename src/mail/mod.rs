@@ -84,7 +84,7 @@ pub enum Mail {
 
 /// The error of a mail that cannot be sent. It contains no address and no token.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot make a mail")]
+#[error("cannot create a mail")]
 pub struct MailError {
     /// The description of the problem.
     #[source]

@@ -172,7 +172,7 @@ impl Post {
 pub fn check(settings: &MailSettings, public_url: &str) -> Vec<(&'static str, String)> {
     let mut found = Vec::new();
     if sender(settings).is_err() {
-        let expected = "a sender that mails can carry, such as Doorward <door@example.org>";
+        let expected = "a sender address for mails, such as Doorward <door@example.org>";
         found.push(("mail.from", expected.to_owned()));
     }
     if let Err(error) = Templates::new(settings, public_url) {
@@ -184,7 +184,7 @@ pub fn check(settings: &MailSettings, public_url: &str) -> Vec<(&'static str, St
 
 fn sender(settings: &MailSettings) -> Result<Mailbox, MailError> {
     let from = settings.from.parse();
-    from.map_err(|_| MailError::because("the sender is no mailbox"))
+    from.map_err(|_| MailError::because("the sender is not a mailbox"))
 }
 
 /// A mailer for one configuration.
@@ -210,7 +210,7 @@ impl Mailer for PostMailer {
         expires: Timestamp,
     ) -> Result<QueuedMail, MailError> {
         if QUEUED_MAX <= self.post.metrics.mails_queued().get() {
-            return Err(MailError::because("too many mails wait"));
+            return Err(MailError::because("too many mails are queued"));
         }
         let now = self.post.clock.now();
         let text = self.templates.render(mail).map_err(MailError::new)?;
@@ -219,7 +219,7 @@ impl Mailer for PostMailer {
         let sealed = letter.seal(&self.post.key, &id);
         Ok(QueuedMail {
             id,
-            sealed: sealed.ok_or_else(|| MailError::because("it cannot be sealed"))?,
+            sealed: sealed.ok_or_else(|| MailError::because("it cannot be encrypted"))?,
             created: now,
             expires,
             next_try: now,

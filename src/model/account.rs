@@ -54,7 +54,7 @@ impl CheckedField for Username {
 
     const RULE: InvalidField = InvalidField {
         field: "username",
-        expected: "2 to 64 of a-z 0-9 . _ -, first a letter or digit, not beginning with u-",
+        expected: "2 to 64 of a-z 0-9 . _ -, starting with a letter or digit, but not with u-",
     };
 
     fn check(text: String) -> Option<Self> {

@@ -92,7 +92,7 @@ impl CheckedField for Networks {
 
     const RULE: InvalidField = InvalidField {
         field: "allow_from",
-        expected: "1 to 64 networks or addresses such as 192.0.2.0/24 and 2001:db8::1, those of IPv4 written as IPv4; \
+        expected: "1 to 64 networks or addresses such as 192.0.2.0/24 and 2001:db8::1, IPv4 not in IPv6 notation; \
                    null: all",
     };
 
@@ -135,7 +135,7 @@ impl CheckedField for Rate {
 
     const RULE: InvalidField = InvalidField {
         field: "rate_per_minute",
-        expected: "requests in a minute, from 1 to 100000; null: no limit of its own",
+        expected: "requests per minute, from 1 to 100000; null: no limit of its own",
     };
 
     fn check(rate: u64) -> Option<Self> {

@@ -7,11 +7,11 @@ table! {
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub enum DenyReason {
         /// The request's framing, Host or header fields break HTTP's rules.
-        RequestMalformed => (400, "request_malformed", "The request breaks the rules of HTTP"),
+        RequestMalformed => (400, "request_malformed", "The request violates HTTP"),
         /// A header field's name has characters other than letters, digits, `-`, `_` and `.`.
-        HeaderNameRefused => (400, "header_name_refused", "A header name may hold letters, digits, -, _ and . only"),
+        HeaderNameRefused => (400, "header_name_refused", "A header name may contain only letters, digits, -, _ and ."),
         /// A header field names a method other than the request's own, and the route does not accept that.
-        MethodOverrideRefused => (400, "method_override_refused", "The method may not be named by a header here"),
+        MethodOverrideRefused => (400, "method_override_refused", "No header may override the method here"),
         /// The request target can be read as more than one path.
         PathRefused => (400, "path_refused", "The path can be read in more than one way"),
         /// The request target is longer than the limit.
@@ -21,11 +21,11 @@ table! {
         /// A method that is never forwarded, such as TRACE or CONNECT.
         MethodRefused => (405, "method_refused", "This method is not served here"),
         /// No route matches host, path and method.
-        NoRoute => (404, "no_route", "Nothing is served here"),
+        NoRoute => (404, "no_route", "No route matches the request"),
         /// A credential is required and none was sent.
-        CredentialMissing => (401, "credential_missing", "A credential is needed"),
+        CredentialMissing => (401, "credential_missing", "A credential is required"),
         /// Two credentials at once, or one of them twice.
-        CredentialConflict => (400, "credential_conflict", "Send one credential, once"),
+        CredentialConflict => (400, "credential_conflict", "Send exactly one credential"),
         /// The bearer token is not accepted.
         BearerInvalid => (401, "bearer_invalid", "The bearer token is not accepted"),
         /// The bearer token has expired.
@@ -35,25 +35,25 @@ table! {
         /// Unknown, wrong, revoked or expired API key; the caller does not learn which.
         ApiKeyInvalid => (401, "api_key_invalid", "The API key is not accepted"),
         /// A cookie may not authenticate this request: it changes state, and comes from a page of a foreign origin.
-        OriginRefused => (403, "origin_refused", "A page of this origin may not do this"),
+        OriginRefused => (403, "origin_refused", "Pages of this origin may not send this request"),
         /// Authenticated, but with none of the required roles.
-        RoleMissing => (403, "role_missing", "None of the roles that this needs"),
+        RoleMissing => (403, "role_missing", "The caller has none of the required roles"),
         /// Authenticated, but without a required scope.
-        ScopeMissing => (403, "scope_missing", "A scope that this needs is missing"),
+        ScopeMissing => (403, "scope_missing", "The caller lacks a required scope"),
         /// Allowed, but the identity headers are too large for a request head that upstreams accept.
-        IdentityTooLarge => (403, "identity_too_large", "More roles or scopes than this service can be told"),
+        IdentityTooLarge => (403, "identity_too_large", "The caller has more roles or scopes than can be passed to this service"),
         /// The account must change its password first.
         PasswordMustChange => (403, "password_must_change", "The password must be changed first"),
         /// The body is larger than the limit.
         BodyTooLarge => (413, "body_too_large", "The body is too large"),
         /// The body did not arrive in time.
-        BodyTimeout => (408, "body_timeout", "The body did not come in time"),
+        BodyTimeout => (408, "body_timeout", "The body did not arrive in time"),
         /// The rate limit of the credential or the caller is exceeded.
-        RateLimited => (429, "rate_limited", "Too many requests: wait a while"),
+        RateLimited => (429, "rate_limited", "Too many requests: try again later"),
         /// A forward-auth request from an address that is not a trusted proxy.
         ForwarderRefused => (403, "forwarder_refused", "Only a trusted proxy may ask this"),
         /// A forward-auth request that describes no request, or more than one.
-        ForwardMalformed => (400, "forward_malformed", "The proxy in front describes no one request"),
+        ForwardMalformed => (400, "forward_malformed", "The question does not describe exactly one request"),
     }
     /// Returns the HTTP status on a route, the stable code in `snake_case`, and a short fixed sentence for humans.
     pub fn row() -> (u16, &'static str, &'static str);

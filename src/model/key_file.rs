@@ -16,33 +16,33 @@ table! {
         ApiKey => (
             "apikey.key",
             "API keys",
-            "every API key: all of them are refused, and their owners have to make new ones",
+            "every API key: all of them are refused, and their owners have to create new ones",
         ),
         Assertion => (
             "assertion.json",
             "assertions for upstreams",
-            "every assertion that is under way: upstreams refuse the new ones until they fetch the public keys again",
+            "every assertion in flight: upstreams refuse new ones until they fetch the public keys again",
         ),
         Count => (
             "count.key",
             "counters of failed logins and mails, known networks",
-            "every counter: whoever is locked out may guess again, and the next login of each account is told to its owner \
+            "every counter: locked-out callers may guess again, and the next login of each account is reported to its owner \
              as one from a new network",
         ),
         Mail => (
             "mail.key",
-            "mails that wait",
-            "every mail that waits: it never leaves, and what it was to bring has to be asked for again",
+            "queued mails",
+            "every queued mail: it is never sent, and has to be requested again",
         ),
         Refresh => (
             "refresh.key",
-            "refreshes whose answer was lost",
-            "every refresh whose answer was lost on the way: the login that it belongs to ends, and all others go on",
+            "repeats of refreshes whose answer was lost",
+            "every refresh whose answer was lost in transit: its login ends, all others continue",
         ),
         Signing => (
             "signing.json",
             "access tokens",
-            "every access token: programs get another one with their refresh token or log in again; sessions of browsers go on",
+            "every access token: programs get a new one with their refresh token or log in again; browser sessions continue",
         ),
     }
     /// Returns the name, the records that depend on the file, and what becomes void when it is replaced.

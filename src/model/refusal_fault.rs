@@ -34,15 +34,15 @@ table! {
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum KeyFaultKind {
         /// The text does not have the form of a key, or its checksum is wrong.
-        Malformed => ("malformed", "the text has not the form of a key, or its checksum is wrong"),
+        Malformed => ("malformed", "the text does not have the form of a key, or its checksum is wrong"),
         /// No key has this id: it was revoked, or never existed.
         Unknown => ("unknown", "no key has this id: it was revoked, or never existed"),
         /// The secret does not match the key.
-        Secret => ("secret", "the secret is not the key's"),
+        Secret => ("secret", "the secret does not match the key"),
         /// The key, or this secret of it, has expired.
         Expired => ("expired", "the key, or this secret of it, has expired"),
         /// A restore has suspended the key.
-        Suspended => ("suspended", "the key is suspended since a restore; doorward apikey confirm ACCOUNT lifts that"),
+        Suspended => ("suspended", "the key has been suspended since a restore; doorward apikey confirm ACCOUNT reactivates it"),
         /// The client's address is outside the networks of the key.
         Network => ("network", "the client's address is outside allow_from of the key"),
         /// The account of the key may not act.
@@ -57,7 +57,7 @@ table! {
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum AccountFault {
         /// The account does not exist.
-        Unknown => ("account_unknown", "there is no such account"),
+        Unknown => ("account_unknown", "the account does not exist"),
         /// The account has no password yet.
         Pending => ("account_pending", "the account is pending: no password is set yet"),
         /// The account is disabled.

@@ -15,7 +15,7 @@ table! {
         /// Not a compact JWS of strict JSON.
         Malformed => (
             "malformed",
-            "the token is no JWT: three parts of base64url without padding, of which the first two are JSON objects",
+            "the token is not a JWT: three parts of base64url without padding, the first two being JSON objects",
         ),
         /// An encrypted JWT.
         Encrypted => ("encrypted", "the token is an encrypted JWT, which only its issuer can read"),
@@ -24,22 +24,22 @@ table! {
         /// The header's `typ` is that of another kind of token.
         Type => ("type", "the token's header has a typ that is neither JWT nor at+jwt nor listed in the issuer's typ"),
         /// Claim `iss` is missing.
-        IssuerMissing => ("issuer_missing", "the token has no claim iss that is a text"),
+        IssuerMissing => ("issuer_missing", "the token has no string claim iss"),
         /// Claim `iss` names no configured issuer.
-        IssuerUnknown => ("issuer_unknown", "claim iss is the issuer of no [[issuer]], byte for byte"),
+        IssuerUnknown => ("issuer_unknown", "claim iss equals the issuer of no [[issuer]], byte for byte"),
         /// Sent in a header field other than the one of its issuer.
         OtherField => (
             "other_header",
-            "the token came in another header than its issuer's tokens do (header of [[issuer]])",
+            "the token came in another header than the one configured for its issuer (header of [[issuer]])",
         ),
         /// No key of the issuer has the key id.
         KeyUnknown => ("key_unknown", "no usable key of the issuer fits the token's kid"),
         /// No key of the issuer is for the algorithm.
         Algorithm => ("algorithm", "no key of the issuer fits the token's alg"),
         /// The signature is wrong.
-        Signature => ("signature", "the signature is not by the issuer's key"),
+        Signature => ("signature", "the signature does not verify with the issuer's key"),
         /// Issued for another audience.
-        Audience => ("audience", "the token is not for an audience that is configured"),
+        Audience => ("audience", "the token is for none of the configured audiences"),
         /// Expired.
         Expired => ("expired", "the token has expired"),
         /// Not valid yet.
@@ -47,25 +47,25 @@ table! {
         /// A required claim is missing.
         ClaimMissing => ("claim_missing", "a claim is missing"),
         /// A claim has an invalid value.
-        ClaimInvalid => ("claim_invalid", "a claim has a value that it cannot have"),
+        ClaimInvalid => ("claim_invalid", "a claim has a malformed value"),
         /// A claim does not match `required_claims`.
-        ClaimRequired => ("claim_required", "a claim is not what required_claims asks for"),
+        ClaimRequired => ("claim_required", "a claim does not have the value that required_claims demands"),
         /// The subject or username could be a uid of this gateway.
         Reserved => (
             "reserved",
-            "a subject or username that begins with u- is reserved, unless a prefix is put before it",
+            "a subject or username that begins with u- is reserved, unless the issuer has a prefix",
         ),
         /// Bound to its sender, so that it must not be accepted from any other.
         SenderBound => (
             "sender_bound",
-            "the token is bound to its sender (claim cnf or token_type), so it is no bearer token",
+            "the token is bound to its sender (claim cnf or token_type), so it is not a bearer token",
         ),
         /// A refresh token, a logout token or another token that is not an access token.
-        NotAccess => ("not_access", "the token is a refresh or logout token, no access token"),
+        NotAccess => ("not_access", "the token is a refresh or logout token, not an access token"),
         /// Not a JWT, and no issuer introspects such tokens.
-        Opaque => ("opaque", "the token is no JWT, and no issuer has an introspection_url"),
+        Opaque => ("opaque", "the token is not a JWT, and no issuer has an introspection_url"),
         /// In the form of a secret of this gateway, but not a bearer token.
-        OwnForm => ("own_form", "the token has the form of a secret of this gateway that is no bearer token"),
+        OwnForm => ("own_form", "the token has the form of one of this gateway's secrets that are not bearer tokens"),
         /// Reported as not active by the issuer.
         Inactive => ("inactive", "the issuer says that the token is not active"),
         /// The issuer refused to answer about it.

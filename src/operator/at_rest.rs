@@ -76,7 +76,7 @@ fn restore_here(config: &Config, file: &Path) -> Result<Reply, AppError> {
     match restored {
         Ok(restored) => Ok(Reply::Done(shown(&restored))),
         Err(BackupError::Store(error @ StoreError::Locked { .. })) => Ok(Reply::Refused(format!(
-            "{error}: stop it first, the backup takes the store's place"
+            "{error}: stop it first, because the backup replaces the store"
         ))),
         Err(error) => Err(error.into()),
     }
@@ -145,7 +145,7 @@ fn copy(path: &Path) -> Result<(PathBuf, bool), AppError> {
         Reply::Done(Value::String(name)) => Ok((place(&name), was_there)),
         Reply::Refused(why) | Reply::Failed(why) => Err(AppError::Refused(why)),
         Reply::Done(_) | Reply::Explained(_) => Err(AppError::Refused(
-            "the gateway answered another question".to_owned(),
+            "the gateway sent an answer of the wrong kind; is it of another version?".to_owned(),
         )),
     }
 }

@@ -48,7 +48,7 @@ pub(crate) async fn keep_on(services: Arc<Services>, every: Duration) {
                 if made.later != 0 {
                     tracing::warn!(
                         later = made.later,
-                        "backups have names later than now: they are not counted and not removed until then"
+                        "backups have names with a time in the future: until then they are neither counted nor removed"
                     );
                 }
                 every
@@ -56,7 +56,7 @@ pub(crate) async fn keep_on(services: Arc<Services>, every: Duration) {
             Err(error) => {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
-                    "no backup could be made"
+                    "the backup failed"
                 );
                 every.min(RETRY_AFTER)
             }
@@ -110,7 +110,7 @@ async fn blocking<T: Send + 'static>(
 pub(crate) async fn execute(command: StoreCommand, services: &Services) -> Reply {
     let Some(backups) = &services.backups else {
         return Reply::Refused(
-            "the records are in memory: they are gone with the gateway".to_owned(),
+            "the records are only in memory and are lost when the gateway ends: there is nothing to back up".to_owned(),
         );
     };
     let ended = match command {
@@ -184,7 +184,7 @@ pub(crate) fn checked(findings: &Findings, mut shown: Map<String, Value>) -> Rep
         lines.push(format!("and {} more", findings.more));
     }
     Reply::Failed(format!(
-        "{} records were read, and not all is well:\n{}",
+        "{} records were read, with problems:\n{}",
         findings.records,
         lines.join("\n")
     ))

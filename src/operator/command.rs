@@ -81,7 +81,7 @@ impl StoreNotice {
         if config.store.engine == StoreEngine::Sled {
             let dir = config.store.path.display();
             (self.note)(&format!(
-                "there is no store in {dir}: decided without accounts, keys and memberships"
+                "no store in {dir}: decided without accounts, keys and memberships"
             ));
         }
     }
@@ -93,7 +93,7 @@ async fn carry_out(
     notice: &StoreNotice,
 ) -> Result<Reply, AppError> {
     let (touch, socket) = (command.touch(), socket::path_in(&config.store.path));
-    let by_gateway = "through the gateway that runs";
+    let by_gateway = "through the running gateway";
     import::hand_over(&config, &socket, &mut command)?;
     if let Some(reply) = ask_gateway(&socket, &command).await? {
         notice.worked_on(&config, touch, by_gateway);
@@ -101,11 +101,12 @@ async fn carry_out(
     }
     if matches!(command, Command::Reload) {
         let dir = config.store.path.display();
-        let why = format!("no gateway runs on the store in {dir}: there is nothing to reload");
+        let why =
+            format!("no gateway is running on the store in {dir}: there is nothing to reload");
         return Err(AppError::Refused(why));
     }
     if let Some(reply) = key_files::here(&config, &command).await? {
-        notice.worked_on(&config, touch, "opened; no gateway runs");
+        notice.worked_on(&config, touch, "opened; no gateway is running");
         return Ok(reply);
     }
     let records = place::records(&config, touch)?;
@@ -124,8 +125,10 @@ async fn carry_out(
     };
     match records {
         StoreAccess::None => notice.without_records(&config),
-        _ if is_new => notice.worked_on(&config, touch, "made now, and opened; no gateway runs"),
-        _ => notice.worked_on(&config, touch, "opened; no gateway runs"),
+        _ if is_new => {
+            notice.worked_on(&config, touch, "created and opened; no gateway is running");
+        }
+        _ => notice.worked_on(&config, touch, "opened; no gateway is running"),
     }
     Box::pin(execute_here(config, command, services)).await
 }

@@ -88,20 +88,20 @@ impl Command {
 #[derive(Debug, Subcommand, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum AccountCommand {
-    /// Makes an account: active with a password, else pending with an invitation by mail.
+    /// Creates an account: active with a password, otherwise pending with an invitation by mail.
     #[command(
         after_help = "Examples:\n  doorward account add anna --identity anna@example.org --name Anna --admin \\\n    --password-stdin < password\n  doorward account add ben --identity ben@example.org --name Ben"
     )]
     Add {
-        /// Its name: 2 to 64 of a-z, 0-9, dot, underscore, dash.
+        /// User name: 2 to 64 of a-z, 0-9, dot, underscore, dash.
         username: String,
-        /// Its e-mail address.
+        /// E-mail address.
         #[arg(long, value_name = "ADDRESS")]
         identity: String,
-        /// What the person is called.
+        /// Name of the person.
         #[arg(long)]
         name: String,
-        /// Makes it an administrator.
+        /// Makes the account an administrator.
         #[arg(long)]
         admin: bool,
         /// Reads the password from standard input.
@@ -142,7 +142,7 @@ pub enum AccountCommand {
     },
     /// Imports apicrud's people, accounts, API keys and memberships from a JSON-lines export, all of it or nothing.
     #[command(
-        after_help = "Examples:\n  doorward account import people.jsonl\n  doorward account import people.jsonl --skip-refused 2> refused\n\nThe first thousand refused lines are told with their reasons. docs/import.md\nshows the form and how to make an export."
+        after_help = "Examples:\n  doorward account import people.jsonl\n  doorward account import people.jsonl --skip-refused 2> refused\n\nThe first thousand refused lines are shown with their reasons. docs/import.md\nshows the format and how to make an export."
     )]
     Import {
         /// The export, of any size.
@@ -151,7 +151,7 @@ pub enum AccountCommand {
         /// The export as it was opened.
         #[arg(skip)]
         export: Option<Export>,
-        /// Imports the rest although lines are refused.
+        /// Imports the other lines if some are refused.
         #[arg(long)]
         skip_refused: bool,
     },
@@ -184,32 +184,32 @@ pub struct AccountPage {
 #[derive(Debug, Subcommand, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ApikeyCommand {
-    /// Makes an API key and shows it, once.
+    /// Creates an API key and shows it once.
     #[command(
         after_help = "Examples:\n  doorward apikey create anna --name backup --scope reports:read \\\n    --expires 2030-01-01T00:00:00Z\n  doorward apikey create anna --resource list/42/member \\\n    --allow-from 192.0.2.0/24 --rate-per-minute 60"
     )]
     Create {
-        /// Whose: name, address, uid or record id.
+        /// Account that owns the key: name, address, uid or record id.
         account: String,
-        /// What it is called.
+        /// Name of the key.
         #[arg(long, default_value = "")]
         name: String,
-        /// What it may be used for; repeatable.
+        /// Scope of the key; repeatable.
         #[arg(long = "scope", value_name = "SCOPE")]
         scopes: Vec<String>,
-        /// When it ends (RFC 3339); left out: never.
+        /// Time of its expiry (RFC 3339); default: never.
         #[arg(long, value_name = "TIME")]
         expires: Option<String>,
-        /// Network or address that it may come from; repeatable; left out: all.
+        /// Network or address from which it is accepted; repeatable; default: all.
         #[arg(long, value_name = "CIDR")]
         allow_from: Vec<String>,
-        /// Requests in a minute; left out: no limit of its own.
+        /// Requests per minute; default: no limit of its own.
         #[arg(long, value_name = "COUNT")]
         rate_per_minute: Option<u64>,
-        /// Resource role that it is limited to, such as list/42/member; repeatable; left out: all that its owner has.
+        /// Resource role that it is limited to, such as list/42/member; repeatable; default: all roles of its owner.
         #[arg(long = "resource", value_name = "ROLE")]
         resources: Vec<String>,
-        /// A remark, which its owner sees and no upstream does.
+        /// Note, shown to its owner and to no upstream.
         #[arg(long, value_name = "TEXT")]
         #[serde(default)]
         note: Option<String>,
@@ -217,7 +217,7 @@ pub enum ApikeyCommand {
     /// Lists the API keys of an account.
     #[command(after_help = "Examples:\n  doorward apikey list anna")]
     List {
-        /// Whose: name, address, uid or record id.
+        /// Account that owns the key: name, address, uid or record id.
         account: String,
     },
     /// Confirms API keys that a restore has suspended: one, or all of an account.
@@ -225,15 +225,15 @@ pub enum ApikeyCommand {
         after_help = "Examples:\n  doorward apikey confirm anna aZ09aZ09\n  doorward apikey confirm anna"
     )]
     Confirm {
-        /// Whose: name, address, uid or record id.
+        /// Account that owns the key: name, address, uid or record id.
         account: String,
-        /// The eight characters of its id; left out: all.
+        /// The eight characters of its id; default: all.
         id: Option<String>,
     },
     /// Revokes an API key: the next request with it is refused.
     #[command(after_help = "Examples:\n  doorward apikey revoke anna aZ09aZ09")]
     Revoke {
-        /// Whose: name, address, uid or record id.
+        /// Account that owns the key: name, address, uid or record id.
         account: String,
         /// The eight characters of its id.
         id: String,
@@ -247,31 +247,31 @@ pub enum MemberCommand {
     /// Sets a membership.
     #[command(after_help = "Examples:\n  doorward member set anna list 42 member")]
     Set {
-        /// Who: name, address, uid or record id.
+        /// Account: name, address, uid or record id.
         account: String,
-        /// Kind of resource.
+        /// Name of the resource, such as list.
         resource: String,
-        /// Which one.
+        /// Id of the resource.
         id: String,
-        /// At which level.
+        /// Level of the membership.
         level: String,
     },
     /// Ends a membership.
     #[command(after_help = "Examples:\n  doorward member remove anna list 42")]
     Remove {
-        /// Who: name, address, uid or record id.
+        /// Account: name, address, uid or record id.
         account: String,
-        /// Kind of resource.
+        /// Name of the resource, such as list.
         resource: String,
-        /// Which one.
+        /// Id of the resource.
         id: String,
     },
     /// Lists the members of one resource.
     #[command(after_help = "Examples:\n  doorward member list list 42")]
     List {
-        /// Kind of resource.
+        /// Name of the resource, such as list.
         resource: String,
-        /// Which one.
+        /// Id of the resource.
         id: String,
     },
 }
@@ -280,24 +280,24 @@ pub enum MemberCommand {
 #[derive(Debug, Subcommand, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum KeysCommand {
-    /// Lists the key files, and the keys in those that sign.
+    /// Lists the key files, and the signing keys in them.
     #[command(skip)]
     List,
-    /// Lets the next key sign, retires the present one, makes another next one: no token is refused for it.
+    /// Rotates the signing keys: the next key signs, the current one is retired, a new next key is created. No token becomes invalid.
     #[command(after_help = "Examples:\n  doorward keys rotate")]
     Rotate,
-    /// Makes a key file anew that is lost, after saying what that voids; the gateway must not run.
+    /// Replaces a lost key file; shows first what that voids. The gateway must be stopped.
     #[command(
-        after_help = "Examples:\n  doorward keys renew apikey.key         # tells what that voids\n  doorward keys renew apikey.key --yes\n\nWhat stood in its place is kept in the store's directory."
+        after_help = "Examples:\n  doorward keys renew apikey.key         # shows what that voids\n  doorward keys renew apikey.key --yes\n\nThe replaced file is kept in the store's directory."
     )]
     Renew {
-        /// Name of the file.
+        /// Name of the key file.
         #[arg(value_name = "NAME", value_parser = key_file)]
         file: KeyFile,
-        /// Does it.
+        /// Confirms: without this the command changes nothing.
         #[arg(long)]
         yes: bool,
-        /// Makes another one although this one is not lost.
+        /// Replaces the file although it is not lost.
         #[arg(long)]
         force: bool,
     },
@@ -307,12 +307,12 @@ pub enum KeysCommand {
 #[derive(Debug, Subcommand, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum StoreCommand {
-    /// Saves all records and key files into one file and reads it back, beside a running gateway or without one.
+    /// Saves all records and key files into one file and reads it back, with or without a running gateway.
     #[command(
-        after_help = "Examples:\n  doorward store backup\n  doorward store backup --to /mnt/safe/\n\nThe file holds signing keys: keep it as safe as the store itself."
+        after_help = "Examples:\n  doorward store backup\n  doorward store backup --to /mnt/safe/\n\nThe file holds signing keys: protect it like the store itself."
     )]
     Backup {
-        /// A new file, or a directory; left out: backup/ in the store's directory.
+        /// A new file, or a directory; default: backup/ in the store's directory.
         #[arg(long, value_name = "FILE|DIR")]
         to: Option<PathBuf>,
     },

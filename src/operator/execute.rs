@@ -43,7 +43,7 @@ pub(crate) async fn execute(command: Command, snapshot: &Snapshot) -> Reply {
             return explained.map_or_else(Reply::Refused, Reply::Explained);
         }
         Command::Reload => {
-            return Reply::Refused("no gateway runs: there is nothing to reload".to_owned());
+            return Reply::Refused("no gateway is running: there is nothing to reload".to_owned());
         }
         Command::Store(command) => return backup::execute(command, &snapshot.services).await,
         Command::TokenVerify { token } => verify(&token, snapshot).await,
@@ -77,7 +77,8 @@ async fn accounts(command: AccountCommand, snapshot: &Snapshot) -> Result<Value,
                 .await?;
             let mut account = shown(created);
             if let Some(fields) = account.as_object_mut().filter(|_| is_invited) {
-                let sent = format!("mailed to {identity}: its link sets the first password");
+                let sent =
+                    format!("sent to {identity}: the link in the mail sets the first password");
                 fields.insert("invitation".to_owned(), sent.into());
             }
             Ok(account)
@@ -205,8 +206,8 @@ fn key_unknown() -> CommandStop {
 fn scope_unknown(accounts: &Accounts) -> CommandStop {
     let scopes = accounts.login_scopes();
     let declared = match scopes.as_str() {
-        "" => "none is",
-        scopes => &format!("those are {scopes}"),
+        "" => "none is declared",
+        scopes => &format!("the declared scopes are {scopes}"),
     };
     CommandStop::Refused(format!(
         "each scope must be named by a route or by [roles] scopes: {declared} (scope_unknown)"

@@ -26,13 +26,15 @@ pub async fn explain(question: &Explain, snapshot: &Snapshot) -> Result<Explaine
     let (host, target) = split(&question.url, &snapshot.config.listen.public_url.authority)?;
     let mut steps = TraceSteps::default();
     if let Err(reason) = check_method(question.method.as_bytes()) {
-        steps.step("method", false, &|| "it never passes".to_owned());
+        steps.step("method", false, &|| {
+            "a method that the gateway never passes on".to_owned()
+        });
         return Ok(refused(steps, reason.code()));
     }
     let Ok(target) = canonical(&target) else {
         steps.step("path", false, &|| {
-            "it names no place: a dot segment in some reading, a control character, a broken escape, or more readings than are \
-             compared"
+            "the path is refused: a dot segment in some reading, a control character, a broken escape, or too many readings to \
+             compare"
                 .to_owned()
         });
         return Ok(refused(steps, DenyReason::PathRefused.code()));
@@ -41,7 +43,8 @@ pub async fn explain(question: &Explain, snapshot: &Snapshot) -> Result<Explaine
     if snapshot.serves_itself(&host, &target.path) {
         let is_clear = snapshot.is_clear(&target.path);
         steps.step("route", is_clear, &|| {
-            "one of the gateway's own endpoints, which decide for themselves".to_owned()
+            "the URL leads to one of the gateway's own endpoints, to which no route applies"
+                .to_owned()
         });
         if !is_clear {
             return Ok(refused(steps, DenyReason::PathRefused.code()));

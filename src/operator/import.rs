@@ -80,7 +80,7 @@ pub(crate) fn hand_over(
     if let Err(source) = copied {
         let _ = fs::remove_file(&path);
         return Err(ProcessError::System {
-            what: "copy the export into the store's directory",
+            what: "copy the export to the store's directory",
             source,
         }
         .into());
@@ -166,7 +166,7 @@ pub(crate) async fn finish(
         tracing::warn!(
             accounts = finished.written,
             taken_back = finished.taken_back,
-            "an import was cut short: it is finished now"
+            "an interrupted import was finished"
         );
     }
     Ok(())

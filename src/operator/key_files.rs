@@ -37,7 +37,7 @@ pub(crate) async fn execute(command: &KeysCommand, snapshot: &Snapshot) -> Reply
         KeysCommand::Rotate => rotate(services).await,
         KeysCommand::Renew { file, .. } => {
             return Reply::Refused(format!(
-                "a gateway runs on this store and has {} in use: stop it first",
+                "a gateway is running on this store and uses {}: stop it first",
                 file.name()
             ));
         }
@@ -174,24 +174,22 @@ fn rings_at_rest(files: &KeyFiles, findings: &[KeyFinding]) -> Vec<ListedKeys> {
 /// Returns the reason why a key file is not renewed; `None`: it may be.
 fn refusal(finding: &KeyFinding, yes: bool, force: bool) -> Option<String> {
     let (name, voids) = (finding.file.name(), finding.file.voids());
-    let forced = format!("`--force --yes` makes another one all the same, which voids {voids}");
+    let forced = format!("`--force --yes` replaces it anyway, which voids {voids}");
     let why = match &finding.state {
         KeyFileState::Fits if !force => {
             format!(
-                "{name} is the one that the records were written with, and needs no other: {forced}"
+                "{name} is the file that the records were written with, so nothing needs to be replaced: {forced}"
             )
         }
         KeyFileState::Unknown if !force => {
-            format!("{name} is there, and the next start takes it for good: {forced}")
+            format!("{name} exists, and the next start will accept it: {forced}")
         }
-        KeyFileState::NotMade => format!("{name} was never there: `doorward serve` makes it"),
+        KeyFileState::NotMade => format!("{name} was never created: `doorward serve` creates it"),
         _ if !yes => {
             let problem = finding
                 .problem()
                 .unwrap_or_else(|| format!("key file {name}"));
-            format!(
-                "{problem}. Another one in its place voids {voids}. Nothing is done without `--yes`"
-            )
+            format!("{problem}. Replacing it voids {voids}. Run this again with `--yes` to do so")
         }
         _ => return None,
     };
@@ -231,5 +229,5 @@ async fn renew(
 /// Describes where the replaced files are.
 pub(crate) fn kept_aside(kept: Option<&Path>) -> String {
     let shown = kept.map(|kept| kept.display().to_string());
-    shown.unwrap_or_else(|| "nothing was there before".to_owned())
+    shown.unwrap_or_else(|| "nothing; there was no store before".to_owned())
 }

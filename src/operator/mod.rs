@@ -32,7 +32,7 @@ pub enum AppError {
     #[error(transparent)]
     Process(#[from] ProcessError),
     /// The configuration is valid but no snapshot can be built from it.
-    #[error("the configuration cannot be made ready:\n{}", lines(.0))]
+    #[error("the configuration cannot be prepared:\n{}", lines(.0))]
     Obstacles(Vec<SnapshotProblem>),
     /// A service could not be opened.
     #[error(transparent)]
@@ -47,9 +47,7 @@ pub enum AppError {
     #[error(transparent)]
     Place(#[from] PlaceError),
     /// The records are in memory, so only a running gateway has them.
-    #[error(
-        "no gateway is running, and its records would be in memory: there is nothing to work on"
-    )]
+    #[error("no gateway is running, and with the memory engine there are no records without one")]
     NoRecords,
     /// The audit trail is required but cannot be written.
     #[error(transparent)]
@@ -62,8 +60,8 @@ pub enum AppError {
     Refused(String),
     /// The drain ended while connections still had requests in flight.
     #[error(
-        "requests on {0} connections were still running when the drain ended and were cut off: limits.drain_timeout_ms is \
-         how long they may take"
+        "requests on {0} connections were still in flight when the drain ended and were cut off: limits.drain_timeout_ms is \
+         the time they have"
     )]
     DrainCut(usize),
 }

@@ -43,7 +43,7 @@ pub(crate) async fn find_active(accounts: &Accounts, text: &str) -> Result<Accou
             "{name} is pending: no password is set yet; the link in its mail sets the first one"
         ))),
         AccountStatus::Disabled => Err(CommandStop::Refused(format!(
-            "{name} is disabled; `doorward account enable {name}` ends that"
+            "{name} is disabled; `doorward account enable {name}` enables it"
         ))),
     }
 }

@@ -26,8 +26,8 @@ const DEPTH_MAX: usize = 3;
 pub enum PlaceError {
     /// The same relative path has led to another directory, which still holds a store.
     #[error(
-        "there is no store in {here}, where the configuration leads, but one in {there}: move it, write its whole path as \
-         store.path, or, if it is a service's, set STATE_DIRECTORY as systemd does for it"
+        "there is no store in {here}, where the configuration leads, but there is one in {there}: move it, set its absolute path as \
+         store.path, or, if it belongs to a service, set STATE_DIRECTORY as systemd does for that service"
     )]
     Elsewhere {
         /// Where the configuration leads.
@@ -37,19 +37,19 @@ pub enum PlaceError {
     },
     /// There is no store, and the command does not create one.
     #[error(
-        "there is no store in {0}: `doorward serve` begins one, and so do `account add` and `account import`"
+        "there is no store in {0}: `doorward serve`, `account add` and `account import` create one"
     )]
     Missing(PathBuf),
     /// There is no store, and the configuration forbids creating one.
     #[error(
-        "there is no store in {0}, and store.create is \"never\": mount the volume that holds it, or bring a backup back with \
-         `doorward store restore FILE`. To begin an empty one there, start once with DOORWARD__STORE__CREATE=if_missing"
+        "there is no store in {0}, and store.create is \"never\": mount its volume, or restore a backup with \
+         `doorward store restore FILE`. To create an empty one there, start once with DOORWARD__STORE__CREATE=if_missing"
     )]
     NotCreated(PathBuf),
     /// The directory holds other files and no store.
     #[error(
-        "{path} holds other files, {found:?} among them, and no store: nothing is begun or changed there. Set store.path to a \
-         directory of the store's own, which is empty or not there yet"
+        "{path} contains other files, such as {found:?}, and no store: nothing is created or changed there. Set store.path to a \
+         directory for the store alone, which is empty or does not exist yet"
     )]
     Strangers {
         /// Where the configuration leads.
@@ -59,7 +59,7 @@ pub enum PlaceError {
     },
     /// The path contains a symbolic link that root does not follow.
     #[error(
-        "{path} is a symbolic link of {owner}, and root follows none to a store: write the path that it leads to as \
+        "{path} is a symbolic link of {owner}, and root does not follow a user's link to a store: set the path that it leads to as \
          store.path, or run this as the store's owner with sudo -u"
     )]
     Link {
@@ -71,9 +71,9 @@ pub enum PlaceError {
     /// A gateway seems to run on another store than the one that would be created.
     #[error(
         "something answers on {address}, where this configuration's gateway listens, but there is no store in {here}: its \
-         store is elsewhere, and no second one is begun. If that is the service, set STATE_DIRECTORY as the service has it, \
+         store is elsewhere, and a second one is not created. If that is the service, set STATE_DIRECTORY to the service's value, \
          such as STATE_DIRECTORY=/var/lib/doorward (`systemctl show -p StateDirectory doorward` names it below /var/lib); \
-         otherwise stop what runs there"
+         otherwise stop the process that listens there"
     )]
     Answered {
         /// Where the configuration leads.
@@ -90,7 +90,7 @@ pub enum PlaceError {
         owner: Owner,
     },
     /// A file in the directory belongs to another user than the directory.
-    #[error("{path} belongs to {found}: chown -R {}:{} {dir} mends it", owner.uid, owner.gid)]
+    #[error("{path} belongs to {found}: chown -R {}:{} {dir} fixes that", owner.uid, owner.gid)]
     Stray {
         /// The file.
         path: PathBuf,
@@ -105,7 +105,9 @@ pub enum PlaceError {
         source: Box<AppError>,
     },
     /// The system does not let root become the owner.
-    #[error("cannot work as {owner}, whose {path} is, and root's files would lock that user out")]
+    #[error(
+        "{path} belongs to {owner}, but this command cannot switch to that user, and files of root would lock it out"
+    )]
     Become {
         /// The store's directory.
         path: PathBuf,
@@ -116,7 +118,7 @@ pub enum PlaceError {
         source: io::Error,
     },
     /// The metadata of a path cannot be read.
-    #[error("cannot look at {path}")]
+    #[error("cannot inspect {path}")]
     Look {
         /// The path.
         path: PathBuf,

@@ -44,17 +44,17 @@ fn advice(refused: ErrorCode) -> String {
             "the account is pending: the link in its mail sets the first password"
         }
         ErrorCode::AccountChanged | ErrorCode::MembershipChanged => {
-            "it has changed meanwhile: try again"
+            "it was changed at the same time: try again"
         }
         ErrorCode::Denied(DenyReason::ScopeMissing) => {
-            "scopes that begin with auth: go to administrators only"
+            "only administrators can have scopes that begin with auth:"
         }
-        ErrorCode::KeyLimit => "the account has as many keys as it may have: revoke one first",
+        ErrorCode::KeyLimit => "the account has the maximum number of keys: revoke one first",
         ErrorCode::MembershipLimit => {
-            "the account has as many memberships, or the resource as many members, as it may have"
+            "the account has the maximum number of memberships, or the resource of members"
         }
         ErrorCode::LevelUnknown => "the level must be one of [roles] levels",
-        _ => "this is refused",
+        _ => "the change is refused",
     };
     format!("{why} ({})", refused.as_str())
 }

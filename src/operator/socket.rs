@@ -59,9 +59,7 @@ pub enum SocketError {
         source: std::io::Error,
     },
     /// The peer sent something other than a reply.
-    #[error(
-        "the gateway on {path} gave no answer that is understood here; is it of another version?"
-    )]
+    #[error("the gateway on {path} gave no readable answer; is it of another version?")]
     Reply {
         /// The socket.
         path: PathBuf,
@@ -191,7 +189,7 @@ fn log_end(end: std::io::Result<()>) {
         }
         Err(error) => tracing::debug!(
             error = &error as &dyn std::error::Error,
-            "a peer on admin.sock went away"
+            "a peer on admin.sock closed the connection"
         ),
     }
 }
@@ -232,7 +230,7 @@ impl Server {
         let (caller, reloaded) = oneshot::channel();
         // A gateway that drains no longer reloads.
         let _ = self.reloads.send(caller).await;
-        let ending = || Reply::Failed("the gateway is ending".to_owned());
+        let ending = || Reply::Failed("the gateway is shutting down".to_owned());
         reloaded.await.unwrap_or_else(|_| ending())
     }
 

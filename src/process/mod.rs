@@ -41,7 +41,7 @@ impl OpenOutput {
     /// Starts the writers and directs the log to them.
     pub(crate) fn start(level: &str, audit: AuditOutput) -> Result<Self, ProcessError> {
         let output = Output::start(audit).map_err(|source| ProcessError::System {
-            what: "write on standard output and standard error",
+            what: "write to standard output and standard error",
             source,
         })?;
         let open = Self(output);
@@ -77,7 +77,7 @@ pub(crate) fn log_warnings(warnings: &[ConfigProblem]) {
         tracing::warn!(
             at = warning.at,
             expected = warning.expected,
-            "the configuration works, with a warning"
+            "the configuration is usable, with a warning"
         );
     }
 }

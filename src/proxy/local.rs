@@ -161,7 +161,7 @@ async fn take_apart(
     }
     let has_no_body = matches!(parts.status.as_u16(), 204 | 304);
     if parts.status.is_informational() {
-        let what = "an own endpoint answered with an interim status";
+        let what = "one of the gateway's own endpoints answered with an interim status";
         return Err(Error::explain(ErrorType::InternalError, what).into_in());
     }
     if !has_no_body {

@@ -155,7 +155,11 @@ impl ProxyHttp for Gateway {
         let (place, now) = (attempts.next_address(), snapshot.services.clock.elapsed());
         let address = self.balancer.address(upstream, place, now);
         let address = address.ok_or_else(|| {
-            Error::explain(ErrorType::ConnectNoRoute, "the built-in echo does not run").into_up()
+            Error::explain(
+                ErrorType::ConnectNoRoute,
+                "the built-in echo is not running",
+            )
+            .into_up()
         })?;
         let is_handshake = session.is_upgrade_req();
         let fresh = (attempts.is_resent || is_handshake).then_some(*id);
@@ -270,7 +274,9 @@ impl ProxyHttp for Gateway {
         let is_switch = status == StatusCode::SWITCHING_PROTOCOLS;
         let is_asked_for = !is_switch || session.is_upgrade_req();
         if !is_asked_for || !headers::is_framed_once(upstream_response) {
-            return Err(Error::explain(ErrorType::InvalidHTTPHeader, "doubtful framing").into_up());
+            return Err(
+                Error::explain(ErrorType::InvalidHTTPHeader, "ambiguous framing").into_up(),
+            );
         }
         let progress = &mut ctx.progress;
         if is_switch || !status.is_informational() {
@@ -355,7 +361,7 @@ impl ProxyHttp for Gateway {
                 None
             }
             PingoraFailure::Own(problem) => {
-                error!(request.id = %progress.id, cause = e.etype().as_str(), context = e.context.as_ref().map_or("", |it| it.as_str()), "a request failed here");
+                error!(request.id = %progress.id, cause = e.etype().as_str(), context = e.context.as_ref().map_or("", |it| it.as_str()), "a request failed in the gateway");
                 progress.fault = Some(RequestFault::Own);
                 Some(problem)
             }

@@ -118,7 +118,7 @@ impl From<&Denial> for ProxyProblem {
 impl From<Unavailable> for ProxyProblem {
     fn from(cause: Unavailable) -> Self {
         Self {
-            title: "This cannot be decided right now",
+            title: "The request cannot be decided at the moment",
             extra: Some(ProblemExtra::Retry(1)),
             ..cause.error_code().into()
         }

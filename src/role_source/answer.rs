@@ -8,7 +8,7 @@ use crate::model::access::{LevelOrder, LevelRank, Name, ResourceId, ResourceRole
 
 /// An answer that cannot be read. It may hold anything, so none of it is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("answered with something else than a list of memberships")]
+#[error("did not answer with a list of memberships")]
 pub(crate) struct UnreadableAnswer;
 
 /// The question a source was asked.

@@ -63,7 +63,7 @@ enum RoleSourceError {
     Fetch(#[from] FetchError),
     #[error(transparent)]
     Garbage(#[from] UnreadableAnswer),
-    #[error("has too many questions to answer")]
+    #[error("has too many requests in flight")]
     Crowded,
 }
 
@@ -344,7 +344,7 @@ impl RoleSources {
                     source = settings.authority,
                     resource = question.resource.as_str(),
                     excess = excess.what(),
-                    "a role source speaks of what it was not asked: dropped, and not told again"
+                    "a role source answers more than it was asked: the rest is dropped, and not logged again"
                 );
             }
         })?;
@@ -382,7 +382,7 @@ impl RunningSource {
             tracing::warn!(
                 source = self.settings.authority,
                 error = error as &dyn std::error::Error,
-                "a role source does not answer as it should"
+                "a role source sent an invalid answer"
             );
         }
     }

@@ -32,7 +32,7 @@ pub enum TableError {
         second: usize,
     },
     /// Two patterns have literals at the same position that differ in case only, and an upstream may confuse them.
-    #[error("routes {first} and {second} differ in the case of a literal alone")]
+    #[error("routes {first} and {second} differ only in the case of a literal")]
     CaseAlone {
         /// Index of one route.
         first: usize,

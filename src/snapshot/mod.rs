@@ -144,8 +144,9 @@ pub fn obstacles(config: &Config) -> Vec<SnapshotProblem> {
     if config.audit.required && !log::lets_audit_pass(&config.log.level) {
         obstacles.push(SnapshotProblem {
             at: "log.level".to_owned(),
-            expected: "a level that lets audit events pass, since audit.required asks for them: info,audit=info"
-                .to_owned(),
+            expected:
+                "a level that includes audit events, since audit.required is true: info,audit=info"
+                    .to_owned(),
         });
     }
     obstacles
@@ -158,7 +159,7 @@ pub fn issuer_obstacle(name: &str, error: &IssuerError) -> SnapshotProblem {
         IssuerError::Read { .. } => "a file that can be read",
         IssuerError::Keys { .. } => "a file with usable keys",
         IssuerError::Authorities { .. } => "a ca_file with certificates in PEM",
-        IssuerError::NoAuthorities | IssuerError::Tls(_) => "authorities to verify it by",
+        IssuerError::NoAuthorities | IssuerError::Tls(_) => "CA certificates to verify it with",
     };
     SnapshotProblem {
         at: format!("issuer \"{name}\""),
@@ -222,9 +223,9 @@ pub fn notes(config: &Config) -> Vec<String> {
         let path = &config.routes.get(first)?.text;
         let wide = &config.routes.get(second)?.text;
         Some(format!(
-            "route[{first}].path: {path} with a slash at its end is a path of route[{second}], {wide}, and services often take \
-             one for the other: requests for either must meet the requirements of both, unless a route for {path}/** says \
-             the same as that for {path}"
+            "route[{first}].path: {path} with a trailing slash matches route[{second}], {wide}, and services often treat \
+             both alike: requests for either must meet the requirements of both, unless a route for {path}/** has \
+             the same requirement as the route for {path}"
         ))
     };
     let pairs = table.slash_pairs(&routes).into_iter().filter_map(note);
@@ -241,8 +242,8 @@ fn scopes_alone(config: &Config) -> impl Iterator<Item = String> {
     });
     alone.map(|(index, route)| {
         format!(
-            "route[{index}].require: every login has all declared scopes, so {} is open to whoever logs in; any_role keeps \
-             people out",
+            "route[{index}].require: every login has all declared scopes, so {} is open to everyone who logs in; use any_role to restrict \
+             people",
             route.text
         )
     })
@@ -259,7 +260,7 @@ fn table_obstacle(config: &Config, error: &TableError) -> SnapshotProblem {
         TableError::Ambiguous { first, second } => SnapshotProblem {
             at: format!("route[{second}].path"),
             expected: format!(
-                "a pattern, host or method that tells it from route[{first}]: {} and {} can match one request equally well",
+                "a pattern, host or method that distinguishes it from route[{first}]: {} and {} can match one request equally well",
                 text(second),
                 text(first)
             ),
@@ -267,7 +268,7 @@ fn table_obstacle(config: &Config, error: &TableError) -> SnapshotProblem {
         TableError::CaseAlone { first, second } => SnapshotProblem {
             at: format!("route[{second}].path"),
             expected: format!(
-                "literals that differ from those of route[{first}] in more than case, {} and {}, or `case_sensitive = true` \
+                "literals that differ from those of route[{first}] in more than case ({} and {}), or `case_sensitive = true` \
                  at the upstreams of both",
                 text(second),
                 text(first)

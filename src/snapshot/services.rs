@@ -63,7 +63,7 @@ pub enum OpenError {
     #[error(transparent)]
     Keys(#[from] KeyFileError),
     /// The mail transport is unusable.
-    #[error("cannot ready the mail transport")]
+    #[error("cannot prepare the mail transport")]
     Mail(#[source] MailError),
     /// A foreign issuer is unusable.
     #[error(transparent)]
@@ -170,7 +170,7 @@ async fn ring(
                 // A disk that accepts no writes must not prevent a start: the next start removes them.
                 Err(error) if ring.serves(algorithm) => tracing::warn!(
                     error = &error as &dyn std::error::Error,
-                    "keys whose time is over cannot be dropped from their file"
+                    "expired signing keys cannot be removed from their file"
                 ),
                 replaced => replaced?,
             }
@@ -187,7 +187,7 @@ async fn settle(files: &KeyFiles, now: Timestamp) -> Result<(), OpenError> {
     match files.settle(now).await {
         Err(error) if files.counted().accounts != 0 => tracing::warn!(
             error = &error as &dyn std::error::Error,
-            "what the key files are known by cannot be written down yet"
+            "the fingerprints of the key files cannot be recorded yet"
         ),
         settled => settled.map_err(KeyFilesError::from)?,
     }

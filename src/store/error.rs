@@ -35,7 +35,7 @@ pub enum StoreError {
         known: u8,
     },
     /// The id of a new record is already in use, which never happens with random ids: nothing was written.
-    #[error("a new id in {tree} is already in use")]
+    #[error("a newly generated id in {tree} is already in use")]
     Collision {
         /// The kind of record.
         tree: &'static str,
@@ -50,10 +50,10 @@ pub enum StoreError {
     },
     /// The intent was applied completely or not at all, and which of the two is not known yet: its batch could not be
     /// made durable, or was not in time. Until it is known, reads do not return what it would have changed.
-    #[error("whether this was written is not known yet")]
+    #[error("the outcome of the write is not known yet")]
     Unknown(#[source] BoxError),
     /// The queue is full, the store is being reopened, or its threads have ended.
-    #[error("the store does not answer")]
+    #[error("the store did not answer in time")]
     Busy,
     /// Another process has the store open.
     #[error("the store in {} is open in another process{}", dir.display(), pid(*holder))]
@@ -65,8 +65,8 @@ pub enum StoreError {
     },
     /// The data on disk is not everything that was once acknowledged: the gateway refuses to start.
     #[error(
-        "the store in {dir} is not whole: {found}; bring a backup back with `doorward store restore FILE` (they are in \
-         {dir}/backup), or move {dir}/db and {dir}/census away to begin empty",
+        "the store in {dir} is damaged: {found}; restore a backup with `doorward store restore FILE` (backups are in \
+         {dir}/backup), or move {dir}/db and {dir}/census away to start with an empty store",
         dir = dir.display()
     )]
     Refused {

@@ -33,9 +33,9 @@ const FINGERPRINTS_MAX: usize = 8;
 pub enum KeyFilesError {
     /// Some files are not those that the records were written with.
     #[error(
-        "the key files in {dir} do not fit the records:\n{}\nPut them back as they were: from a copy of the directory, or with \
-         `doorward store restore FILE`, which brings back the records of a backup too. What is lost for good is made anew by \
-         `doorward keys renew NAME`, which says before what that voids",
+        "the key files in {dir} do not fit the records:\n{}\nPut the right files back: from a copy of the directory, or with \
+         `doorward store restore FILE`, which also restores the records of the backup. To replace a file that is lost for good, use \
+         `doorward keys renew NAME`, which first shows what that voids",
         .problems.join("\n")
     )]
     Unfit {
@@ -46,8 +46,8 @@ pub enum KeyFilesError {
     },
     /// Some files were never created: the first start of the store was interrupted, and nothing depends on them.
     #[error(
-        "the store of {dir} was not begun whole:\n{}\n`doorward serve`, or a command that changes something, makes what is not \
-         there; nothing is lost",
+        "the store in {dir} was not completely created:\n{}\n`doorward serve`, or a command that changes something, creates the missing \
+         files; nothing is lost",
         .problems.join("\n")
     )]
     Unmade {
@@ -63,7 +63,7 @@ pub enum KeyFilesError {
     #[error(transparent)]
     File(#[from] KeyFileError),
     /// The old file could not be moved aside.
-    #[error("cannot put {path} aside")]
+    #[error("cannot move {path} aside")]
     Aside {
         /// The old file.
         path: PathBuf,
@@ -137,7 +137,10 @@ impl KeyFiles {
                 KeyFileState::Missing | KeyFileState::Altered => problems.extend(finding.problem()),
                 KeyFileState::NotMade if !makes => {
                     unmade += 1;
-                    problems.push(format!("key file {} is not there yet", finding.file.name()));
+                    problems.push(format!(
+                        "key file {} does not exist yet",
+                        finding.file.name()
+                    ));
                 }
                 // An unreadable file is reported where it is opened, with the remedy.
                 _ => {}
@@ -170,7 +173,7 @@ impl KeyFiles {
         let is_adopted = before.is_empty() && !is_new && !marks.is_empty();
         self.put(marks, is_new.then_some(now)).await?;
         if is_adopted {
-            tracing::info!("the key files are known by their fingerprints from now on");
+            tracing::info!("the fingerprints of the key files are now recorded");
         }
         Ok(())
     }
@@ -204,7 +207,7 @@ impl KeyFiles {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 file = file.name(),
-                "a key file is known by what it was before too, until the next start"
+                "the previous fingerprint of a key file stays accepted until the next start"
             );
         }
         Ok(())

@@ -142,7 +142,7 @@ fn tree_of(key: &[u8]) -> &'static str {
         Some(READY) => "readiness",
         Some(OLD_HASHES) => "old hashes",
         Some(KEY_MARK) => "key files",
-        Some(MADE) => "the store's beginning",
+        Some(MADE) => "the creation of the store",
         Some(CENSUS) => "census",
         Some(COUNTER) => "counters",
         _ => "an unknown tree",

@@ -38,7 +38,7 @@ impl SessionUses {
                 // At worst, the sessions concerned expire a minute of use too early.
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
-                    "cannot note that sessions were used"
+                    "cannot record when sessions were last used"
                 );
             }
         }

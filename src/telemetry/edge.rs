@@ -32,23 +32,23 @@ impl EdgeMetrics {
         Self {
             connections_refused: registry.add(
                 "connections_refused",
-                "Connections that were closed at once because their network had too many",
+                "Connections closed at once because their network had too many",
             ),
             connections_evicted: registry.add(
                 "connections_evicted",
-                "Connections without a request that were closed to make room for others",
+                "Connections without a request, closed to make room for others",
             ),
             connections_flooding: registry.add(
                 "connections_flooding",
-                "Connections that were closed for too many HTTP/2 control frames",
+                "Connections closed because of too many HTTP/2 control frames",
             ),
             requests_refused: registry.add(
                 "requests_refused",
-                "Requests that were refused because too many were in flight or memory was short",
+                "Requests refused because too many were in flight or memory was short",
             ),
             connections_refused_for_memory: registry.add(
                 "connections_refused_for_memory",
-                "Connections that were closed at once because memory was short",
+                "Connections closed at once because memory was short",
             ),
             memory_used_bytes: registry
                 .add("memory_used_bytes", "Memory in use, where it is limited"),

@@ -71,21 +71,21 @@ impl IssuerFamilies {
             ),
             fetched: registry.add(
                 "issuer_keys_fetched_timestamp_seconds",
-                "When an issuer's keys were fetched last, in seconds since 1970; 0: never",
+                "Time of the last successful fetch of an issuer's keys, in seconds since 1970; 0: never",
             ),
             unknown_kids: registry.add(
                 "issuer_unknown_kids",
-                "Tokens that named a key which the issuer's key set did not hold",
+                "Tokens with a key id that is not in the issuer's key set",
             ),
             values_left_out: registry.add(
                 "issuer_values_left_out",
-                "Roles, scopes and usernames of an issuer's tokens that were left out because \
-                 they cannot be any",
+                "Roles, scopes and usernames of an issuer's tokens that were omitted because \
+                 they are malformed or reserved",
             ),
             fetches: registry.add("issuer_fetches", "Fetches of an issuer's keys by outcome"),
             introspections: registry.add(
                 "issuer_introspections",
-                "Questions to an issuer about opaque tokens by result",
+                "Introspection requests to an issuer by result",
             ),
         }
     }

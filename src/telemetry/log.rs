@@ -20,7 +20,7 @@ pub use crate::telemetry::causes::with_causes;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LogError {
     /// The level is neither a level nor a level followed by filters.
-    #[error("the log level is no filter such as info,doorward=debug")]
+    #[error("the log level is not a filter such as info,doorward=debug")]
     Level,
     /// This process already has a log.
     #[error("a log is installed already")]
@@ -50,7 +50,7 @@ pub fn report_panics(output: Arc<Output>) {
         let thread = thread.name().unwrap_or("unnamed");
         let place = panic.location().map_or("nowhere", |it| it.file());
         let line = panic.location().map_or(0, std::panic::Location::line);
-        let words = panic.payload_as_str().unwrap_or("no words");
+        let words = panic.payload_as_str().unwrap_or("no message");
         let time = output.now().to_rfc3339();
         let mut text = format!(
             "{time} ERROR doorward: thread {thread:?} panicked at {place}:{line}: {}\n",

@@ -159,7 +159,7 @@ impl Metrics {
     pub fn counting(lines: &LineCounts) -> Self {
         let mut registry = Registry::with_prefix("doorward");
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("build", "What is running", version);
+        registry.register("build", "Version of the running gateway", version);
         let requests = register_requests(&mut registry);
         let refusals = registry.add_by(
             "refusals",
@@ -168,11 +168,11 @@ impl Metrics {
         );
         let durations = registry.add_by(
             "request_duration_seconds",
-            "From the head of a request to the end of its answer, by outcome",
+            "Time from the head of a request to the end of its answer, by outcome",
             ("outcome", RequestOutcome::ALL.map(RequestOutcome::as_str)),
         );
         let event = ("event", MailEvent::LABELS);
-        let mails = registry.add_by("mails", "What became of mails", event);
+        let mails = registry.add_by("mails", "Mails by outcome", event);
         lines.register(&mut registry);
         // The fields are evaluated in this order, which is that of the rendered text.
         Self {
@@ -180,39 +180,36 @@ impl Metrics {
             refusals,
             durations,
             mails,
-            mails_queued: registry.add("mails_queued", "Mails that wait in the outbox"),
+            mails_queued: registry.add("mails_queued", "Mails in the outbox"),
             backup_made: registry.add(
                 "backup_last_success_timestamp_seconds",
-                "When the newest backup of the store was made, since 1970; 0: there is none",
+                "Time of the newest backup of the store, in seconds since 1970; 0: none",
             ),
             issuers: IssuerFamilies::register(&mut registry),
             bearer_faults: registry.add_by(
                 "bearer_tokens_refused",
-                "Bearer tokens that were refused, by what is wrong with them",
+                "Refused bearer tokens, by fault",
                 ("fault", FaultKind::ALL.map(FaultKind::code)),
             ),
             edge: EdgeMetrics::register(&mut registry),
             upstreams: UpstreamMetrics::register(&mut registry),
             password_pool_busy: registry.add(
                 "password_pool_busy",
-                "Passwords that were not looked at because too many waited",
+                "Passwords not verified because the hashing pool was busy",
             ),
             store_errors: registry.add("store_errors", "Reads and writes of the store that failed"),
             logins_limited: registry.add(
                 "logins_limited",
-                "Passwords that were not looked at because too many had failed",
+                "Passwords not verified because too many attempts had failed",
             ),
             limits_full: registry.add(
                 "limits_full",
-                "Requests that were refused because there was no room to count them",
+                "Requests refused because the table of counters was full",
             ),
-            role_source_requests: registry.add(
-                "role_source_requests",
-                "Questions that role sources were asked",
-            ),
+            role_source_requests: registry.add("role_source_requests", "Requests to role sources"),
             role_source_errors: registry.add(
                 "role_source_errors",
-                "Questions that role sources did not answer as they should",
+                "Requests to role sources without a valid answer",
             ),
             identity_cache_hits: registry.add(
                 "identity_cache_hits",
@@ -220,9 +217,9 @@ impl Metrics {
             ),
             identity_cache_misses: registry.add(
                 "identity_cache_misses",
-                "Credentials that were verified anew",
+                "Credentials that had to be verified",
             ),
-            backup_errors: registry.add("backup_errors", "Backups that could not be made"),
+            backup_errors: registry.add("backup_errors", "Failed backups"),
             registry,
         }
     }

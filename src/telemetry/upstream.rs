@@ -24,7 +24,7 @@ impl UpstreamMetrics {
                 "1: connecting to this address of an upstream failed, and it is skipped for a while",
             ),
             connect_errors: registry.add("upstream_connect_errors",
-                "Connects to upstreams that failed",
+                "Failed attempts to connect to upstreams",
             ),
         }
     }

@@ -81,7 +81,7 @@ impl Ejections {
             None => EJECTED_FOR_MIN,
         };
         if known.is_none() {
-            warn!(upstream.name = upstream, upstream.address = %address, retry_s = span.as_secs(), "an address of an upstream cannot be connected to, and is skipped while others answer");
+            warn!(upstream.name = upstream, upstream.address = %address, retry_s = span.as_secs(), "cannot connect to an address of an upstream: it is skipped while others answer");
             self.metrics.ejected(upstream, address, true);
         }
         let ejected = Ejected {
@@ -104,7 +104,7 @@ impl Ejections {
         let Some(ejected) = self.addresses.load().get(&address).map(Arc::clone) else {
             return;
         };
-        info!(upstream.name = ejected.upstream, upstream.address = %address, "an address of an upstream can be connected to again");
+        info!(upstream.name = ejected.upstream, upstream.address = %address, "an address of an upstream accepts connections again");
         self.metrics.ejected(&ejected.upstream, address, false);
         self.replace(now, |addresses| {
             addresses.remove(&address);

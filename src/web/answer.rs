@@ -107,18 +107,18 @@ impl<T: JsonSchema> Describe for Json<T> {
 
 impl<T: JsonSchema> Describe for Created<T> {
     fn describe(operation: &mut Operation, schemas: &mut Schemas) {
-        operation.answer(201, "Made.", Some(schemas.given::<T>()));
+        operation.answer(201, "Created.", Some(schemas.given::<T>()));
     }
 }
 
 impl<T: JsonSchema> Describe for Accepted<T> {
     fn describe(operation: &mut Operation, schemas: &mut Schemas) {
-        operation.answer(202, "Taken.", Some(schemas.given::<T>()));
+        operation.answer(202, "Accepted.", Some(schemas.given::<T>()));
     }
 }
 
 impl Describe for NoContent {
     fn describe(operation: &mut Operation, _: &mut Schemas) {
-        operation.answer(204, "Done; there is nothing to say.", None);
+        operation.answer(204, "Done; the answer has no body.", None);
     }
 }

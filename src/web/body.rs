@@ -98,7 +98,7 @@ impl OAuthForm {
         match (values.next(), values.next()) {
             (Some((_, value)), None) if !value.is_empty() => Ok(value),
             _ => {
-                let detail = format!("{name}: once, and not empty");
+                let detail = format!("{name} must be given once and must not be empty");
                 Err(WebProblem::because(ErrorCode::BodyMalformed, detail).into())
             }
         }

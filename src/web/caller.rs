@@ -160,7 +160,7 @@ impl<S: Send + Sync> FromRequestParts<S> for OwnPage {
         if parts.headers.contains_key(header::ORIGIN) {
             return Err(refused.into());
         }
-        let detail = "no Origin header came; a form comes from a page whose browser sends it, a program sends application/json";
+        let detail = "the Origin header is missing: browsers send it with a form; programs should send application/json";
         Err(WebProblem::because(refused, detail))
     }
 }

@@ -28,7 +28,7 @@ impl<T: Parameter + TryFrom<String>> PageQuery<T> {
             .transpose()
             .map_err(|_| InvalidField {
                 field: "cursor",
-                expected: "the next of the page before",
+                expected: "the value of next from the previous page",
             })
     }
 }

@@ -119,8 +119,8 @@ impl<R, P: IntoResponse> IntoResponse for Refused<R, P> {
 fn used_up(limit: ReachedLimit) -> String {
     let wait = in_words(limit.wait);
     format!(
-        "Too many wrong passwords came for this name, or from your network. Until there is room again none is \
-         looked at, not even the right one. Try again in {wait}"
+        "There were too many wrong passwords for this name or from your network. Until you may try again, no password is \
+         checked, not even the right one. Try again in {wait}"
     )
 }
 

@@ -11,7 +11,7 @@ const PLACE_CHARS_MAX: usize = 128;
 
 const MISSING: &str = "missing";
 const UNKNOWN: &str = "unknown";
-const TWICE: &str = "there twice";
+const TWICE: &str = "duplicated";
 
 /// Parses a message of serde into the fault and the member that it names. The three kinds that name a member have known
 /// beginnings; every other message may quote a value.
@@ -25,7 +25,7 @@ fn fault(words: &str) -> (&'static str, Option<&str>) {
         let rest = words.strip_prefix(beginning)?;
         Some((fault, rest.get(..rest.find('`')?)))
     });
-    named.unwrap_or(("not of the type that this takes", None))
+    named.unwrap_or(("of the wrong type", None))
 }
 
 /// Returns the problem of a JSON body, such as `/scopes/0: not of the type that this takes`. `path` is where the parser
@@ -100,7 +100,7 @@ pub(in crate::web) fn form(name: &str, names: &[&str]) -> WebProblem {
         UNKNOWN
     };
     let (name, names) = (shown(name), names.join(", "));
-    let detail = format!("{name}: {fault}; a form with {names}, each once");
+    let detail = format!("{name}: {fault}; the form has the fields {names}, each once");
     WebProblem::because(ErrorCode::BodyMalformed, detail)
 }
 
@@ -108,8 +108,8 @@ pub(in crate::web) fn form(name: &str, names: &[&str]) -> WebProblem {
 pub(in crate::web) fn form_lacks(names: &[&str]) -> WebProblem {
     let detail = match names {
         [] => "a field is missing".to_owned(),
-        [name] => format!("{name} is needed"),
-        [others @ .., last] => format!("{} and {last} are needed", others.join(", ")),
+        [name] => format!("{name} is missing"),
+        [others @ .., last] => format!("{} and {last} are required", others.join(", ")),
     };
     WebProblem::because(ErrorCode::BodyMalformed, detail)
 }
@@ -161,7 +161,7 @@ mod tests {
             (r#"{"name":"hunter2","a/b~`c":1}"#, "/a~1b~0`c: unknown"),
             (
                 r#"{"name":"hunter2","name":"hunter2"}"#,
-                "/name: there twice",
+                "/name: given twice",
             ),
             (
                 r#"{"name":["hunter2"]}"#,
@@ -201,7 +201,7 @@ mod tests {
                 "unknown field `colour`, expected `resource` or `id`",
                 Some("colour: unknown"),
             ),
-            ("duplicate field `id`", Some("id: there twice")),
+            ("duplicate field `id`", Some("id: given twice")),
             ("missing field `id`", Some("id: missing")),
             (
                 "force: provided string was not `true` or `false`",
@@ -220,7 +220,7 @@ mod tests {
         let twice = form("password", &names).detail.unwrap();
         assert_eq!(
             twice,
-            "password: there twice; a form with username, password, each once"
+            "password: given twice; the form has the fields username, password, each once"
         );
         assert!(
             form("rd", &names)

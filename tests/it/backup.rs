@@ -362,7 +362,10 @@ fn a_lost_directory_comes_back_with_its_keys() {
             .contains("assertion.json (restored)"),
         "{told:?}"
     );
-    assert_eq!(told.value("kept_aside"), "nothing was there before");
+    assert_eq!(
+        told.value("kept_aside"),
+        "nothing; there was no store before"
+    );
     gateway.run();
     gateway.login("anna");
     gateway.cli(&["apikey", "confirm", "anna"], "").done();
@@ -484,7 +487,7 @@ fn backups_are_automatic_and_their_failure_affects_no_request() {
     });
     // Another thread writes the log.
     wait_for("a line about it", || {
-        let line = "no backup could be made";
+        let line = "the backup failed";
         gateway.stderr().contains(line).then_some(())
     });
     assert_eq!(gateway.readiness().unwrap().status, 200);

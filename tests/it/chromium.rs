@@ -246,7 +246,7 @@ fn confirm(gateway: &Gateway, browser: &Browser, door: &str) {
     assert!(
         browser
             .text(".message")
-            .starts_with("The new password is not taken"),
+            .starts_with("The new password is not accepted"),
         "{}",
         browser.source()
     );

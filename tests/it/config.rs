@@ -269,7 +269,7 @@ fn a_file_that_cannot_be_read_is_named() {
     assert_eq!(
         error.to_string(),
         format!(
-            "{}: expected a file that can be read as text: there is no such file; --config FILE names yours, which may be empty where the environment says all",
+            "{}: expected a file that can be read as text: there is no such file; --config FILE names another one, which may be empty if the environment sets everything",
             path.display()
         )
     );

@@ -348,7 +348,7 @@ fn a_start_on_an_unwritable_disk_serves_reads_until_it_is_writable() {
             disk.remount("ro");
         }
         gateway.run_unready();
-        assert!(gateway.stderr().contains("the disk takes no writes"));
+        assert!(gateway.stderr().contains("the disk cannot be written"));
         let unready = gateway.readiness().unwrap();
         assert!(unready.text().contains("store"), "{unready:?}");
         for caller in [anna.caller(), key.caller()] {

@@ -187,7 +187,10 @@ fn lost_key_files_are_renewed_on_the_operators_command() {
         made.stderr.contains("\"object\":\"apikey.key\""),
         "{made:?}"
     );
-    assert_eq!(made.value("kept_aside"), "nothing was there before");
+    assert_eq!(
+        made.value("kept_aside"),
+        "nothing; there was no store before"
+    );
     assert_eq!(
         fs::metadata(&lost).unwrap().permissions().mode() & 0o777,
         0o600

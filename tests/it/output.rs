@@ -247,7 +247,7 @@ fn lost_lines_are_counted_and_reported_once_the_reader_is_back() {
         (!is_degraded(&gateway, "output:stdout")).then_some(())
     });
     assert_eq!(lost(), lost_before, "none is lost any more");
-    log.wait_for("takes its lines again");
+    log.wait_for("output can be written again");
     fill(&gateway, 1);
     end_at_once(&gateway);
     let records = records(&text.finish());

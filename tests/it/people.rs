@@ -138,7 +138,7 @@ fn administrators_invite_while_registration_is_closed() {
         ("pending".to_owned(), &json!(["editor"]))
     );
     let mail = mailbox.next("anna@example.org");
-    assert_eq!(mail.subject, "An account has been made for you");
+    assert_eq!(mail.subject, "An account has been created for you");
     assert!(mail.text.contains("\"anna\""), "{}", mail.text);
     let token = mail.token().unwrap();
     gateway.secret(&token);

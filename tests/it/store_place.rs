@@ -575,7 +575,7 @@ fn the_holder_of_the_store_is_named() {
     let gateway = Gateway::start_on("sled", &routes(&upstream));
     let made = gateway.cli(&ADD, &password_of("root")).done();
     let said = format!(
-        "store {}: through the gateway that runs",
+        "store {}: through the running gateway",
         gateway.dir().join("store").display()
     );
     assert!(made.stderr.contains(&said), "{}", made.stderr);

@@ -17,8 +17,8 @@ use crate::store::ImportedPerson;
 use crate::store::bounds::{KEYS_MAX, MEMBERSHIPS_MAX};
 
 /// Reasons for refusing lines that depend on a missing or refused line.
-pub(super) const NO_ACCOUNT: &str = "there is no line of its owner's account, or that is refused";
-pub(super) const NO_OWN_ACCOUNT: &str = "there is no line of its account, or that is refused";
+pub(super) const NO_ACCOUNT: &str = "the line of its owner's account is missing or refused";
+pub(super) const NO_OWN_ACCOUNT: &str = "the line of its account is missing or refused";
 pub(super) const NO_PERSON: &str = "the line of its person is refused";
 
 /// A record and the number of the line that it was read from.
@@ -96,7 +96,8 @@ impl<'a> PersonAssembler<'a> {
         }
         match record {
             ImportLine::Person(_) if self.group.person.is_some() => {
-                self.refusals.add(line, "another line is this person");
+                self.refusals
+                    .add(line, "another line describes this person");
             }
             ImportLine::Person(record) => self.group.person = Some(Numbered { line, record }),
             ImportLine::Account(record) => self.account(line, &record),
@@ -132,11 +133,11 @@ impl<'a> PersonAssembler<'a> {
 
     fn account(&mut self, line: usize, record: &AccountLine) {
         let Some(person) = &self.group.person else {
-            let reason = "there is no line of its person, or that is refused";
+            let reason = "the line of its person is missing or refused";
             return self.refusals.add(line, reason);
         };
         if self.group.joined.is_some() {
-            let reason = "another line is the account of this person";
+            let reason = "another line describes the account of this person";
             return self.refusals.add(line, reason);
         }
         match rules::account(&person.record, record, self.rules) {
@@ -165,10 +166,10 @@ impl<'a> PersonAssembler<'a> {
         match rules::key(&joined.account, record, self.rules) {
             Err(reason) => self.refusals.add(line, reason),
             Ok(key) if self.group.keys.contains(&key.id) => {
-                self.refusals.add(line, "another line has the prefix");
+                self.refusals.add(line, "another line has the same prefix");
             }
             Ok(_) if KEYS_MAX <= joined.keys.len() => {
-                let reason = "the account has as many keys as one may have";
+                let reason = "the account has the maximum number of keys";
                 self.refusals.add(line, reason);
             }
             Ok(record) => {
@@ -188,9 +189,10 @@ impl<'a> PersonAssembler<'a> {
         };
         let what = (record.resource.clone(), record.id.clone());
         if self.group.memberships.contains(&what) {
-            self.refusals.add(line, "another line is this membership");
+            self.refusals
+                .add(line, "another line describes this membership");
         } else if MEMBERSHIPS_MAX <= joined.memberships.len() as u64 {
-            let reason = "the account has as many memberships as one may have";
+            let reason = "the account has the maximum number of memberships";
             self.refusals.add(line, reason);
         } else {
             self.group.memberships.insert(what);

@@ -108,7 +108,7 @@ pub(super) fn read(text: &[u8]) -> Result<ImportLine, String> {
 }
 
 const MODELS: &str =
-    "model must be Person, Account, APIkey or a resource and Member, such as ListMember";
+    "model must be Person, Account, APIkey, or a resource followed by Member, such as ListMember";
 
 fn member(fields: &Map<String, Value>, resource: &str) -> Result<MemberLine, String> {
     let resource = resource.to_ascii_lowercase();
@@ -116,10 +116,10 @@ fn member(fields: &Map<String, Value>, resource: &str) -> Result<MemberLine, Str
     known(fields, &[column.as_str(), "authorization"])?;
     let text = |name: &str| match fields.get(name) {
         Some(Value::String(text)) => Ok(text.clone()),
-        _ => Err(format!("{name} must be a text")),
+        _ => Err(format!("{name} must be a string")),
     };
     if !is_active(fields.get("status").and_then(Value::as_str)) {
-        return Err("a membership that is not active".to_owned());
+        return Err("the membership is not active".to_owned());
     }
     Ok(MemberLine {
         uid: text("uid")?,
@@ -135,7 +135,7 @@ fn known(fields: &Map<String, Value>, own: &[&str]) -> Result<(), String> {
         Ok(())
     } else {
         Err(format!(
-            "a field that the model does not have; known are {} and {}",
+            "unknown field; the model has {} and {}",
             COMMON.join(", "),
             own.join(", ")
         ))
@@ -152,7 +152,7 @@ fn typed<'a, T: Deserialize<'a>>(
     known(fields, own)?;
     serde_json::from_slice(text).map_err(|error| {
         let column = error.column();
-        format!("a field is missing, comes twice or is of another type (column {column})")
+        format!("a field is missing, duplicated or of the wrong type (column {column})")
     })
 }
 

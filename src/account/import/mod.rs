@@ -76,7 +76,9 @@ pub enum ImportError {
     #[error("cannot use the store: nothing is imported")]
     Store(#[from] StoreError),
     /// The store failed after the import was committed.
-    #[error("the import counts, but is not all written: a start of the gateway goes on with it")]
+    #[error(
+        "the import is accepted, but not completely written: the next start of the gateway finishes it"
+    )]
     Unfinished(#[source] StoreError),
     /// The audit trail is required but cannot be written.
     #[error(transparent)]
@@ -148,13 +150,7 @@ impl Importer {
         };
         let committed = match &staged {
             Ok(report) if counts(report) => {
-                commit(
-                    &*self.store,
-                    &self.output,
-                    call,
-                    report.accounts,
-                )
-                .await
+                commit(&*self.store, &self.output, call, report.accounts).await
             }
             _ => Ok(()),
         };
@@ -254,7 +250,7 @@ impl PersonStaging<'_> {
     ) -> Result<ImportReport, ImportError> {
         loop {
             let next = prepared.recv().await;
-            let ended = || io::Error::other("the thread that reads it has ended");
+            let ended = || io::Error::other("the thread that reads the export has ended");
             match next.unwrap_or_else(|| Err(ended())).map_err(&lines)? {
                 PreparationEvent::Refused(refusals) => self.refusals = refusals,
                 PreparationEvent::People(people) if people.is_empty() => break,
@@ -283,18 +279,24 @@ impl PersonStaging<'_> {
             };
             let both = |reason| (reason, reason);
             let (of_person, of_account) = match conflict {
-                ImportConflict::Uid => both("the uid is, or was, an account's here already"),
-                ImportConflict::Username => both("the name is, or was, another account's here"),
-                ImportConflict::Identity => both("the address is another account's here"),
-                ImportConflict::StagedAccountId => (NO_OWN_ACCOUNT, "another line has the id"),
-                ImportConflict::StagedUsername => (NO_OWN_ACCOUNT, "another line has the name"),
-                ImportConflict::StagedIdentity => ("another line has the address", NO_PERSON),
+                ImportConflict::Uid => {
+                    both("the uid belongs, or once belonged, to an account here")
+                }
+                ImportConflict::Username => {
+                    both("the name belongs, or once belonged, to another account here")
+                }
+                ImportConflict::Identity => both("the address belongs to another account here"),
+                ImportConflict::StagedAccountId => (NO_OWN_ACCOUNT, "another line has the same id"),
+                ImportConflict::StagedUsername => {
+                    (NO_OWN_ACCOUNT, "another line has the same name")
+                }
+                ImportConflict::StagedIdentity => ("another line has the same address", NO_PERSON),
                 ImportConflict::KeyId(id) => {
-                    self.refuse_key(joined, id, "the prefix is a key's here already");
+                    self.refuse_key(joined, id, "the prefix belongs to a key here already");
                     continue;
                 }
                 ImportConflict::StagedKeyId(id) => {
-                    self.refuse_key(joined, id, "another line has the prefix");
+                    self.refuse_key(joined, id, "another line has the same prefix");
                     continue;
                 }
             };
@@ -433,13 +435,13 @@ mod tests {
             (
                 "\"name\":\"anna\"",
                 "\"name\":\"BERT\"",
-                "another line has the name",
+                "another line has the same name",
             ),
             ("anna@example.org", "no address", "identity must be"),
             (
                 "anna@example.org",
                 "Bert+2@Example.org",
-                "another line has the address",
+                "another line has the same address",
             ),
             ("\"name\":\"Anna A.\"", "\"name\":\"\"", "name must be"),
             ("\"id\":\"x-7kHnFi8v\"", "\"id\":\"x y\"", "id must be"),
@@ -545,7 +547,7 @@ mod tests {
         assert!(
             report.refused[1]
                 .reason
-                .contains("another line has the name")
+                .contains("another line has the same name")
         );
         let anna = kit.accounts.account_named("anna").await.unwrap().unwrap();
         assert_eq!(anna.uid.as_str(), "u-x-6jGmEh7u");

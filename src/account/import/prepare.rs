@@ -98,7 +98,7 @@ fn read(mut export: impl BufRead, lines: &mut Sorter, refusals: &mut Refusals) -
             break;
         };
         if !is_whole {
-            refusals.add(number, "longer than 256 KiB");
+            refusals.add(number, "the line is longer than 256 KiB");
             continue;
         }
         let line = text.trim_ascii();

@@ -37,8 +37,7 @@ impl Rules {
 }
 
 const ID: &str = "id must be 8 to 60 of A-Z a-z 0-9 - _";
-const IDENTITY: &str =
-    "identity must be an e-mail address in ASCII that mails can get to, at most 254 bytes";
+const IDENTITY: &str = "identity must be a deliverable e-mail address in ASCII, at most 254 bytes";
 
 /// The line that a reason is about.
 pub(super) enum Field {
@@ -68,7 +67,7 @@ pub(super) fn account(
     check_foreign(&password).map_err(|unfit| {
         of_account(match unfit {
             UnfitHash::TooManyRounds => "password has more than 1,000,000 rounds",
-            UnfitHash::TooCostly => "password costs more than a hash of the gateway's own",
+            UnfitHash::TooCostly => "password is a hash with a higher cost than the gateway's own",
             UnfitHash::Unknown => {
                 "password must be a hash of the kind $5$ (SHA-256-crypt) or $argon2"
             }
@@ -118,7 +117,7 @@ fn uid(id: &str) -> Option<UserId> {
 /// Builds an API key from a line.
 pub(super) fn key(owner: &Account, line: &KeyLine, rules: &Rules) -> Result<ApiKey, &'static str> {
     if !lines::is_active(line.status.as_deref()) {
-        return Err("a key that is not active");
+        return Err("the key is not active");
     }
     let id = KeyId::parse(&line.prefix).map_err(|_| "prefix must be 8 of A-Z a-z 0-9 - _")?;
     let inner = line
@@ -132,7 +131,7 @@ pub(super) fn key(owner: &Account, line: &KeyLine, rules: &Rules) -> Result<ApiK
         Some(text) => Some(time(text).ok_or("expires must be a time")?),
     };
     if expires.is_some_and(|expires| expires <= rules.now) {
-        return Err("a key that has expired");
+        return Err("the key has expired");
     }
     let created = line.created.as_ref().map_or(Some(rules.now), time);
     let mut scopes = Vec::new();
@@ -142,9 +141,9 @@ pub(super) fn key(owner: &Account, line: &KeyLine, rules: &Rules) -> Result<ApiK
             .scopes
             .iter()
             .find(|scope| scope.as_str() == text);
-        let scope = declared.ok_or("a scope that is not declared")?;
+        let scope = declared.ok_or("the scope is not declared")?;
         if scope.is_own() && !owner.is_admin {
-            return Err("a scope that only administrators' keys have");
+            return Err("only keys of administrators may have this scope");
         }
         scopes.push(scope.clone());
     }
@@ -171,10 +170,10 @@ pub(super) fn membership(line: &MemberLine, rules: &Rules) -> Result<Membership,
     let settings = &rules.roles;
     let resource = Name::parse(&line.resource).ok();
     let resource = resource.filter(|resource| settings.is_stored(resource));
-    let resource = resource.ok_or("a resource that is not declared in [roles] resources")?;
+    let resource = resource.ok_or("the resource is not declared in [roles] resources")?;
     let level = Name::parse(&line.level).ok();
     let level = level.filter(|level| settings.ladder.rank(level.as_str()).is_some());
-    let level = level.ok_or("authorization is a level that is not declared in [roles] levels")?;
+    let level = level.ok_or("the level in authorization is not declared in [roles] levels")?;
     let id = ResourceId::parse(&line.id)
         .map_err(|_| format!("{resource}_id must be 1 to 128 of A-Z a-z 0-9 . _ ~ : -"))?;
     Ok(Membership {

@@ -50,7 +50,9 @@ impl Verifier {
             let verified = unverified.verify(&self.services.signing.key_set())?;
             let typ = verified.typ.as_deref();
             if typ != Some(OWN_TYP) {
-                return Err(FaultKind::Type.with("ours have at+jwt").into());
+                return Err(FaultKind::Type
+                    .with("tokens of this gateway have at+jwt")
+                    .into());
             }
             return self.own_login(&verified.claims, now).await;
         }

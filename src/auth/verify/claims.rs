@@ -89,9 +89,9 @@ impl ExpectedClaims<'_> {
             _ => None,
         };
         let Some(texts) = texts else {
-            return Err(
-                FaultKind::ClaimInvalid.with(format!("{name} is no text and no array of texts"))
-            );
+            return Err(FaultKind::ClaimInvalid.with(format!(
+                "{name} is neither a string nor an array of strings"
+            )));
         };
         let is_ours = |have: &&str| self.audience.iter().any(|want| want == have);
         if texts.iter().any(is_ours) {
@@ -99,7 +99,7 @@ impl ExpectedClaims<'_> {
         }
         let found: Vec<_> = texts.iter().take(4).map(|text| shown(text)).collect();
         Err(FaultKind::Audience.with(format!(
-            "{name} is {}, and one of {} is expected",
+            "{name} is {}, expected one of {}",
             if found.is_empty() {
                 "empty".to_owned()
             } else {
@@ -122,7 +122,7 @@ fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>, To
     };
     let wrong = || {
         FaultKind::ClaimInvalid.with(format!(
-            "{name} is no number of seconds since 1970, up to the year 9999"
+            "{name} is not a number of seconds since 1970, up to the year 9999"
         ))
     };
     let seconds = value.as_f64().ok_or_else(wrong)?;

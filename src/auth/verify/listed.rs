@@ -55,7 +55,7 @@ pub(super) fn words<'c>(
             for value in values {
                 match value.as_str() {
                     Some(word) => words.push(word),
-                    None => left_out.note(what, kind(value), "no text"),
+                    None => left_out.note(what, kind(value), "not a string"),
                 }
             }
             words
@@ -67,7 +67,7 @@ pub(super) fn words<'c>(
             given.map(|(name, _)| name.as_str()).collect()
         }
         Some(value @ (Value::Bool(_) | Value::Number(_))) => {
-            left_out.note(what, kind(value), "neither an array, a text nor an object");
+            left_out.note(what, kind(value), "not an array, a string or an object");
             Vec::new()
         }
     }
@@ -76,9 +76,9 @@ pub(super) fn words<'c>(
 const fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
-        Value::Bool(_) => "true or false",
+        Value::Bool(_) => "a boolean",
         Value::Number(_) => "a number",
-        Value::String(_) => "a text",
+        Value::String(_) => "a string",
         Value::Array(_) => "an array",
         Value::Object(_) => "an object",
     }

@@ -318,7 +318,7 @@ impl Verifier {
         self.services.metrics.store_errors.inc();
         tracing::error!(
             error = error as &dyn std::error::Error,
-            "cannot read who is calling"
+            "cannot read the caller's account or key from the store"
         );
         Stop::Fail(Unavailable::Store)
     }

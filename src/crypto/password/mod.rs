@@ -77,7 +77,7 @@ pub enum HashError {
     #[error("the hashing pool is busy")]
     Busy,
     /// The password is empty or longer than [`PASSWORD_BYTES_MAX`], which the rules of accounts refuse before.
-    #[error("the password is empty or too long to be hashed")]
+    #[error("the password is empty or too long to hash")]
     Length,
 }
 

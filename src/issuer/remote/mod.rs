@@ -135,7 +135,7 @@ impl RemoteKeys {
             Err(error) => tracing::warn!(
                 issuer.name = self.parts.name,
                 error = &error as &dyn std::error::Error,
-                "the kept keys of an issuer are not used"
+                "the saved keys of an issuer are ignored"
             ),
         }
     }
@@ -321,7 +321,7 @@ impl RemoteKeys {
             tracing::warn!(
                 issuer.name = self.parts.name,
                 left_out,
-                "a key of an issuer is not used"
+                "a key of an issuer is ignored"
             );
         }
         self.hold(held, at);
@@ -330,8 +330,8 @@ impl RemoteKeys {
 
     /// Parses a document that was fetched at this time.
     fn read(&self, document: &[u8], fetched: Timestamp) -> Result<CurrentKeySet, KeySetError> {
-        let text = std::str::from_utf8(document)
-            .map_err(|_| KeySetError("expected a text in UTF-8".to_owned()))?;
+        let text =
+            std::str::from_utf8(document).map_err(|_| KeySetError("expected UTF-8".to_owned()))?;
         let keys = KeySet::from_jwks(text, &self.parts.algorithms)?;
         let before = self.held.load_full();
         let generation = before.map_or(0, |before| {
@@ -391,7 +391,7 @@ impl RemoteKeys {
             place = self.parts.source.place().authority(),
             error = error as &dyn std::error::Error,
             has_keys,
-            "the keys of an issuer cannot be fetched: those it had serve for stale_max_s, then its tokens get 503"
+            "the keys of an issuer cannot be fetched: its previous keys stay in use for stale_max_s, then requests with its tokens get 503"
         );
     }
 

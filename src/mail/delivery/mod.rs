@@ -306,7 +306,7 @@ impl Delivery {
                 self.paused_until = self.post.clock.elapsed() + PAUSE_MIN;
                 tracing::error!(
                     error = &panicked as &dyn std::error::Error,
-                    "a try to deliver a mail broke off"
+                    "an attempt to deliver a mail panicked"
                 );
             }
         }
@@ -364,7 +364,7 @@ impl Delivery {
                 if is_new {
                     self.is_catching_up = true;
                     self.tried_again.clear();
-                    tracing::info!("mails get through again");
+                    tracing::info!("mails are delivered again");
                 }
             }
             Some(error) => {
@@ -378,7 +378,7 @@ impl Delivery {
                 if is_new {
                     tracing::error!(
                         error = &error as &dyn std::error::Error,
-                        "no mail gets through: mails wait in the outbox"
+                        "no mail can be delivered: mails are kept in the outbox"
                     );
                 }
             }
@@ -433,7 +433,7 @@ async fn attempt(
     let delivered = match post.open_mail(mail) {
         Some(letter) => transport.deliver(&letter).await,
         None => Err(DeliveryError::Failed(
-            "it was sealed with another key than the present mail.key".to_owned(),
+            "it was encrypted with another key than the current mail.key".to_owned(),
         )),
     };
     let Err(error) = delivered else {
@@ -447,7 +447,7 @@ async fn attempt(
         tracing::warn!(
             mail.id = %mail.id,
             error = &error as &dyn std::error::Error,
-            "a mail is refused for good and is dropped"
+            "a mail was refused permanently and is dropped"
         );
         store.remove_mail(&mail.id).await?;
         return Ok(AttemptResult::Dropped);

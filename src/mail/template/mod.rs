@@ -142,7 +142,10 @@ impl Templates {
             .and_then(|text| text.split_once("\n\n"))
             .filter(|(subject, _)| !subject.is_empty() && !subject.chars().any(char::is_control))
             .ok_or_else(|| {
-                TemplateError::new(&file, "a first line `Subject: …`, then an empty line")
+                TemplateError::new(
+                    &file,
+                    "`Subject: …` as the first line, followed by an empty line",
+                )
             })?;
         let html = format!("{name}.html");
         let html = match self.environment.get_template(&html) {
@@ -194,7 +197,7 @@ impl Templates {
         let text = rendered.map_err(|error| {
             let line = error.line().unwrap_or_default();
             let names =
-                "fields that this mail has: public_url, and link, username, network or failures where it is about one";
+                "fields that this mail has: public_url, and link, username, network or failures where they apply";
             TemplateError::new(file, format!("{names} (line {line}: {})", error.kind()))
         })?;
         Ok(Zeroizing::new(text.replace("\r\n", "\n")))

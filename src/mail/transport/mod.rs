@@ -30,7 +30,7 @@ pub enum DeliveryError {
     #[error("cannot reach it: {0}")]
     Unreachable(String),
     /// This mail could not be delivered.
-    #[error("not taken: {0}")]
+    #[error("not accepted: {0}")]
     Failed(String),
     /// The recipient is refused permanently.
     #[error("recipient refused: {0}")]
@@ -106,7 +106,7 @@ pub(in crate::mail) fn check(settings: &MailTransport) -> Option<(&'static str, 
 
 fn is_program(path: &Path) -> io::Result<()> {
     if !path.metadata()?.is_file() {
-        return Err(io::Error::other("it is no file"));
+        return Err(io::Error::other("it is not a file"));
     }
     rustix::fs::access(path, rustix::fs::Access::EXEC_OK).map_err(io::Error::from)
 }

@@ -64,10 +64,11 @@ fn tls(settings: &SmtpSettings) -> Result<Option<TlsParameters>, String> {
         let pem = std::fs::read(path).map_err(|error| error.to_string())?;
         let begins = b"-----BEGIN CERTIFICATE-----";
         if !pem.windows(begins.len()).any(|part| part == begins) {
-            return Err("it holds no certificate".to_owned());
+            return Err("it contains no certificate".to_owned());
         }
         let certificate = Certificate::from_pem(&pem);
-        let certificate = certificate.map_err(|_| "it is not PEM throughout".to_owned())?;
+        let certificate =
+            certificate.map_err(|_| "it contains something other than PEM".to_owned())?;
         // Only this authority is trusted.
         builder = builder
             .certificate_store(CertificateStore::None)
@@ -160,10 +161,11 @@ impl Smtp {
     async fn send(&self, letter: &OutgoingMessage) -> Result<(), DeliveryError> {
         let address = |text: &str| text.parse::<lettre::Address>();
         let (Ok(from), Ok(to)) = (address(&letter.from), address(&letter.to)) else {
-            return Err(DeliveryError::Refused("it is no address".to_owned()));
+            return Err(DeliveryError::Refused("it is not an address".to_owned()));
         };
-        let envelope = Envelope::new(Some(from), vec![to])
-            .map_err(|_| DeliveryError::Refused("it is no envelope".to_owned()))?;
+        let envelope = Envelope::new(Some(from), vec![to]).map_err(|_| {
+            DeliveryError::Refused("sender and recipient do not form an envelope".to_owned())
+        })?;
         let mut connection = self.connection().await?;
         let sent = connection.send(&envelope, &letter.on_the_wire()).await;
         sent.map_err(|error| failure(&error))?;
@@ -203,7 +205,7 @@ fn words(error: &Error) -> String {
         return format!("the server answered {code}");
     }
     if error.is_response() {
-        return "the server's answer is no SMTP, or it hung up".to_owned();
+        return "the server's answer is not SMTP, or it closed the connection".to_owned();
     }
     let cause = error.source().map(ToString::to_string);
     cause.unwrap_or_else(|| error.to_string())

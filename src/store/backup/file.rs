@@ -191,7 +191,8 @@ impl BackupReader {
             KEY_FILE => {
                 let name = String::from_utf8(key).ok();
                 let name = name.filter(|name| is_plain(name) && self.counted.records == 0);
-                let name = name.ok_or_else(|| self.damaged("a key file has no name of its own"))?;
+                let name = name
+                    .ok_or_else(|| self.damaged("a key file has an invalid or misplaced name"))?;
                 Ok(Some(BackupItem::KeyFile(name, value)))
             }
             RECORD => {
@@ -201,7 +202,7 @@ impl BackupReader {
                     error => error.into(),
                 })?;
                 if self.counted.records != 0 && key <= self.last_key {
-                    return Err(self.damaged(&format!("{label} is out of its order")));
+                    return Err(self.damaged(&format!("{label} is out of order")));
                 }
                 self.counted.add(&key, &value);
                 self.last_key.clone_from(&key);
@@ -226,7 +227,7 @@ impl BackupReader {
         let mut more = [0];
         let count = self.input.read(&mut more);
         if count.map_err(io_error("read", &self.path))? != 0 {
-            return Err(self.damaged("something follows its end"));
+            return Err(self.damaged("it has data after its end"));
         }
         let difference = self.header.census.differs(&self.counted);
         difference.map_or(Ok(()), |found| Err(self.damaged(&format!("its {found}"))))
@@ -248,13 +249,13 @@ impl BackupReader {
         self.take(&mut length)?;
         let length = usize::try_from(u32::from_le_bytes(length)).ok();
         let length = length.filter(|length| *length <= max);
-        length.ok_or_else(|| self.damaged("a frame is longer than any can be"))
+        length.ok_or_else(|| self.damaged("a frame is longer than the maximum"))
     }
 
     fn take(&mut self, bytes: &mut [u8]) -> Result<(), BackupError> {
         let read = self.input.read_exact(bytes);
         read.map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => self.damaged("it is cut short"),
+            io::ErrorKind::UnexpectedEof => self.damaged("it is truncated"),
             _ => io_error("read", &self.path)(error),
         })?;
         self.sum.update(bytes);

@@ -58,17 +58,17 @@ pub enum BackupError {
         source: io::Error,
     },
     /// A file of this name exists; files are never overwritten.
-    #[error("{path} is there already")]
+    #[error("{path} already exists")]
     Exists {
         /// The file.
         path: PathBuf,
     },
     /// The file is not a backup.
-    #[error("{0} is no backup of a doorward store")]
+    #[error("{0} is not a backup of a doorward store")]
     Foreign(PathBuf),
     /// A newer gateway wrote it: stop rather than guess.
     #[error(
-        "{path} was written by a newer doorward, in version {found} of the form; known here is {known}"
+        "{path} was written by a newer doorward, in format version {found}; this one knows up to {known}"
     )]
     Newer {
         /// The file.
@@ -88,7 +88,7 @@ pub enum BackupError {
     },
     /// The store to be saved is incomplete.
     #[error(
-        "the store is not whole: its census tells of {expected} records, found are {found} or others"
+        "the store is damaged: its census counts {expected} records, but {found} or different ones were found"
     )]
     Lossy {
         /// Number of records in the census.
@@ -98,8 +98,8 @@ pub enum BackupError {
     },
     /// The key file of this name is missing, or is not the one that the records need.
     #[error(
-        "key file {0} is missing, or not the one that the records were written with: no backup is made without it. \
-         `doorward keys list` tells how each key file stands"
+        "key file {0} is missing, or not the one that the records were written with: a backup without it is not made. \
+         `doorward keys list` shows the state of each key file"
     )]
     KeyFile(String),
     /// The store in this directory belongs to another user, whose gateway could not read files created here.
@@ -411,7 +411,7 @@ fn key_files(dir: &Path) -> Result<KeyFileContents, BackupError> {
             continue;
         }
         if KEY_FILE_BYTES_MAX < metadata.len() {
-            let source = io::Error::other("it is too long for a key file");
+            let source = io::Error::other("it is longer than a key file can be");
             return Err(io_error("read", &path)(source));
         }
         let bytes = fs::read(&path).map_err(io_error("read", &path))?;

@@ -56,7 +56,7 @@ impl Census {
     pub(crate) fn differs(&self, counted: &Self) -> Option<String> {
         (!self.counts_the_same(counted)).then(|| {
             format!(
-                "census tells of {} records, found are {} or others",
+                "census counts {} records, but {} or different ones were found",
                 self.records, counted.records
             )
         })
@@ -87,13 +87,13 @@ impl Census {
     pub(crate) fn compare_with_copy(&self, copy: &Self) -> Result<(), String> {
         if self.sequence < copy.sequence {
             return Err(format!(
-                "it has gone back to write {} with {} records, synced was write {} with {}",
+                "it has gone back to write {} with {} records, but write {} with {} was already synced",
                 self.sequence, self.records, copy.sequence, copy.records
             ));
         }
         if self.sequence == copy.sequence && !self.counts_the_same(copy) {
             return Err(format!(
-                "write {} left {} records, found are {} or others",
+                "write {} left {} records, but {} or different ones were found",
                 copy.sequence, copy.records, self.records
             ));
         }

@@ -126,7 +126,7 @@ fn survey(dir: &Path, copy: &Path) -> Findings {
     let looked = catch_unwind(AssertUnwindSafe(|| {
         look_through(dir, copy, &mut findings, side.as_ref())
     }));
-    let panicked = |_| Err("the engine panicked on what it read".to_owned());
+    let panicked = |_| Err("the engine panicked while reading".to_owned());
     if let Err(problem) = looked.unwrap_or_else(panicked) {
         findings.add(problem);
     }
@@ -164,7 +164,7 @@ fn look_through(
             findings.look_at(&key, &value);
         }
     }
-    let census = census.ok_or("there is no census")?;
+    let census = census.ok_or("the census is missing")?;
     let census = census.map_err(|error| error.to_string())?;
     findings.compare(&census, &counted);
     side.map_or(Ok(()), |side| census.compare_with_copy(side))

@@ -154,7 +154,7 @@ fn take_census(dir: &Path, db: &Db) -> Result<(Census, u64)> {
     }
     let written: Census = written.ok_or_else(|| {
         let records = counted.records;
-        refused(dir, format!("it has {records} records and no census"))
+        refused(dir, format!("it has {records} records but no census"))
     })?;
     match written.differs(&counted) {
         Some(found) => Err(refused(dir, format!("its {found}"))),
@@ -168,7 +168,7 @@ pub(crate) fn compare_with_side(dir: &Path, census: &Census) -> Result<()> {
         return Ok(());
     };
     let side = Census::decode(&bytes).map_err(|error| match error {
-        StoreError::Damaged { .. } => refused(dir, "its file census is damaged"),
+        StoreError::Damaged { .. } => refused(dir, "its file named census is damaged"),
         error => error,
     })?;
     let compared = census.compare_with_copy(&side);
@@ -182,7 +182,7 @@ pub(crate) fn panicked(dir: &Path) -> StoreError {
 pub(crate) fn refused(dir: &Path, found: impl Into<String>) -> StoreError {
     let mut found = found.into();
     if dir.join(files::RESTORE_STAGE).is_dir() {
-        found.push_str(", since a restore was cut short: do it again");
+        found.push_str(", because a restore was interrupted: repeat it");
     }
     StoreError::Refused {
         dir: dir.to_owned(),

@@ -82,7 +82,7 @@ pub fn stranger_in(dir: &Path) -> io::Result<Option<String>> {
 pub(crate) fn make_own(dir: &Path) -> io::Result<()> {
     if let Some(found) = stranger_in(dir)? {
         return Err(io::Error::other(format!(
-            "the directory holds other files, {found:?} among them: the store needs one of its own"
+            "the directory contains other files, such as {found:?}: the store needs a directory of its own"
         )));
     }
     make_private(dir)
@@ -101,7 +101,7 @@ pub fn make_private(dir: &Path) -> io::Result<()> {
     let is_mine = metadata.uid() == geteuid().as_raw();
     if mode & 0o1000 != 0 || (!is_mine && mode & 0o002 != 0) {
         return Err(io::Error::other(
-            "the directory is shared by all: the store needs one of its own",
+            "the directory is shared by all users: the store needs a directory of its own",
         ));
     }
     if is_mine && mode & 0o077 != 0 {

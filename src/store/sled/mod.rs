@@ -199,7 +199,7 @@ impl Engine for SledStore {
 
     async fn put_side(&self, changes: Changes) -> Result<()> {
         if self.shared.is_stand_in() {
-            return Err(StoreError::cannot_write("the disk takes no writes"));
+            return Err(StoreError::cannot_write("the disk cannot be written"));
         }
         self.beside(move |db| records::put_side(db, changes)).await
     }
@@ -266,7 +266,7 @@ impl SharedDatabase {
         };
         // sled panics if it cannot sync while closing; everything acknowledged was synced long before.
         if catch_unwind(AssertUnwindSafe(|| drop(before))).is_err() {
-            tracing::warn!("the store's engine panicked while it was closed");
+            tracing::warn!("the store's engine panicked while closing");
         }
     }
 

@@ -44,7 +44,7 @@ pub(crate) fn open_or_stand_in(dir: &Path) -> Result<(Database, Census, Option<i
             open(dir).map(|(database, census)| (database, census, None))
         }
         Err(trouble) if is_new(dir)? => Err(StoreError::cannot_open(io::Error::other(format!(
-            "there is no store, and none can be begun: the disk takes no writes ({trouble})"
+            "there is no store, and none can be created: the disk cannot be written ({trouble})"
         )))),
         Err(trouble) => {
             let (database, census) = open_stand_in(dir, &trouble)?;
@@ -60,8 +60,8 @@ pub(crate) fn open_or_stand_in(dir: &Path) -> Result<(Database, Census, Option<i
 fn open_stand_in(dir: &Path, trouble: &io::Error) -> Result<(Database, Census)> {
     let copy = StandIn::copy(dir).map_err(|error| {
         StoreError::cannot_open(io::Error::other(format!(
-            "the disk takes no writes ({trouble}), and no copy to read from can be made in {MEMORY} ({error}): make the \
-             disk take writes, by freeing space or mounting it for writing"
+            "the disk cannot be written ({trouble}), and no copy for reads can be made in {MEMORY} ({error}): make the \
+             disk writable, by freeing space or mounting it for writing"
         )))
     })?;
     let (mut database, census) = open_counted(dir, &copy.0)?;

@@ -52,7 +52,7 @@ pub(crate) fn announce(dir: &Path, trouble: &io::Error) {
     tracing::error!(
         path = %dir.display(),
         error = trouble as &dyn std::error::Error,
-        "the disk takes no writes: the store serves reads from a copy in memory, and refuses every change until it does"
+        "the disk cannot be written: the store serves reads from a copy in memory and refuses every change until the disk is writable again"
     );
 }
 

@@ -55,7 +55,7 @@ impl BackupWalk<'_> {
         let (entries, is_over) = look(self.store, move |view| {
             let records = view.records.ok_or(StoreError::Busy)?;
             let watch = view.watch.as_mut().filter(|watch| watch.is_of(&walker));
-            let lost = "it was opened anew, or too much was changed meanwhile";
+            let lost = "the store was reopened, or changed too much in the meantime";
             let watch = watch.ok_or_else(|| StoreError::cannot("copy", lost))?;
             let slice = watch.slice(records)?;
             if slice.1 {

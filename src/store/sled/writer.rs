@@ -155,7 +155,7 @@ impl SledWriter {
         // sled can panic on a damaged page: this walk fails, but the writer continues.
         if catch_unwind(AssertUnwindSafe(|| look(&mut view))).is_err() {
             self.watch = None;
-            tracing::error!("a walk over the store panicked");
+            tracing::error!("a scan of the store panicked");
         }
     }
 
@@ -215,7 +215,7 @@ impl SledWriter {
         };
         tracing::error!(
             error = &*cause as &(dyn Error + 'static),
-            "the store cannot be written and will be opened again"
+            "the store cannot be written and will be reopened"
         );
         self.watch = None;
         self.break_off(Arc::clone(&cause));
@@ -287,7 +287,7 @@ impl SledWriter {
             }
             Err(error) => tracing::warn!(
                 error = &error as &(dyn Error + 'static),
-                "the store cannot be opened again yet"
+                "the store cannot be reopened yet"
             ),
         }
     }
@@ -306,7 +306,7 @@ impl SledWriter {
             return Err(StoreError::Refused {
                 dir: self.shared.dir.clone(),
                 found: format!(
-                    "it has gone back to write {}, acknowledged was write {}",
+                    "it has gone back to write {}, but write {} was already acknowledged",
                     census.sequence, self.census.sequence
                 ),
             });

@@ -118,7 +118,7 @@ impl LineCounts {
         );
         registry.register(
             "lines_lost",
-            "Lines that were lost because their reader did not read or they could not be written, by stream",
+            "Lines lost because they were not read or could not be written, by stream",
             self.lost.clone(),
         );
     }
@@ -337,7 +337,7 @@ impl Output {
             tracing::error!(
                 output = lane.name,
                 lines,
-                "lines lost at the end: they are not read"
+                "lines lost at shutdown: the output is not read"
             );
         }
     }

@@ -87,7 +87,7 @@ pub(in crate::web) async fn set(
                 .await?
         }
         _ => {
-            let detail = "one of reset_token and old_password";
+            let detail = "exactly one of reset_token and old_password";
             return Err(WebProblem::because(ErrorCode::BodyMalformed, detail).into());
         }
     };
@@ -122,7 +122,7 @@ pub(in crate::web) async fn forgot(
         return Err(TemplateRefusal::Unknown.into());
     }
     let ((Some(name), None) | (None, Some(name))) = (body.identity, body.username) else {
-        let detail = "one of identity and username";
+        let detail = "exactly one of identity and username";
         return Err(WebProblem::because(ErrorCode::BodyMalformed, detail).into());
     };
     reset_requested(&scope, &name).await?;

@@ -21,7 +21,7 @@ use crate::web::pace::even_out;
 pub(in crate::web) struct RegisterBody {
     /// An e-mail address of at most 254 bytes.
     identity: Checked<EmailAddress>,
-    /// 2 to 64 of `a-z 0-9 . _ -`, first a letter or digit, not beginning with `u-`; upper case is folded.
+    /// 2 to 64 of `a-z 0-9 . _ -`, starting with a letter or digit, but not with `u-`; upper case is folded.
     username: Checked<Username>,
     /// What the person is called: 1 to 128 characters, none of them a control character.
     name: Checked<PersonName>,

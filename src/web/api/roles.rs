@@ -81,7 +81,7 @@ pub(in crate::web) async fn refresh(
     let Some(resource) = accounts.declared_resource(&body.resource, &body.id) else {
         return Err(InvalidField {
             field: "resource",
-            expected: "a kind of resource that is declared",
+            expected: "a declared resource",
         }
         .into());
     };
@@ -108,7 +108,7 @@ fn checked(resource: Option<String>, id: Option<String>) -> Result<RoleFilter, I
     if !resource_fits {
         return Err(InvalidField {
             field: "resource",
-            expected: "the name of a kind of resource",
+            expected: "the name of a resource",
         });
     }
     let id_fits = id.as_deref().is_none_or(ResourceId::fits);

@@ -21,8 +21,12 @@ pub(in crate::web::endpoints) fn api_keys(api: OwnApi) -> OwnApi {
     api.get(
         "/apikeys",
         keys::list,
-        about(KEYS, "listApiKeys", "One page of one's own keys")
-            .gives(200, list_example(&key_example())),
+        about(
+            KEYS,
+            "listApiKeys",
+            "Lists the caller's API keys, page by page",
+        )
+        .gives(200, list_example(&key_example())),
     )
     .post(
         "/apikeys",
@@ -30,7 +34,7 @@ pub(in crate::web::endpoints) fn api_keys(api: OwnApi) -> OwnApi {
         about(
             KEYS,
             "createApiKey",
-            "Makes a key; it is shown in this answer only",
+            "Creates a key; it is shown only in this answer",
         )
         .takes(json!({ "name": "first" }))
         .gives(201, shown_once.clone()),
@@ -38,20 +42,20 @@ pub(in crate::web::endpoints) fn api_keys(api: OwnApi) -> OwnApi {
     .get(
         "/apikeys/{id}",
         keys::show,
-        about(KEYS, "getApiKey", "One of one's own keys").gives(200, key_example()),
+        about(KEYS, "getApiKey", "Returns one of the caller's keys").gives(200, key_example()),
     )
     .patch(
         "/apikeys/{id}",
         keys::change,
-        about(KEYS, "updateApiKey", "Changes one of one's own keys")
-            .more("What is left out stays; `null` takes a limit away.")
+        about(KEYS, "updateApiKey", "Changes one of the caller's keys")
+            .more("Omitted members stay unchanged; `null` removes a limit.")
             .takes(json!({ "name": "second", "expires": null }))
             .gives(200, key_example()),
     )
     .delete(
         "/apikeys/{id}",
         keys::revoke,
-        about(KEYS, "revokeApiKey", "Revokes one of one's own keys"),
+        about(KEYS, "revokeApiKey", "Revokes one of the caller's keys"),
     )
     .post(
         "/apikeys/{id}/rotate",
@@ -59,7 +63,7 @@ pub(in crate::web::endpoints) fn api_keys(api: OwnApi) -> OwnApi {
         about(
             KEYS,
             "rotateApiKey",
-            "Makes another secret for one of one's own keys; it is shown in this answer only",
+            "Creates a new secret for one of the caller's keys; it is shown only in this answer",
         )
         .takes(json!({ "overlap_s": 3600 }))
         .gives(200, shown_once),
@@ -71,19 +75,19 @@ pub(in crate::web::endpoints) fn memberships(api: OwnApi) -> OwnApi {
     api.get(
         "/members/{resource}/{id}",
         members::list,
-        about(MEMBERS, "listMembers", "One page of the members of a resource")
+        about(MEMBERS, "listMembers", "Lists the members of a resource, page by page")
             .gives(200, list_example(&member)),
     )
     .get(
         "/members/{resource}/{id}/{uid}",
         members::show,
-        about(MEMBERS, "getMember", "One member").gives(200, member.clone()),
+        about(MEMBERS, "getMember", "Returns one member").gives(200, member.clone()),
     )
     .put(
         "/members/{resource}/{id}/{uid}",
         members::set,
         about(MEMBERS, "setMember", "Sets a level")
-            .more("For managers of that very resource and administrators; nobody sets a level above their own.")
+            .more("For managers of that resource and for administrators; no manager can set a level above their own.")
             .takes(json!({ "level": "member" }))
             .gives(200, member),
     )
@@ -98,17 +102,17 @@ pub(in crate::web::endpoints) fn administration(api: OwnApi) -> OwnApi {
     api.get(
         "/accounts",
         accounts::list,
-        about(ACCOUNTS, "listAccounts", "One page of accounts")
+        about(ACCOUNTS, "listAccounts", "Lists the accounts, page by page")
             .gives(200, list_example(&account_example())),
     )
     .post(
         "/accounts",
         accounts::invite,
-        about(ACCOUNTS, "createAccount", "Makes a pending account, and mails an invitation")
+        about(ACCOUNTS, "createAccount", "Creates a pending account and mails an invitation")
             .takes(json!({ "identity": "anna@example.org", "username": "anna", "name": "Anna", "roles": ["editor"] }))
             .gives(201, account_example()),
     )
-    .get("/accounts/{account_id}", accounts::show, about(ACCOUNTS, "getAccount", "One account").gives(200, account_example()))
+    .get("/accounts/{account_id}", accounts::show, about(ACCOUNTS, "getAccount", "Returns one account").gives(200, account_example()))
     .patch(
         "/accounts/{account_id}",
         accounts::change,
@@ -119,12 +123,12 @@ pub(in crate::web::endpoints) fn administration(api: OwnApi) -> OwnApi {
     .delete(
         "/accounts/{account_id}",
         accounts::remove,
-        about(ACCOUNTS, "removeAccount", "Removes an account for ever"),
+        about(ACCOUNTS, "removeAccount", "Deletes an account permanently"),
     )
     .get(
         "/accounts/{account_id}/sessions",
         accounts::sessions,
-        about(ACCOUNTS, "listSessionsOfAccount", "One page of the sessions of one account")
+        about(ACCOUNTS, "listSessionsOfAccount", "Lists the sessions of one account, page by page")
             .gives(200, list_example(&session_example())),
     )
     .delete(

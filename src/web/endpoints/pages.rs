@@ -17,13 +17,13 @@ pub(in crate::web::endpoints) fn pages(api: OwnApi) -> OwnApi {
     links(api).get(
         "/login",
         portal::login::show,
-        about(PAGES, "showLoginPage", "The login page, or who is logged in")
+        about(PAGES, "showLoginPage", "The login page, or a page that shows who is logged in")
             .open_to(&["", COOKIE])
-            .reads("rd", "Where the login leads back to, if the operator lists its origin.")
-            .reads("as", "`another`: the form is shown although somebody is logged in.")
+            .reads("rd", "URL to return to after the login; its origin must be listed by the operator.")
+            .reads("as", "`another`: shows the form even if the browser is logged in.")
             .reads(
                 "notice",
-                "What went well: `password_set`, `password_changed`, `address_changed`, `logged_out`, `registered` or \
+                "Completed action to confirm: `password_set`, `password_changed`, `address_changed`, `logged_out`, `registered` or \
                  `reset_sent`.",
             )
             .shows_page()
@@ -33,7 +33,7 @@ pub(in crate::web::endpoints) fn pages(api: OwnApi) -> OwnApi {
     .get(
         "/register",
         portal::start::show_register,
-        about(PAGES, "showRegisterPage", "The page to register on")
+        about(PAGES, "showRegisterPage", "The registration page")
             .shows_page()
             // The only refusal of a registration that needs no form.
             .refuses(&[ErrorCode::RegistrationClosed])
@@ -42,16 +42,16 @@ pub(in crate::web::endpoints) fn pages(api: OwnApi) -> OwnApi {
     .get(
         "/forgot",
         portal::start::show_forgot,
-        about(PAGES, "showForgotPage", "The page to ask on for a link that replaces a forgotten password").shows_page(),
+        about(PAGES, "showForgotPage", "The page to request a link for a forgotten password").shows_page(),
     )
     .get(
         "/password",
         portal::change::show,
-        about(PAGES, "showPasswordPage", "The page that changes the password of whoever is logged in")
+        about(PAGES, "showPasswordPage", "The page that changes the caller's password")
             .open_to(&["", COOKIE])
-            .reads("rd", "Where the change leads back to, if the operator lists its origin.")
+            .reads("rd", "URL to return to after the change; its origin must be listed by the operator.")
             .shows_page()
-            .answers(303, "Nobody is logged in: the browser is led to the login page, and back.", None)
+            .answers(303, "The browser is not logged in: it is redirected to the login page, and back afterwards.", None)
             .recognises(),
     )
     .post("/password", portal::change::change, change_of_password())
@@ -65,29 +65,33 @@ fn links(api: OwnApi) -> OwnApi {
         json!({ "new_password": { "type": "string" }, "verify_password": { "type": "string" } });
     let posts = |id, summary| {
         token(about(PAGES, id, summary))
-            .answers(303, "Done; the browser is led to the login page.", None)
+            .answers(
+                303,
+                "Done; the browser is redirected to the login page.",
+                None,
+            )
             .refuses_on_page(&[400, 422, 503])
     };
     api.get(
         "/confirm",
         portal::password::show_confirm,
-        token(about(PAGES, "showConfirmPage", "The page that ends a registration, or makes a new address count"))
-            .more("It consumes nothing.")
+        token(about(PAGES, "showConfirmPage", "The page that completes a registration or confirms a new address"))
+            .more("It does not consume the token.")
             .shows_page()
             .refuses_on_page(&[400]),
     )
     .post(
         "/confirm",
         portal::password::confirm,
-        posts("submitConfirmPage", "Sets the first password, or makes a new address count")
-            .more("For the page itself, by its `Origin`. The two passwords for a registration, nothing for an address.")
+        posts("submitConfirmPage", "Sets the first password, or confirms a new address")
+            .more("Only for the page itself, checked by its `Origin`. A registration sends both passwords, an address sends nothing.")
             .takes_form(&passwords, &[]),
     )
     .get(
         "/reset",
         portal::password::show_reset,
         token(about(PAGES, "showResetPage", "The page that replaces a forgotten password"))
-            .more("It consumes nothing.")
+            .more("It does not consume the token.")
             .shows_page()
             .refuses_on_page(&[400]),
     )
@@ -95,25 +99,21 @@ fn links(api: OwnApi) -> OwnApi {
         "/reset",
         portal::password::reset,
         posts("submitResetPage", "Sets a new password")
-            .more("For the page itself, by its `Origin`."),
+            .more("Only for the page itself, checked by its `Origin`."),
     )
 }
 
 fn change_of_password() -> Operation {
-    about(
-        PAGES,
-        "submitPasswordPage",
-        "Changes the password of whoever is logged in",
-    )
-    .more("For the page itself, by its `Origin`.")
-    .open_to(&["", COOKIE])
-    .answers(
-        303,
-        "Done, or nobody is logged in; the browser is led on.",
-        None,
-    )
-    .recognises()
-    .refuses_on_page(&[403, 409, 422, 429, 503])
+    about(PAGES, "submitPasswordPage", "Changes the caller's password")
+        .more("Only for the page itself, checked by its `Origin`.")
+        .open_to(&["", COOKIE])
+        .answers(
+            303,
+            "Done, or the browser is not logged in; it is redirected.",
+            None,
+        )
+        .recognises()
+        .refuses_on_page(&[403, 409, 422, 429, 503])
 }
 
 pub(in crate::web::endpoints) fn documents(api: OwnApi) -> OwnApi {

@@ -77,7 +77,7 @@ pub(in crate::web) async fn show(
     let mut filled = LoginFields::new(&scope, back.as_ref());
     filled.notice = match notice.as_deref() {
         Some("password_set") => Some("The password is set. Log in with it."),
-        Some("address_changed") => Some("The new address counts from now on."),
+        Some("address_changed") => Some("Your new address is confirmed."),
         Some("logged_out") => Some("You are logged out."),
         Some("registered") => Some(registration::ACCEPTED),
         Some("reset_sent") => Some(password::ACCEPTED),
@@ -122,13 +122,13 @@ pub(in crate::web) async fn show(
 const fn astray(back: Option<&LoginDestination>, counts: bool) -> &'static str {
     match back {
         Some(back) if !back.has_cookie => {
-            "your login does not reach it: its cookie is not for that address. Whoever runs this can change that."
+            "your login does not reach it: the cookie is not valid for that address. The administrator can change that."
         }
         _ if !counts => {
-            "your browser has no cookie for it that is good: log out, and log in again, with cookies allowed."
+            "your browser has no usable cookie for it: allow cookies, log out and log in again."
         }
-        Some(_) => "your login is lost on the way: tell whoever runs it.",
-        None => "no login leads back to it, and perhaps none counts there: tell whoever runs it.",
+        Some(_) => "your login is lost on the way there: contact the administrator.",
+        None => "it is not set up for this login: contact the administrator.",
     }
 }
 

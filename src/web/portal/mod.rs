@@ -57,7 +57,10 @@ impl Portal {
         ] {
             // A template that does not parse is missing when its page is shown (test `every_page_is_shown`).
             if let Err(error) = environment.add_template(name, source) {
-                tracing::error!(error = &error as &dyn std::error::Error, "a page is broken");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "a page cannot be rendered"
+                );
             }
         }
         Self {

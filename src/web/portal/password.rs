@@ -217,8 +217,8 @@ fn refused(
     let is_void = problem.kind == ErrorCode::TokenInvalid;
     let message = match (is_void, link.purpose) {
         (false, _) => words_of(&problem),
-        (true, Purpose::Reset) => format!("{VOID} You can have another one sent."),
-        (true, _) => format!("{VOID} If you have a password already, log in with it."),
+        (true, Purpose::Reset) => format!("{VOID} You can request another one."),
+        (true, _) => format!("{VOID} If you already have a password, log in with it."),
     };
     let filled = PasswordFields {
         message: Some(message),
@@ -229,4 +229,4 @@ fn refused(
 }
 
 /// The message about a link that is not accepted.
-const VOID: &str = "This link was used already, it is too old, or it is not complete.";
+const VOID: &str = "This link was already used, has expired, or is incomplete.";

@@ -117,15 +117,15 @@ fn fields() -> Option<Vec<(HeaderName, HeaderValue)>> {
 fn advice(refusal: &ShownRefusal<'_>) -> String {
     let text = match (refusal.code, refusal.code.reason()) {
         (_, Some(DenyReason::RoleMissing)) => {
-            "Your account lacks a role that this asks for. Whoever runs this can give it to you; or log in as \
-             somebody who has it."
+            "Your account lacks a role that this page requires. The administrator can give it to you; or log in as \
+             another account that has it."
         }
-        (_, Some(DenyReason::ScopeMissing)) => "Your login may not be used for this.",
+        (_, Some(DenyReason::ScopeMissing)) => "Your login is not allowed to do this.",
         (_, Some(DenyReason::PasswordMustChange)) => {
-            "Choose another password first: until then nothing else is open to you."
+            "Choose a new password first: until then you cannot use anything else."
         }
         (_, Some(DenyReason::CredentialMissing | DenyReason::SessionEnded)) => {
-            "This asks for a login, and you are not logged in."
+            "This page requires a login, and you are not logged in."
         }
         (
             _,
@@ -135,25 +135,25 @@ fn advice(refusal: &ShownRefusal<'_>) -> String {
                 | DenyReason::ApiKeyInvalid
                 | DenyReason::CredentialConflict,
             ),
-        ) => "What was sent to log you in does not count here.",
+        ) => "The credential that your browser sent is not accepted here.",
         (_, Some(DenyReason::OriginRefused)) => {
-            "The page that sent this may not do so in your name. Go back, load it again and try once more."
+            "The page that sent this request may not act in your name. Go back, reload it and try again."
         }
         (ErrorCode::NotFound, _) | (_, Some(DenyReason::NoRoute)) => {
-            "There is nothing at this address. Is it written as it should be?"
+            "There is nothing at this address. Check that it is spelled correctly."
         }
-        (_, Some(DenyReason::PathRefused)) => {
-            "This address can be read in more than one way, so it is not followed."
+        (_, Some(DenyReason::PathRefused)) => "This address is ambiguous, so it is refused.",
+        (_, Some(DenyReason::MethodRefused)) => {
+            "This address does not accept this kind of request."
         }
-        (_, Some(DenyReason::MethodRefused)) => "This address does not take what was sent to it.",
-        (ErrorCode::RegistrationClosed, _) => "Ask whoever runs this for an invitation.",
+        (ErrorCode::RegistrationClosed, _) => "Ask the administrator for an invitation.",
         _ => match refusal.status {
             429 => return format!("Try again in {}.", wait(refusal)),
-            503 => return format!("This is no fault of yours. Try again in {}.", wait(refusal)),
+            503 => return format!("This is not your fault. Try again in {}.", wait(refusal)),
             500..=599 => {
-                "This is no fault of yours. If it stays so, tell whoever runs this the number below."
+                "This is not your fault. If it continues, send the administrator the request number below."
             }
-            _ => "Whoever runs this finds more about it under the number below.",
+            _ => "The administrator can find the details with the request number below.",
         },
     };
     text.to_owned()

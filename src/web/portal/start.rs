@@ -117,7 +117,7 @@ pub(in crate::web) async fn forgot(
 
 fn refused(portal: &Portal, page: &str, problem: WebProblem, filled: StartFields) -> Response {
     let message = match problem.kind {
-        ErrorCode::NotFound => "There is no such account.".to_owned(),
+        ErrorCode::NotFound => "This account does not exist.".to_owned(),
         _ => words_of(&problem),
     };
     let filled = StartFields {

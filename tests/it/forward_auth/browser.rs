@@ -518,7 +518,7 @@ fn redirects_end_with_an_explanation_if_a_login_is_lost_on_the_way() {
         let front = Front::start_with(kind, Place::OfItsOwn, &|text| replaced(&text, from, to));
         comes_to_rest(
             &front,
-            "your login is lost on the way: tell whoever runs it.",
+            "your login is lost on the way there: contact the administrator.",
         );
     }
 }

@@ -185,7 +185,7 @@ impl ForeignIssuer {
             tracing::warn!(
                 issuer.name = self.issuer.name,
                 left_out = text,
-                "claims of an issuer's tokens hold what cannot be used: it is left out and counted, and not logged again"
+                "claims of an issuer's tokens contain unusable values: they are omitted and counted, and not logged again"
             );
         }
         Some(text)
@@ -216,7 +216,7 @@ impl ForeignIssuer {
         });
         let Some(subject) = subject else {
             return Err(FaultKind::ClaimInvalid.with(format!(
-                "{} is no text of 1 to {NAME_BYTES_MAX} visible ASCII characters without comma, prefix included",
+                "{} is not a string of 1 to {NAME_BYTES_MAX} visible ASCII characters without comma, prefix included",
                 claim.as_str()
             )));
         };
@@ -248,7 +248,7 @@ impl ForeignIssuer {
             left_out.note(
                 "username",
                 text,
-                "no text of visible ASCII characters without comma",
+                "not a string of visible ASCII characters without comma",
             );
             return Ok(None);
         }
@@ -270,7 +270,7 @@ impl ForeignIssuer {
                 left_out.note(
                     "role",
                     word,
-                    "no 1 to 255 visible ASCII characters without comma",
+                    "not 1 to 255 visible ASCII characters without comma",
                 );
                 continue;
             };
@@ -316,7 +316,7 @@ impl ForeignIssuer {
                 Err(_) => left_out.note(
                     "scope",
                     word,
-                    "no 1 to 255 visible ASCII characters without quote, backslash and comma",
+                    "not 1 to 255 visible ASCII characters without quote, backslash and comma",
                 ),
             }
         }
@@ -360,7 +360,7 @@ fn check_kind(claims: &Map<String, Value>) -> Result<(), TokenFault> {
     }
     // RFC 8417: a security event, such as a back-channel logout.
     if claims.get("events").is_some_and(Value::is_object) {
-        return Err(FaultKind::NotAccess.with("it has events"));
+        return Err(FaultKind::NotAccess.with("it has the claim events"));
     }
     Ok(())
 }

@@ -111,7 +111,7 @@ impl ExtAuthz {
         match timeout(patience, self.server.clone().call(request)).await {
             Ok(Ok(response)) => response,
             Ok(Err(never)) => match never {},
-            Err(_) => Status::deadline_exceeded("the question did not come in time").into_http(),
+            Err(_) => Status::deadline_exceeded("the question did not arrive in time").into_http(),
         }
     }
 }
@@ -148,7 +148,7 @@ impl Authorization for Questions {
         let (_, extensions, question) = request.into_parts();
         let arrival = extensions
             .get::<QuestionArrival>()
-            .ok_or_else(|| Status::internal("a question from nowhere"))?;
+            .ok_or_else(|| Status::internal("a question without a peer address"))?;
         let (message, answered) = arrival.check(&question).await;
         let mut response = tonic::Response::new(message);
         response.extensions_mut().insert(Arc::new(answered));
