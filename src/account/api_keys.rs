@@ -73,9 +73,8 @@ impl Accounts {
         let action = AuditAction::CreateApiKey;
         let issued: Result<IssuedKey, Halt<KeyRefusal>> = async {
             let now = self.clock.now();
-            let roles = &self.roles;
             let rules = KeyRules {
-                roles,
+                roles: &self.roles,
                 now,
                 may_give,
             };

@@ -124,8 +124,8 @@ impl Accounts {
         let (secret, token) = self.draw_token(Purpose::ChangeIdentity, uid, Some(wanted.clone()));
         let username = account.username.as_str().to_owned();
         let (to, mail, outcome) = if let Some(other) = &other {
-            let taken = ErrorCode::IdentityTaken.as_str();
-            (&other.identity, Mail::IdentityTaken, taken)
+            let outcome = ErrorCode::IdentityTaken.as_str();
+            (&other.identity, Mail::IdentityTaken, outcome)
         } else {
             let username = username.clone();
             let mail = Mail::ChangeIdentity {

@@ -225,8 +225,9 @@ impl Accounts {
         for membership in self.store.memberships_of(uid).await? {
             if filter.takes(membership.resource.as_str(), membership.id.as_str()) {
                 let role = ResourceRole::of(&membership, &settings.resources, &settings.ladder);
-                role.iter()
-                    .for_each(|role| self.push_names(&mut roles, role));
+                if let Some(role) = role {
+                    self.push_names(&mut roles, &role);
+                }
             }
         }
         roles.extend(self.given_roles(uid, None, filter).await?);
