@@ -12,7 +12,7 @@ use crate::model::field::{Checked, InvalidField};
 refusals! {
     /// Why the terms of a key are not allowed.
     pub enum KeyTermsRefusal {
-        /// A value breaks its rule.
+        /// A value violates its rule.
         Invalid(InvalidField) => ErrorCode::ValueInvalid,
         /// A scope is not declared.
         ScopeUnknown => ErrorCode::ScopeUnknown,

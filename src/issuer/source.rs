@@ -152,12 +152,12 @@ mod tests {
             );
         }
         let cases = [
-            (String::new(), "no JSON object"),
-            ("[]".to_owned(), "no JSON object"),
-            (format!(r#"{{"issuer":"{issuer}"}}"#), "no JSON object"),
+            (String::new(), "not a JSON object"),
+            ("[]".to_owned(), "not a JSON object"),
+            (format!(r#"{{"issuer":"{issuer}"}}"#), "not a JSON object"),
             (
                 format!(r#"{{"issuer":"{issuer}","jwks_uri":7}}"#),
-                "no JSON object",
+                "not a JSON object",
             ),
             (
                 document("https://id.test/realm/", "https://id.test/keys"),
@@ -173,28 +173,25 @@ mod tests {
             ),
             (
                 document(issuer, "https://evil.test/keys"),
-                "a host that may not",
+                "a host that is not allowed",
             ),
             (
                 document(issuer, "https://id.test.evil.test/keys"),
-                "a host that may not",
+                "a host that is not allowed",
             ),
             (
                 document(issuer, "http://127.0.0.1/keys"),
-                "a host that may not",
+                "a host that is not allowed",
             ),
             (
                 document(issuer, "http://id.test/keys"),
-                "a URL that is not asked",
+                "not an allowed URL",
             ),
             (
                 document(issuer, "https://a@id.test/keys"),
-                "a URL that is not asked",
+                "not an allowed URL",
             ),
-            (
-                document(issuer, "file:///etc/keys"),
-                "a URL that is not asked",
-            ),
+            (document(issuer, "file:///etc/keys"), "not an allowed URL"),
         ];
         for (body, said) in cases {
             let error = read_document(body.as_bytes(), issuer, &hosts).unwrap_err();

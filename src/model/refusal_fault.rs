@@ -173,7 +173,10 @@ mod tests {
         assert!(known.to_string().ends_with("; key abcd1234"), "{known}");
         let guessed = RefusalFault::from(KeyFaultKind::Secret);
         assert_eq!((guessed.code(), guessed.key_id()), ("secret", None));
-        assert_eq!(guessed.to_string(), "secret: the secret is not the key's");
+        assert_eq!(
+            guessed.to_string(),
+            "secret: the secret does not match the key"
+        );
     }
 
     #[test]

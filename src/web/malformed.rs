@@ -28,7 +28,7 @@ fn fault(words: &str) -> (&'static str, Option<&str>) {
     named.unwrap_or(("of the wrong type", None))
 }
 
-/// Returns the problem of a JSON body, such as `/scopes/0: not of the type that this takes`. `path` is where the parser
+/// Returns the problem of a JSON body, such as `/scopes/0: of the wrong type`. `path` is where the parser
 /// stopped; `None` means after the object.
 pub(in crate::web) fn json(path: Option<&Path>, error: &serde_json::Error) -> WebProblem {
     let detail = match path {
@@ -161,20 +161,17 @@ mod tests {
             (r#"{"name":"hunter2","a/b~`c":1}"#, "/a~1b~0`c: unknown"),
             (
                 r#"{"name":"hunter2","name":"hunter2"}"#,
-                "/name: given twice",
+                "/name: duplicated",
             ),
-            (
-                r#"{"name":["hunter2"]}"#,
-                "/name: not of the type that this takes",
-            ),
+            (r#"{"name":["hunter2"]}"#, "/name: of the wrong type"),
             (
                 r#"{"name":"a","items":["b",2]}"#,
-                "/items/1: not of the type that this takes",
+                "/items/1: of the wrong type",
             ),
             (r#"{"name":"a","inner":{}}"#, "/inner/level: missing"),
             (
                 r#"{"name":"a","inner":{"level":"missing field `hunter2`"}}"#,
-                "/inner/level: not of the type that this takes",
+                "/inner/level: of the wrong type",
             ),
             (
                 r#"{"name":"a","inner":{"level":1,"x":2}}"#,
@@ -201,11 +198,11 @@ mod tests {
                 "unknown field `colour`, expected `resource` or `id`",
                 Some("colour: unknown"),
             ),
-            ("duplicate field `id`", Some("id: given twice")),
+            ("duplicate field `id`", Some("id: duplicated")),
             ("missing field `id`", Some("id: missing")),
             (
                 "force: provided string was not `true` or `false`",
-                Some("force: not of the type that this takes"),
+                Some("force: of the wrong type"),
             ),
             (
                 "invalid value: string \"x: unknown field `hunter2`\", expected a",
@@ -220,7 +217,7 @@ mod tests {
         let twice = form("password", &names).detail.unwrap();
         assert_eq!(
             twice,
-            "password: given twice; the form has the fields username, password, each once"
+            "password: duplicated; the form has the fields username, password, each once"
         );
         assert!(
             form("rd", &names)

@@ -471,7 +471,7 @@ mod tests {
             (
                 "\"authorization\":\"member\"",
                 "\"authorization\":\"owner\"",
-                "level that is not declared",
+                "level in authorization is not declared",
             ),
             (
                 "\"list_id\":\"x-4hQo2Lp1\",\"authorization\":\"member\"",
@@ -481,7 +481,7 @@ mod tests {
             (
                 "\"model\":\"ListMember\",\"uid\":\"x-6jGmEh7u\",\"list_id\"",
                 "\"model\":\"EventMember\",\"uid\":\"x-6jGmEh7u\",\"event_id\"",
-                "resource that is not declared",
+                "resource is not declared",
             ),
         ];
         for (from, to, reason) in cases {

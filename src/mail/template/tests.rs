@@ -61,7 +61,7 @@ fn mails_with_a_token_have_its_link() {
         token: token(),
         username: name(),
     };
-    let subject = "An account has been made for you";
+    let subject = "An account has been created for you";
     has(&mail, subject, confirm, confirm_html);
     has(&mail, subject, "\"anna&co\"", "<b>anna&amp;co</b>");
     let mail = Mail::ChangeIdentity {
@@ -94,7 +94,7 @@ fn notices_say_what_they_are_about() {
         ),
         (
             Mail::IdentityChanging { username: name() },
-            "Another address was asked for",
+            "A change of your address was requested",
         ),
         (
             Mail::IdentityChanged { username: name() },
@@ -106,11 +106,14 @@ fn notices_say_what_they_are_about() {
         has(&mail, subject, "\"anna&co\"", "<b>anna&amp;co</b>");
     }
     let subject = "A login to your account";
-    let (text, html) = ("\n2001:db8::/64\n\nNobody has", "2001:db8::&#x2f;64.</p>");
+    let (text, html) = (
+        "\n2001:db8::/64\n\nThis is the first",
+        "2001:db8::&#x2f;64.</p>",
+    );
     has(&new_login(0), subject, text, html);
     let (text, html) = (
-        "given 7 times in a row.\n\nIf it",
-        "given 7 times in a row.</p>",
+        "entered 7 times in a row.\n\nIf it",
+        "entered 7 times in a row.</p>",
     );
     has(&new_login(7), subject, text, html);
 }

@@ -374,12 +374,19 @@ async fn who_is_logged_in_sees_it_and_logs_out() {
     let page = gateway.send("GET", rd, &[session], String::new()).await;
     assert_eq!(page.status, 200, "the page leads nowhere by itself");
     assert!(page.text.contains("<strong id=\"person\">anna</strong>"));
-    assert!(!page.text.contains("its cookie is not for that address"));
+    assert!(
+        !page
+            .text
+            .contains("the cookie is not valid for that address")
+    );
     let led = format!("{cookie}; {}", pair(&page));
     let page = gateway
         .send("GET", rd, &[("cookie", &led)], String::new())
         .await;
-    assert!(page.text.contains("its cookie is not for that address"));
+    assert!(
+        page.text
+            .contains("the cookie is not valid for that address")
+    );
     // Another login of the same browser ends its former session.
     let again = gateway
         .send(
@@ -550,14 +557,14 @@ async fn a_link_sets_a_password_once_and_for_its_purpose_only() {
             "password",
             "password",
             422,
-            "The new password is not taken: ",
+            "The new password is not accepted: ",
         ),
         (
             "reset",
             PASSWORD,
             PASSWORD,
             400,
-            "This link was used already",
+            "This link was already used",
         ),
         ("confirm", PASSWORD, PASSWORD, 303, ""),
         (
@@ -565,7 +572,7 @@ async fn a_link_sets_a_password_once_and_for_its_purpose_only() {
             PASSWORD,
             PASSWORD,
             400,
-            "This link was used already",
+            "This link was already used",
         ),
     ];
     for (path, password, again, status, words) in cases {
@@ -625,12 +632,12 @@ async fn the_link_of_a_new_address_is_confirmed_on_the_same_page() {
     let page = gateway
         .send("GET", done.header("location"), &[], String::new())
         .await;
-    assert!(page.text.contains("The new address counts from now on."));
+    assert!(page.text.contains("Your new address is confirmed."));
     let login = gateway.login("new@example.org", PASSWORD).await;
     assert_eq!(login.status, 200);
     let again = post(&password).await;
     assert_eq!(again.status, 400, "{}", again.text);
-    assert!(again.text.contains("This link was used already"));
+    assert!(again.text.contains("This link was already used"));
 }
 
 #[tokio::test]
@@ -665,7 +672,7 @@ async fn whoever_guesses_by_form_json_and_change_of_address_is_counted_once() {
     assert_ne!(page.header("retry-after"), "");
     assert!(
         page.text
-            .contains("Too many wrong passwords came for this name")
+            .contains("There were too many wrong passwords for this name")
     );
     assert!(page.text.contains("<form"));
 }
@@ -694,21 +701,29 @@ async fn who_is_sent_to_log_in_again_and_again_is_told_why() {
         (
             &both,
             "?rd=https://app.example.org/x",
-            "not for that address",
+            "not valid for that address",
         ),
-        (&both, "?rd=https://evil.org", "no login leads back"),
-        (&both, "", "no login leads back"),
-        (own, "?rd=https://app.example.com/x", "no cookie for it"),
-        (own, "", "no cookie for it"),
+        (
+            &both,
+            "?rd=https://evil.org",
+            "it is not set up for this login",
+        ),
+        (&both, "", "it is not set up for this login"),
+        (
+            own,
+            "?rd=https://app.example.com/x",
+            "no usable cookie for it",
+        ),
+        (own, "", "no usable cookie for it"),
         (
             &format!("{both}; __Secure-doorward=x"),
             "?rd=/x",
-            "no cookie for it",
+            "no usable cookie for it",
         ),
         (
             &format!("{own}; __Secure-doorward=x"),
             "?rd=/x",
-            "no cookie for it",
+            "no usable cookie for it",
         ),
     ];
     for (cookie, query, reason) in cases {

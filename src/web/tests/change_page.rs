@@ -78,8 +78,13 @@ async fn whoever_is_logged_in_changes_the_password_and_is_led_on() {
     let back = format!("&{BACK}");
     let cases = [
         ("wrong", OTHER, 403, "The old password is wrong."),
-        (PASSWORD, "short", 422, "The new password is not taken: "),
-        (PASSWORD, PASSWORD, 422, "The new password is not taken: "),
+        (PASSWORD, "short", 422, "The new password is not accepted: "),
+        (
+            PASSWORD,
+            PASSWORD,
+            422,
+            "The new password is not accepted: ",
+        ),
     ];
     for (old, new, status, words) in cases {
         let answer = change(&gateway, &cookie, old, new, &back).await;
@@ -140,9 +145,9 @@ async fn who_owes_a_password_changes_it_and_is_led_on() {
     );
     let cookie = pair(&answer);
     let shown = get(&gateway, &page, &cookie).await;
-    assert!(shown.text.contains("It must be changed before anything"));
+    assert!(shown.text.contains("You must change it before"));
     let shown = get(&gateway, "/auth/login", &cookie).await;
-    assert!(shown.text.contains("This password must be changed"));
+    assert!(shown.text.contains("You must change your password"));
     assert!(shown.text.contains("href=\"&#x2f;auth&#x2f;password\""));
     let answer = change(&gateway, &cookie, PASSWORD, OTHER, &format!("&{BACK}")).await;
     assert_eq!(

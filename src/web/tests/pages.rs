@@ -185,7 +185,7 @@ async fn a_link_that_counts_for_nothing_says_so_at_once() {
                 answer.status == 400 && is_page(&answer),
                 "{path} {answer:?}"
             );
-            assert!(answer.text.contains("This link was used already"), "{path}");
+            assert!(answer.text.contains("This link was already used"), "{path}");
             assert!(!answer.text.contains("<form"), "{path} {}", answer.text);
             for way in ["login", "forgot", "register"] {
                 assert!(
@@ -210,7 +210,7 @@ async fn a_name_that_has_used_up_its_guesses_is_told_what_happened_and_for_how_l
         assert!(is_page(&page), "{page:?}");
         if status == 429 {
             assert_eq!(page.header("retry-after"), "600");
-            let told = "Too many wrong passwords came for this name, or from your network.";
+            let told = "There were too many wrong passwords for this name or from your network.";
             assert!(page.text.contains(told), "{}", page.text);
             assert!(
                 page.text.contains("Try again in 10 minutes."),

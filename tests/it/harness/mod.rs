@@ -51,7 +51,10 @@ pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T 
         if let Some(seen) = look() {
             return seen;
         }
-        assert!(start.elapsed() < PATIENCE, "waited in vain for {what}");
+        assert!(
+            start.elapsed() < PATIENCE,
+            "waited without a result for {what}"
+        );
         std::thread::sleep(LOOK);
     }
 }
