@@ -68,7 +68,10 @@ pub fn serve(path: &Path) -> Result<(), AppError> {
     log_warnings(&warnings);
     // In the other cases the configuration's own check has warned.
     if config.listen.public_url.scheme == "http" && config.listen.public_url.is_loopback {
-        tracing::warn!("public_url is plain http: the session cookie is sent without Secure");
+        tracing::warn!(
+            "public_url is plain http, which is fine on loopback: before others use the gateway, set listen.public_url to https, \
+             so that the session cookie is sent with Secure"
+        );
     }
     place::check(&config.store)?;
     place::may_begin(&config.store)?;

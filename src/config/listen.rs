@@ -82,7 +82,7 @@ impl PublicUrl {
     }
 }
 
-const ADDRESS: &str = "an address such as 127.0.0.1:8080";
+const ADDRESS: &str = "an address and port such as 127.0.0.1:8080; names are not resolved";
 const TRUSTED_HEADER: &str = "one of X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, X-Forwarded-Port, \
      X-Forwarded-Prefix and X-Real-IP";
 const ADMIN_ADDRESS: &str = "an address such as 127.0.0.1:8081";

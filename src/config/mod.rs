@@ -153,7 +153,7 @@ impl Config {
         let (text, mode) = match read_file(path) {
             Ok(read) => read,
             Err(error) => {
-                let hint = "; --config FILE names another one, which may be empty if the environment sets everything";
+                let hint = "; name the configuration with --config FILE. It may be empty if the environment sets every key";
                 let expected = unreadable("a file that can be read as text", &error, hint);
                 problems.add(&place, expected);
                 return Err(problems.into_error());

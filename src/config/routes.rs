@@ -55,8 +55,8 @@ keys! { pub(super) RouteKeys = "route[]", and [PassHeadersKeys]; {
     /// Whether X-Auth-Roles has every role of the caller, and not only those that concern the path.
     all_roles: bool = flag() => false;
     /// Accepted kinds of credentials: bearer tokens, API keys, the session cookie, client certificates ("mtls" is reserved:
-    /// this release verifies none). A field that could hold only another kind belongs to the application: it is ignored and
-    /// passed on, unless it holds an API key or a token that is accepted elsewhere.
+    /// this release verifies none). A field whose kind is not listed belongs to the application: it is not read, and it is
+    /// passed on unless it holds an API key or a token that is accepted elsewhere.
     accept: CredentialKinds = collected(some_texts(ACCEPT, |text: &str| value_of(ACCEPTED, text)));
     /// Credentials of the caller that are passed on to the upstream: "authorization", "apikey", "cookie". "apikey" applies to
     /// an API key in any field; the gateway's own cookie is passed on by "cookie" only. true: the first two.

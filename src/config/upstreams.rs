@@ -27,8 +27,8 @@ keys! { pub(super) UpstreamKeys = "upstream[]"; {
     /// Resources that the resource map announces at login, and the path that it appends to public_url for them.
     resources: Vec<Name> = texts(roles::NAME, roles::name) => Vec::new();
     public_path: String = text(PUBLIC_PATH, public_path) => String::new();
-    /// Whether it is certain to distinguish /A from /a. If not, a path is refused if another case of its letters would lead
-    /// to another route, and two routes that differ in case alone are an error.
+    /// true: this service treats /A and /a as different paths. false: a path is refused if another case of its letters would
+    /// lead to another route, and two routes that differ in case alone are an error.
     case_sensitive: bool = flag() => false;
     /// Time for which an idle connection to it is kept; it should be shorter than the service's own.
     keepalive_timeout_ms: Duration = millis(1..=HOUR_MS) => Duration::from_mins(1);

@@ -29,7 +29,9 @@ pub enum JwtError {
     #[error("the token is too long")]
     TooLong,
     /// It is not three parts of strict base64url, its parts are not strict JSON objects, or they are too deep.
-    #[error("the token is not a compact JWS of strict JSON")]
+    #[error(
+        "the token is not a JWT: three parts of base64url without padding, the first two being JSON objects"
+    )]
     Malformed,
     /// It has five parts, so it is a JWE.
     #[error("the token is encrypted")]

@@ -220,7 +220,10 @@ identity_headers = { uid = "Remote-User", roles = "Remote-Groups" }
                 wanted.push_str(&example.replace(SECRET, SECRET_PLACE));
             }
             assert_eq!(text, wanted, "{proxy}");
-            assert!(notes.concat().contains("It contains 127.0.0.1/32."), "{notes:?}");
+            assert!(
+                notes.concat().contains("It contains 127.0.0.1/32."),
+                "{notes:?}"
+            );
         }
     }
 

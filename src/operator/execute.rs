@@ -319,7 +319,7 @@ async fn members(command: MemberCommand, accounts: &Accounts) -> Result<Value, C
 }
 
 fn declared(accounts: &Accounts, kind: &str, id: &str) -> Result<Resource, CommandStop> {
-    let wrong = "a resource that [roles] resources declares, and an id of 1 to 128 of A-Z a-z 0-9 . _ ~ : -";
+    let wrong = "the resource must be one that [roles] resources declares, and its id 1 to 128 of A-Z a-z 0-9 . _ ~ : -";
     accounts
         .resource(kind, id)
         .ok_or_else(|| CommandStop::Refused(wrong.to_owned()))

@@ -71,7 +71,7 @@ def while_it_backs_up(run, gateway, ledger, writers, result):
     named = sorted(backups.glob("doorward-*.backup")) if backups.is_dir() else []
     for file in named:
         done = gateway.command("store", "check", "--backup", str(file))
-        result.expect(done.returncode == 0, f"{file.name} is not whole: {done.stderr}")
+        result.expect(done.returncode == 0, f"{file.name} is damaged: {done.stderr}")
     result.figure(f"{kills} kills, {len(named)} backups with a name, all of them whole" if not result.faults else "")
     look(result, ledger, gateway, "in a backup")
 

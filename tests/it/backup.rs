@@ -151,7 +151,10 @@ fn a_backup_under_load_holds_all_that_was_acknowledged_before() {
 fn is_explained(gateway: &Gateway, key: &Key) {
     let task = ["explain", "GET", "/reports/x", "--apikey", &key.text];
     let explained = gateway.cli(&task, "");
-    let said = format!("doorward apikey confirm ACCOUNT lifts that; key {}", key.id);
+    let said = format!(
+        "doorward apikey confirm ACCOUNT reactivates it; key {}",
+        key.id
+    );
     assert!(explained.stdout.contains(&said), "{}", explained.all());
 }
 
@@ -345,7 +348,7 @@ fn a_lost_directory_comes_back_with_its_keys() {
     let again = gateway
         .cli(&["store", "backup", "--to", file.to_str().unwrap()], "")
         .with(1);
-    assert!(again.stderr.contains("is there already"), "{again:?}");
+    assert!(again.stderr.contains("already exists"), "{again:?}");
     // Not next to a running gateway.
     let refused = restore(&gateway, &file).with(1);
     assert!(refused.stderr.contains("stop it first"), "{refused:?}");
@@ -405,7 +408,7 @@ fn a_damaged_store_is_reported_and_restored() {
     bytes[place] ^= 1;
     std::fs::write(&db, &bytes).unwrap();
     let told = gateway.cli(&["store", "check"], "").with(1);
-    assert!(told.stderr.contains("not all is well"), "{told:?}");
+    assert!(told.stderr.contains("with problems"), "{told:?}");
     assert!(
         std::fs::read(&db).unwrap() == bytes,
         "the check has written"
@@ -424,8 +427,8 @@ fn a_damaged_store_is_reported_and_restored() {
     flipped[whole.len() / 2] ^= 4;
     for (bytes, why) in [
         (&flipped[..], "damaged"),
-        (&whole[..whole.len() - 9], "cut short"),
-        (b"something else", "is no backup"),
+        (&whole[..whole.len() - 9], "truncated"),
+        (b"something else", "is not a backup"),
     ] {
         std::fs::write(&bad, bytes).unwrap();
         let bad = bad.to_str().unwrap();
@@ -534,7 +537,7 @@ fn an_export_holds_everything_but_secrets() {
     let again = gateway
         .cli(&["store", "export", "--to", to.to_str().unwrap()], "")
         .with(1);
-    assert!(again.stderr.contains("is there already"), "{again:?}");
+    assert!(again.stderr.contains("already exists"), "{again:?}");
     for text in [running.stdout, std::fs::read_to_string(&to).unwrap()] {
         let lines: Vec<Value> = text
             .lines()
@@ -577,7 +580,7 @@ fn records_in_memory_have_nothing_to_save() {
     ] {
         let refused = gateway.cli(task, "").with(1);
         assert!(
-            refused.stderr.contains("in memory"),
+            refused.stderr.contains("memory engine"),
             "{task:?}: {refused:?}"
         );
     }

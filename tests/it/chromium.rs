@@ -265,7 +265,7 @@ fn confirm(gateway: &Gateway, browser: &Browser, door: &str) {
     assert!(
         browser
             .text(".message")
-            .starts_with("This link was used already")
+            .starts_with("This link was already used")
     );
     browser.click("#login");
     browser.arrives(&format!("{door}/auth/login"));

@@ -512,7 +512,7 @@ fn a_pending_account_is_found_and_said_to_be_pending() {
     let identity = ["--identity", "zed@example.org", "--name", "Zed"];
     let added = gateway.cli(&[&["account", "add", "zed"][..], &identity].concat(), "");
     assert!(
-        added.stdout.contains("mailed to zed@example.org"),
+        added.stdout.contains("sent to zed@example.org"),
         "{}",
         added.all()
     );

@@ -269,7 +269,7 @@ fn a_file_that_cannot_be_read_is_named() {
     assert_eq!(
         error.to_string(),
         format!(
-            "{}: expected a file that can be read as text: there is no such file; --config FILE names another one, which may be empty if the environment sets everything",
+            "{}: expected a file that can be read as text: file not found; name the configuration with --config FILE. It may be empty if the environment sets every key",
             path.display()
         )
     );
@@ -285,7 +285,7 @@ fn a_name_that_is_not_declared_is_answered_by_those_that_are() {
     for said in [
         "expected the name of an [[upstream]]: web, mail; did you mean `web`?",
         "or of a [[role_source]]: list; did you mean `list`?",
-        "which gives no role: invitee, member, manager, secret; did you mean `member`?",
+        "which yields no role: invitee, member, manager, secret; did you mean `member`?",
     ] {
         assert!(error.contains(said), "{said}\n{error}");
     }

@@ -522,7 +522,7 @@ fn only_operators_see_why_a_token_is_refused() {
             "{fault} is not in the log"
         );
     }
-    let expected = "aud is \"other\\u{1b}[2J\", and one of doorward-tests is expected, issuer corp";
+    let expected = "aud is \"other\\u{1b}[2J\", expected one of doorward-tests, issuer corp";
     let token = corp.token(&json!({"token_use": "access", "aud": "other\u{1b}[2J"}));
     let verified = corp.gateway.cli(&["token", "verify", "-"], &token).with(3);
     assert!(verified.stdout.contains(expected), "{}", verified.stdout);
@@ -539,21 +539,21 @@ fn explain_names_the_roles_that_are_missing_and_those_that_are_there() {
         corp.gateway.cli(&task, &token).with(3).stdout
     };
     let told = explain("/member/42/x");
-    let expected = "role_missing: none of the roles list-42-member is there; there are list-42-invitee, dev, list-7-member";
+    let expected = "role_missing: needs one of the roles list-42-member; the caller has list-42-invitee, dev, list-7-member";
     assert!(told.contains(expected), "{told}");
     for left_out in [
         "role \"admin\": reserved, and not in roles_allow",
-        "role \"Not A Role\": no 1 to 255",
+        "role \"Not A Role\": not 1 to 255",
     ] {
         assert!(told.contains(left_out), "{told}");
     }
     let told = explain("/both/7/x");
-    let expected = "scope_missing: the scopes reports:read are missing; there are reports:write, x";
+    let expected = "scope_missing: needs the scopes reports:read; the caller has reports:write, x";
     assert!(told.contains(expected), "{told}");
     corp.get("/protected/x", &token).expect(200);
     let left_out = "doorward_issuer_values_left_out_total{issuer=\"corp\"}";
     assert_eq!(corp.gateway.metric(left_out) % 2, 0);
-    let line = "claims of an issuer's tokens hold what cannot be used";
+    let line = "claims of an issuer's tokens contain unusable values";
     for n in 0..3 {
         let other = corp.token(&json!({"roles": ["Not A Role"], "jti": n}));
         corp.get("/protected/x", &other).expect(200);

@@ -219,7 +219,7 @@ fn the_last_good_keys_serve_while_the_issuer_is_away_and_not_for_ever() {
     let kept = scene.by_old();
     scene.get(&kept).expect(200);
     scene.keys.says(Says::Nothing);
-    wait_for("a fetch in vain", || {
+    wait_for("a failed fetch", || {
         (scene.gateway.degraded() == ["issuer:corp"]).then_some(())
     });
     scene.get(&scene.by_old()).expect(200);
@@ -238,14 +238,14 @@ fn a_restart_while_the_issuer_is_away_finds_the_last_good_keys() {
     let scene = scene("sled", true, "");
     scene.until(200);
     let file = scene.gateway.dir().join("store/jwks/corp.jwks");
-    wait_for("the kept keys", || file.exists().then_some(()));
+    wait_for("the saved keys", || file.exists().then_some(()));
     let mode = file.metadata().unwrap().permissions().mode();
     assert_eq!(mode & 0o7777, 0o600);
     scene.gateway.stop();
     scene.keys.says(status(503));
     scene.gateway.run();
     scene.get(&scene.by_old()).expect(200);
-    wait_for("a fetch in vain", || {
+    wait_for("a failed fetch", || {
         (scene.gateway.degraded() == ["issuer:corp"]).then_some(())
     });
     scene.get(&scene.by_old()).expect(200);
@@ -268,7 +268,7 @@ fn explain_finds_the_keys_where_no_gateway_runs() {
     let scene = scene("memory", true, "");
     let token = scene.by_old();
     let kept = scene.gateway.dir().join("store/jwks/corp.jwks");
-    wait_for("the kept keys", || kept.exists().then_some(()));
+    wait_for("the saved keys", || kept.exists().then_some(()));
     scene.gateway.stop();
     std::fs::remove_file(kept).unwrap();
     let before = scene.keys.count();
@@ -355,7 +355,7 @@ fn discovery_names_the_keys_on_the_hosts_of_the_issuer_only() {
     wait_for("a refusal", || {
         gateway
             .stderr()
-            .contains("may not serve them")
+            .contains("that is not allowed")
             .then_some(())
     });
     assert_eq!(get(&gateway), 503);

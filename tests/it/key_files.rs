@@ -24,7 +24,7 @@ const FILES: [(&str, &str); 6] = [
     ("apikey.key", "every API key"),
     ("assertion.json", "every assertion"),
     ("count.key", "every counter"),
-    ("mail.key", "every mail that waits"),
+    ("mail.key", "every queued mail"),
     ("refresh.key", "every refresh whose answer was lost"),
     ("signing.json", "every access token"),
 ];
@@ -162,7 +162,10 @@ fn lost_key_files_are_renewed_on_the_operators_command() {
     gateway.stop();
     for (name, voids) in FILES {
         let fitting = gateway.cli(&["keys", "renew", name, "--yes"], "").with(1);
-        assert!(fitting.stderr.contains("needs no other"), "{fitting:?}");
+        assert!(
+            fitting.stderr.contains("nothing needs to be replaced"),
+            "{fitting:?}"
+        );
         assert!(fitting.stderr.contains(voids), "{fitting:?}");
     }
     // One is lost, and one is altered.
@@ -326,7 +329,11 @@ fn a_store_of_an_older_gateway_accepts_its_present_key_files() {
     };
     let gateway = older("");
     gateway.run();
-    assert!(gateway.stderr().contains("known by their fingerprints"));
+    assert!(
+        gateway
+            .stderr()
+            .contains("the fingerprints of the key files")
+    );
     gateway.stop();
     let file = gateway.dir().join("store/keys/count.key");
     put(&file, &[7; 32]);

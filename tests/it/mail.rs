@@ -122,7 +122,7 @@ fn tls_with_a_verified_certificate_and_a_login() {
 #[track_caller]
 fn stays_queued(gateway: &Gateway, server: &MailServer) {
     register(gateway, "anna");
-    wait_for("a try in vain", || {
+    wait_for("a failed attempt", || {
         (0 < gateway.metric(FAILED)).then_some(())
     });
     assert_eq!(server.taken().len(), 0);
@@ -157,7 +157,7 @@ fn a_server_that_cannot_prove_who_it_is_gets_nothing() {
         server.run();
         let gateway = Gateway::start(&right);
         register(&gateway, "anna");
-        wait_for("a try in vain", || {
+        wait_for("a failed attempt", || {
             (0 < gateway.metric(FAILED)).then_some(())
         });
         assert_eq!(server.taken().len(), 1);
@@ -232,7 +232,7 @@ fn what_waits_survives_the_process_and_is_sealed() {
     for name in ["anna", "ben"] {
         register(&gateway, name);
     }
-    wait_for("a try in vain", || {
+    wait_for("a failed attempt", || {
         (0 < gateway.metric(FAILED)).then_some(())
     });
     gateway.kill();
@@ -310,7 +310,7 @@ fn a_mail_that_is_not_accepted_at_first_is_sent_later() {
         server.mode(mode);
         let failed = gateway.metric(FAILED);
         register(&gateway, name);
-        wait_for("a try in vain", || {
+        wait_for("a failed attempt", || {
             (failed < gateway.metric(FAILED)).then_some(())
         });
     }

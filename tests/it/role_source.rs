@@ -233,7 +233,7 @@ fn the_last_answer_is_used_for_a_while_then_routes_that_need_it_are_closed() {
     scene.get("/event-member/7/x").expect(200);
     scene.source.says(Says::Nothing);
     let start = now();
-    wait_for("a question in vain", || {
+    wait_for("a failed question", || {
         scene.get("/event-member/7/x").expect(200);
         (1 < scene.source.upstream.count()).then_some(())
     });
@@ -281,9 +281,7 @@ fn the_last_answer_is_used_for_a_while_then_routes_that_need_it_are_closed() {
         .send()
         .expect(200);
     assert_eq!(scene.gateway.readiness().unwrap().status, 200);
-    assert!(
-        1 <= scene.lines("does not answer as it should") && scene.lines(&address.to_string()) <= 4
-    );
+    assert!(1 <= scene.lines("sent an invalid answer") && scene.lines(&address.to_string()) <= 4);
     scene.source.says(member());
     wait_for("the source to be heard again", || {
         (scene.get("/event-member/7/x").status == 200).then_some(())

@@ -140,7 +140,7 @@ fn one_store_wherever_the_command_runs() {
     let made = ground
         .run("elsewhere", &[], "../conf/doorward.toml", &ADD)
         .done();
-    let said = format!("store {}: made now", store.display());
+    let said = format!("store {}: created and opened", store.display());
     assert!(made.stderr.contains(&said), "{}", made.stderr);
     assert!(made.stderr.contains("no gateway runs"), "{}", made.stderr);
     assert!(store.join("db").is_dir());
@@ -216,7 +216,10 @@ fn every_relative_path_begins_at_the_file_or_at_the_state_directory() {
     let lacking = ground
         .run("elsewhere", &[], "../conf/with-issuer.toml", &["check"])
         .with(1);
-    let hint = format!("relative paths begin in {}", ground.at("conf").display());
+    let hint = format!(
+        "relative paths are resolved against {}",
+        ground.at("conf").display()
+    );
     assert!(lacking.stderr.contains(&hint), "{}", lacking.stderr);
 }
 
@@ -304,7 +307,7 @@ fn the_start_logs_which_store_it_has_opened() {
         let said = gateway.stderr();
         said.lines().filter(|it| it.contains(line)).count()
     };
-    let made = "an empty one has been made";
+    let made = "an empty one was created";
     assert_eq!(says(made), 1);
     let opened = format!("store opened path={} engine=\"sled\"", store.display());
     assert_eq!(says(&opened), 1, "{}", gateway.stderr());
@@ -462,7 +465,11 @@ fn a_directory_of_other_files_is_neither_changed_nor_used() {
     std::fs::rename(empty.join("db"), ground.at("elsewhere/db")).unwrap();
     std::fs::remove_file(empty.join("census")).unwrap();
     let again = ground.run(".", &env, config, &ADD).done();
-    assert!(again.stderr.contains("made now"), "{}", again.stderr);
+    assert!(
+        again.stderr.contains("created and opened"),
+        "{}",
+        again.stderr
+    );
     // Files of others next to a store do not prevent its use.
     std::fs::write(empty.join("note"), "").unwrap();
     ground.run(".", &env, config, &["account", "list"]).done();

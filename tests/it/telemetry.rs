@@ -204,7 +204,7 @@ fn refusals_of_the_own_endpoints_have_a_reason_and_a_caller() {
         .send();
     form.refused(403, "origin_refused");
     assert!(
-        form.text().contains("no Origin header came"),
+        form.text().contains("the Origin header is missing"),
         "{}",
         form.text()
     );

@@ -528,7 +528,7 @@ fn redirects_end_with_an_explanation_if_a_login_does_not_reach_the_app() {
     let front = Front::start(Kind::Nginx, Place::WithoutDomain);
     comes_to_rest(
         &front,
-        "your login does not reach it: its cookie is not for that address.",
+        "your login does not reach it: the cookie is not valid for that address.",
     );
 }
 

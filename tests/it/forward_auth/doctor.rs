@@ -698,9 +698,7 @@ fn a_proxy_that_limits_requests_is_not_diagnosed() {
     let _proxy = stage.proxy(Kind::Nginx, Some(&limited));
     let ended = stage.run(&["--apikey", "-"], &stage.key).with(1);
     assert!(
-        ended
-            .stderr
-            .contains("passed at first and does not any more"),
+        ended.stderr.contains("passed at first and no longer does"),
         "{}",
         ended.all()
     );

@@ -348,7 +348,7 @@ async fn a_restore_that_is_cut_short_is_done_again() {
                     matches!(error, StoreError::Refused { .. }),
                     "{what}: {error:?}"
                 );
-                let says_what_to_do = error.to_string().contains("do it again");
+                let says_what_to_do = error.to_string().contains("repeat it");
                 assert_eq!(
                     says_what_to_do,
                     state.join("restore.new").exists(),

@@ -182,7 +182,10 @@ async fn a_missing_part_is_found_and_the_remedy_named() {
                 "{what}: {error:?}"
             );
             let text = error.to_string();
-            for part in ["`doorward store restore FILE`", "to begin empty"] {
+            for part in [
+                "`doorward store restore FILE`",
+                "to start with an empty store",
+            ] {
                 assert!(text.contains(part), "{what}: {text}");
             }
         }
