@@ -25,10 +25,9 @@ AccountKeys = "account"; {
     registration: Registration = choice(REGISTRATIONS, &[]) => Registration::Open;
     /// Maximum number of failed passwords for one name, or one account, from one client network (an IPv4 address or an IPv6
     /// /64) within lockout_s, a sliding window; further attempts are answered with 429 until the oldest failure has left the
-    /// window. All names together may have 100 failures from one network, or lockout_attempts if that is more. After
-    /// lockout_attempts failures in a row from anywhere, an account pauses after each further failure, longer each time and
-    /// at most lockout_s, except for networks where it is logged in. `doorward account set-password` ends the pause of an
-    /// account.
+    /// window. All names together may have 100 failures from one network, or lockout_attempts if that is more. After the
+    /// same number of failures in a row from anywhere, an account pauses after each further failure, longer each time and at
+    /// most lockout_s, except for networks where it is logged in. `doorward account set-password` ends the pause of an account.
     lockout_attempts: u32 = number(1..=100_000) => 5;
     lockout_s: Duration = seconds(1..=DAY_S) => Duration::from_mins(10), as lockout;
     /// Minimum length of a password in characters, at least 8.

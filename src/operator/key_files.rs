@@ -229,5 +229,5 @@ async fn renew(
 /// Describes where the replaced files are.
 pub(crate) fn kept_aside(kept: Option<&Path>) -> String {
     let shown = kept.map(|kept| kept.display().to_string());
-    shown.unwrap_or_else(|| "nothing; there was no store before".to_owned())
+    shown.unwrap_or_else(|| "nothing; there was no file to replace".to_owned())
 }

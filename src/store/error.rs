@@ -56,7 +56,7 @@ pub enum StoreError {
     #[error("the store did not answer in time")]
     Busy,
     /// Another process has the store open.
-    #[error("the store in {} is open in another process{}: stop it, or set another store.path", dir.display(), pid(*holder))]
+    #[error("the store in {} is open in another process{}; only one may use it", dir.display(), pid(*holder))]
     Locked {
         /// The store's directory.
         dir: PathBuf,

@@ -327,14 +327,14 @@ fn the_owner_is_told_of_logins_that_may_be_somebody_elses() {
     // count.
     from("127.0.0.1");
     from(HOME);
-    told(&format!("\n{HOME}\n\nNobody has logged in"));
+    told(&format!("\n{HOME}\n\nThis is the first login"));
     from("2001:db8::7");
     told("\n2001:db8::/64\n");
     from("2001:db8::8");
     fail(&gateway, AWAY, "anna", 4);
     fail(&gateway, "203.0.113.1", "anna", 1);
     from(HOME);
-    assert!(told("was given 5 times in a row").contains(HOME));
+    assert!(told("was entered 5 times in a row").contains(HOME));
     gateway.restart();
     from(HOME);
     from("2001:db8::9");

@@ -165,7 +165,7 @@ fn a_refused_line_is_reported_and_blocks_the_import_unless_skipped() {
     assert!(
         ended
             .stderr
-            .contains("line 1: there is no line of its account"),
+            .contains("line 1: the line of its account is missing or refused"),
         "{}",
         ended.stderr
     );

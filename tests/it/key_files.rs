@@ -192,7 +192,7 @@ fn lost_key_files_are_renewed_on_the_operators_command() {
     );
     assert_eq!(
         made.value("kept_aside"),
-        "nothing; there was no store before"
+        "nothing; there was no file to replace"
     );
     assert_eq!(
         fs::metadata(&lost).unwrap().permissions().mode() & 0o777,

@@ -142,7 +142,11 @@ fn one_store_wherever_the_command_runs() {
         .done();
     let said = format!("store {}: created and opened", store.display());
     assert!(made.stderr.contains(&said), "{}", made.stderr);
-    assert!(made.stderr.contains("no gateway runs"), "{}", made.stderr);
+    assert!(
+        made.stderr.contains("no gateway is running"),
+        "{}",
+        made.stderr
+    );
     assert!(store.join("db").is_dir());
     let whole = ground.at("conf/doorward.toml").display().to_string();
     for (cwd, config) in [
@@ -170,7 +174,7 @@ fn one_store_wherever_the_command_runs() {
             &["account", "disable", "root"],
         )
         .done();
-    let said = format!("store {}: opened; no gateway runs", store.display());
+    let said = format!("store {}: opened; no gateway is running", store.display());
     assert!(again.stderr.contains(&said), "{}", again.stderr);
     assert_eq!(
         std::fs::read_dir(ground.at("elsewhere")).unwrap().count(),
@@ -438,7 +442,12 @@ fn a_directory_of_other_files_is_neither_changed_nor_used() {
     for task in tasks {
         let env = [("DOORWARD__STORE__PATH", path.as_str())];
         let ended = ground.run(".", &env, config, task).with(1);
-        for part in [path.as_str(), "holds other files", "passwd", "store.path"] {
+        for part in [
+            path.as_str(),
+            "contains other files",
+            "passwd",
+            "store.path",
+        ] {
             assert!(ended.stderr.contains(part), "{task:?}: {}", ended.stderr);
         }
         assert_eq!(ground.tree(), before, "{task:?}");
@@ -450,7 +459,7 @@ fn a_directory_of_other_files_is_neither_changed_nor_used() {
     ];
     let ended = ground.run(".", &env, config, &["serve"]).with(1);
     assert!(
-        ended.stderr.contains("holds other files"),
+        ended.stderr.contains("contains other files"),
         "{}",
         ended.stderr
     );

@@ -53,7 +53,7 @@ fn an_address_that_does_not_answer_is_waited_for_once() {
         format!("doorward_upstream_address_ejected{{upstream=\"main\",address=\"{address}\"}} 1");
     assert!(metrics.text().contains(&line), "{}", metrics.text());
     let errors = gateway.stderr();
-    let told = errors.matches("cannot be connected to").count();
+    let told = errors.matches("cannot connect to").count();
     assert_eq!(told, 1, "{errors}");
 }
 

@@ -637,7 +637,7 @@ fn a_failed_probe_exits_with_1_and_a_reason() {
     let gateway = format!("http://{}", stage.gateway.address);
     let nobody = format!("http://{}", stage.proxy);
     let cases: [(&[&str], &str); 8] = [
-        (&["--through", &nobody], "cannot be connected to"),
+        (&["--through", &nobody], "cannot connect to"),
         (
             &["--through", "app.example.com"],
             "takes the URL of the proxy",
@@ -650,11 +650,11 @@ fn a_failed_probe_exits_with_1_and_a_reason() {
         (&["--through", &gateway], "does not lead to `doorward echo`"),
         (
             &["--through", &gateway, "--open", "/x"],
-            "--open takes a path",
+            "--open needs a path",
         ),
         (
             &["--through", &gateway, "--closed", "/public/x"],
-            "--closed takes a path",
+            "--closed needs a path",
         ),
         (
             &["--through", &gateway, "--while-down"],
@@ -737,7 +737,7 @@ fn a_proxy_is_probed_over_tls_only_with_a_verified_certificate() {
     for (through, more) in [(&named, &[][..]), (&numbered, &["--ca", &ca])] {
         let ended = run(through, more).with(1);
         assert!(
-            ended.stderr.contains("cannot be connected to"),
+            ended.stderr.contains("cannot connect to"),
             "{}",
             ended.all()
         );
