@@ -22,7 +22,8 @@ refusals! {
     pub enum LoginRefusal {
         /// The account is unknown, pending or disabled, or the password is wrong. The work was the same in each case.
         NoMatch => ErrorCode::LoginRefused,
-        /// The account has used up its guesses under another name.
+        /// The account has used up its guesses: under another name or from other networks, or by guesses that ran
+        /// meanwhile.
         AccountLimited => ErrorCode::LoginRefused => "account_limited",
         /// The account has changed while the password was hashed.
         Changed => ErrorCode::LoginRefused => ErrorCode::AccountChanged.as_str(),
@@ -127,7 +128,7 @@ impl Accounts {
                 failures,
             } => (is_outdated, failures),
             Guess::Wrong => return Err(LoginRefusal::NoMatch.into()),
-            Guess::Unseen => return Err(LoginRefusal::AccountLimited.into()),
+            Guess::SilentlyLimited => return Err(LoginRefusal::AccountLimited.into()),
             Guess::Limited(limit) => return Err(LoginRefusal::Limited(limit).into()),
         };
         let account = guesser.account().ok_or(LoginRefusal::NoMatch)?;

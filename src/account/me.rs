@@ -90,7 +90,7 @@ impl Accounts {
         self.check_trail(call, action)?;
         match self.guess(call, Guesser::Owner(&account), password).await? {
             Guess::Right { .. } => {}
-            Guess::Wrong | Guess::Unseen => return Err(MeRefusal::WrongPassword.into()),
+            Guess::Wrong | Guess::SilentlyLimited => return Err(MeRefusal::WrongPassword.into()),
             Guess::Limited(limit) => return Err(MeRefusal::Limited(limit).into()),
         }
         let mut places = MailQuota::default();

@@ -128,7 +128,9 @@ impl Accounts {
             self.check_trail(call, action)?;
             match self.guess(call, Guesser::Owner(&account), old).await? {
                 Guess::Right { .. } => {}
-                Guess::Wrong | Guess::Unseen => return Err(PasswordChangeRefusal::WrongOld.into()),
+                Guess::Wrong | Guess::SilentlyLimited => {
+                    return Err(PasswordChangeRefusal::WrongOld.into());
+                }
                 Guess::Limited(limit) => return Err(PasswordChangeRefusal::Limited(limit).into()),
             }
             let password = self.hashed(wanted).await?;

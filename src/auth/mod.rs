@@ -165,8 +165,8 @@ impl Authorizer {
         else {
             return Ok(None);
         };
-        let origin = CredentialSource::request(client);
-        self.verifier.verify(credential, origin).await.map(Some)
+        let source = CredentialSource::request(client);
+        self.verifier.verify(credential, source).await.map(Some)
     }
 
     /// Authenticates the caller of one of the gateway's own endpoints; `None` if there is no credential.
@@ -178,8 +178,8 @@ impl Authorizer {
         let Some(credential) = self.own_credential(view.headers)? else {
             return Ok(None);
         };
-        let origin = CredentialSource::request(view.client);
-        let caller = self.verifier.verify(credential, origin).await?;
+        let source = CredentialSource::request(view.client);
+        let caller = self.verifier.verify(credential, source).await?;
         let own = [view.origin, self.config.listen.public_url.text.as_str()];
         let allowed = own.into_iter().chain(self.auth_origins());
         if credential.is_ambient()
@@ -201,8 +201,8 @@ impl Authorizer {
         let Ok(Some(credential @ Credential::Cookie(..))) = found else {
             return Ok(false);
         };
-        let origin = CredentialSource::trial(view.client);
-        match self.verifier.verify(credential, origin).await {
+        let source = CredentialSource::trial(view.client);
+        match self.verifier.verify(credential, source).await {
             Ok(_) => Ok(true),
             Err(unverified) => match unverified.stop {
                 Stop::Deny(_) => Ok(false),
@@ -240,8 +240,8 @@ impl Authorizer {
         let accept = CredentialKinds::NONE.with(CredentialKind::Cookie);
         let found = extract(headers, &self.verifier.carriers, accept, Some(cookie));
         let credential = found.ok().flatten()?;
-        let origin = CredentialSource::trial(client);
-        let caller = self.verifier.verify(credential, origin).await.ok()?;
+        let source = CredentialSource::trial(client);
+        let caller = self.verifier.verify(credential, source).await.ok()?;
         Some(Arc::clone(&caller.identity))
     }
 
@@ -314,10 +314,10 @@ impl Authorizer {
     /// Warms the identity cache for a bearer token that was just issued. Errors are ignored: the first request will
     /// find them.
     pub async fn warm_cache(&self, token: &str) {
-        let origin = CredentialSource::trial(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let source = CredentialSource::trial(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         let _ = self
             .verifier
-            .verify(Credential::Bearer(token), origin)
+            .verify(Credential::Bearer(token), source)
             .await;
     }
 

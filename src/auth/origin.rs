@@ -1,7 +1,7 @@
 //! The origins from which a browser may be made to send requests.
 //!
 //! A browser attaches its cookies to requests that any page makes it send, so a request that changes state is accepted
-//! only if its `CredentialSource` is an allowed one.
+//! only if its `Origin` is allowed.
 
 use http::{HeaderMap, HeaderName, Method, header};
 
@@ -39,7 +39,7 @@ pub fn origin_of(scheme: &str, authority: &str) -> String {
     format!("{scheme}://{}", authority.to_ascii_lowercase())
 }
 
-/// Whether the only `CredentialSource` of a request is among the allowed ones.
+/// Whether the request has exactly one `Origin`, and it is allowed.
 pub(crate) fn comes_from<'a>(
     headers: &HeaderMap,
     mut allowed: impl Iterator<Item = &'a str>,

@@ -1,4 +1,5 @@
-//! The steps of a decision: route, credential, origin, roles, requirement, grant.
+//! The steps of a decision: method override, preflight, route, credential, origin, roles, requirement, grant,
+//! assertion.
 
 use std::sync::Arc;
 
@@ -347,14 +348,14 @@ impl Authorizer {
             // Boxed: used by `explain` only, so it must not enlarge the future of every request.
             Asking::Account(uid) => Box::pin(self.verifier.as_account(uid)).await.map(Some),
             Asking::Credential | Asking::Trial => {
-                let origin = CredentialSource {
+                let source = CredentialSource {
                     client: view.client,
                     counts: matches!(asking, Asking::Credential),
                 };
                 match presented {
                     Ok(None) => return Ok(None),
                     Ok(Some(credential)) => {
-                        self.verifier.verify(credential, origin).await.map(Some)
+                        self.verifier.verify(credential, source).await.map(Some)
                     }
                     Err(reason) => Err(reason.into()),
                 }
@@ -368,8 +369,8 @@ impl Authorizer {
         found
     }
 
-    /// Checks that an ambient credential (a cookie, Basic, or a token of an edge in front) authenticates only requests
-    /// from a page that may send them.
+    /// If the request changes state or opens a WebSocket, and its credential is ambient (a cookie, Basic, or a token of
+    /// an edge in front), its `Origin` must be allowed.
     fn check_origin<T: Trace>(
         &self,
         view: &RequestView<'_>,

@@ -74,7 +74,8 @@ impl CompiledRoute {
                 rank,
                 ..
             } => {
-                // The configuration refuses a name that the path does not have; an impossible index yields no role.
+                // The configuration refuses a name that the path does not have. A missing capture is given an index
+                // that never matches, so the role is never met.
                 let place = captures.iter().position(|name| name == capture);
                 CompiledRole::Level {
                     on: RequiredResource {
@@ -173,7 +174,7 @@ impl CompiledRoute {
     }
 }
 
-/// Returns the kinds and ids of these resources, those whose id is missing among the captures omitted.
+/// Returns the kinds and ids of these resources. Omits resources whose capture is missing.
 fn named<'c>(
     resources: impl Iterator<Item = &'c RequiredResource>,
     captures: &'c [&str],
@@ -182,8 +183,8 @@ fn named<'c>(
 }
 
 impl RequiredResource {
-    /// Returns the id. A captured one may be a text that is no id (one with a percent sign, for example), and then equals
-    /// no stored id.
+    /// Returns the id. A captured text that is not a valid id (one with a percent sign, for example) equals no stored
+    /// id.
     fn id<'c>(&'c self, captures: &[&'c str]) -> Option<&'c str> {
         match &self.id {
             RequiredId::Fixed(id) => Some(id.as_str()),
@@ -211,7 +212,7 @@ impl CompiledRole {
     }
 }
 
-/// Whether sorted roles contain the role of a level on one resource. The lowest level yields no role.
+/// Whether sorted roles contain the role of a level on one resource. A required level of rank 0 is never met.
 fn has_level(roles: &[ResourceRole], resource: &Name, id: &str, rank: LevelRank) -> bool {
     roles_on(roles, resource, id).any(|role| {
         LevelRank(0) < rank

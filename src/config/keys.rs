@@ -1,7 +1,8 @@
 //! Declarations of configuration keys: each with its name, form, default, meaning, and whether it needs a restart.
 //!
-//! Each section declares its keys by [`keys!`]. The parsing of the file and of environment variables, the hints for
-//! unknown keys, the report of a reload, and the check of `config/doorward.toml` all follow from the declarations.
+//! Each section declares its keys by [`keys!`] or `settings!`. The parsing of the file and of environment variables,
+//! the hints for unknown keys, the report of a reload, and the check of `config/doorward.toml` all follow from the
+//! declarations.
 
 use crate::config::Config;
 use crate::config::base::Base;
@@ -67,7 +68,8 @@ pub(super) struct KeyRow {
     pub(super) shape: &'static dyn KeyShape,
     /// The comment above it in `config/doorward.toml`.
     pub(super) doc: &'static [&'static str],
-    /// Restores the old value; `None`: a reload applies a new value.
+    /// Restores the old value; `None`: a reload applies a new one, unless the whole section needs a restart (`[store]`,
+    /// `[log]`).
     pub(super) keep: Option<RestoreOldValue>,
 }
 
@@ -92,16 +94,16 @@ pub(super) struct Section {
 /// `SECTION`.
 ///
 /// ```text
-/// keys! { pub(super) StoreKeys = "store", later ["url"]; {
-///     /// How many backups are kept.
-///     backup_keep: usize = number(1..=1000) => 7;
-///     /// How long a write may take.
-///     write_timeout_ms: Duration = millis(1..=HOUR_MS) => Duration::from_secs(5), restart store.write_timeout;
+/// keys! { pub(super) RouteKeys = "route[]", and [PassHeadersKeys]; {
+///     /// Methods, in upper case, and hosts that the route matches.
+///     methods: Vec<Method> = some_texts(METHOD, method) => Vec::new();
+///     hosts: Vec<HostPattern> = some_texts(listen::HOST, host) => Vec::new();
+///     upstream: String = raw_text(UPSTREAM);
 /// }}
 /// ```
 ///
-/// The comment is the comment above the key in `config/doorward.toml`. A key without one shares the comment of the key
-/// before it. The type and the form of the value follow, after `=>` its default, and after `restart` the field of
+/// The doc comment of a key is printed above it in `config/doorward.toml`. A key without one shares the comment of the
+/// key before it. The type and the form of the value follow, after `=>` its default, and after `restart` the field of
 /// `Config` that a reload does not change. A file that reads only some keys of a section declares these, and the
 /// section's own declaration names them after `and`. Keys of a later release follow `later`.
 macro_rules! keys {

@@ -1,7 +1,7 @@
 //! Settings that follow from the declarations of their keys.
 
-/// Declares the keys of a section like [`keys!`], and the settings that are read from them: a struct with a field for
-/// each key that has a default, and a function `read` that reads these keys.
+/// Does what [`keys!`] does, and also declares a struct with a field for each key that has a default, and a function
+/// `read` that reads these keys.
 ///
 /// ```text
 /// settings! {

@@ -111,7 +111,7 @@ pub enum TakeOutcome {
         ticket: Ticket,
         /// A silent counter is full: do not perform the attempt, but answer as if it had failed. Silent counters do not
         /// count it.
-        is_shadowed: bool,
+        is_silently_limited: bool,
     },
     /// Attempts in flight hold the last places: whether one is left is known once they are settled.
     Busy,
@@ -202,8 +202,12 @@ impl Counters {
         if open.iter().any(|claim| state.is_held(claim, now)) {
             return TakeOutcome::Busy;
         }
-        let is_shadowed = state.limit(&silent, now).is_some();
-        let claims = if is_shadowed { open } else { claims.to_vec() };
+        let is_silently_limited = state.limit(&silent, now).is_some();
+        let claims = if is_silently_limited {
+            open
+        } else {
+            claims.to_vec()
+        };
         if !state.has_room(&claims, self.keys_max) {
             return TakeOutcome::Full;
         }
@@ -213,7 +217,7 @@ impl Counters {
         let shared = Arc::clone(&self.shared);
         TakeOutcome::Taken {
             ticket: Ticket { claims, shared },
-            is_shadowed,
+            is_silently_limited,
         }
     }
 

@@ -13,7 +13,8 @@ pub struct SingleFlight<K, T> {
     flights: Mutex<HashMap<K, Arc<OnceCell<T>>>>,
 }
 
-/// One caller's share in a flight. The last one to leave removes it from the map, whether it finished or was cancelled.
+/// One caller's share in a flight. After a finished run the first caller to leave removes the entry from the map; after
+/// cancellations, the last.
 struct FlightSeat<'a, K: Eq + Hash, T> {
     all: &'a SingleFlight<K, T>,
     key: K,

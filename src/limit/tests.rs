@@ -47,13 +47,13 @@ fn hit(counters: &Counters, claims: &[CounterClaim]) {
     taken(counters, claims).0.failed();
 }
 
-/// Holds a place and returns the ticket and whether it was shadowed.
+/// Holds a place and returns the ticket and whether it was silently limited.
 fn taken(counters: &Counters, claims: &[CounterClaim]) -> (Ticket, bool) {
     match counters.take(claims) {
         TakeOutcome::Taken {
             ticket,
-            is_shadowed,
-        } => (ticket, is_shadowed),
+            is_silently_limited,
+        } => (ticket, is_silently_limited),
         other => panic!("{other:?}"),
     }
 }
@@ -154,12 +154,16 @@ fn a_silent_counter_holds_nobody_up_and_is_judged_at_the_end() {
     let tickets: Vec<_> = [1, 1, 2, 2]
         .map(|number| taken(&counters, &claims(number)))
         .into();
-    assert!(tickets.iter().all(|(_, is_shadowed)| !is_shadowed));
+    assert!(
+        tickets
+            .iter()
+            .all(|(_, is_silently_limited)| !is_silently_limited)
+    );
     let mut tickets = tickets.into_iter().map(|(ticket, _)| ticket);
     let mut next = || tickets.next().unwrap();
     next().failed();
     next().failed();
-    // By now the attempt would be shadowed: it does not succeed, and counts where that may be shown.
+    // By now the attempt would be silently limited: it does not succeed, and counts where that may be shown.
     assert!(!next().succeeded());
     assert_eq!(counters.count(&key(2)), 1);
     assert_eq!(counters.count(&key(9)), 2);

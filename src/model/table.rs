@@ -1,9 +1,8 @@
 //! Enums with a row of constants for each variant.
 
-/// Declares an enum together with the function that returns the row of a variant, so that no variant lacks one, and
-/// functions that return one column of it.
+/// Declares an enum, its row function and its column functions, so that no variant lacks a row.
 ///
-/// An enum none of whose variants holds a value also has the constant `ALL`.
+/// If no variant holds a value, the enum has `ALL`.
 macro_rules! table {
     (
         $(#[$about:meta])*

@@ -88,7 +88,7 @@ impl ProxyHttp for Gateway {
         RequestContext::new(self.ids.draw(), self.current.load())
     }
 
-    /// Adds no modules: the default one would compress answers.
+    /// Adds no modules: Pingora's default is a disabled compressor.
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     async fn request_filter(

@@ -54,11 +54,11 @@ pub enum LeadsTo {
     Route(usize),
     /// A pattern that does not accept the method.
     NoMethod,
-    /// The gateway's own endpoints, or a path outside of them.
+    /// One reading is an own endpoint, the other is not.
     Own,
     /// No route.
     Nowhere,
-    /// The path has more readings than are compared.
+    /// Its readings are too many or too long to compare.
     TooMany,
 }
 
@@ -107,12 +107,12 @@ impl RouteTable {
         }
     }
 
-    /// Returns the route of the path with the other slash, if it decides differently: its requirement is checked too,
-    /// whatever its upstream, so that `/pay` can be served alongside `/**`.
+    /// Returns the route of the path with its last slash added or removed, if it decides differently; both requirements
+    /// apply even if the upstreams differ, so that `/pay` can be served alongside `/**`.
     ///
     /// If the pattern of the other path does not accept the method, the gateway serves no such request there, but the
-    /// upstream may treat both paths as one. Its requirement is therefore checked as well, provided its routes agree on
-    /// one; if they differ, the intended one is unknown, and the path is refused.
+    /// upstream may treat both paths as one. If the routes there decide alike, the requirement of the first is checked
+    /// too; otherwise the path is refused.
     fn slashed(&self, sent: &Sent<'_, '_>) -> Result<Option<(usize, CaptureSpans)>, NoChoice> {
         let ReadingOutcome::Route(route, spans) = sent.outcome else {
             return Ok(None);
@@ -219,7 +219,7 @@ impl RouteTable {
         walk.hits.iter().find_map(|hit| {
             let is_itself = hit.end == PathEnd::Sent && !hit.is_folded;
             let outcome = ReadingOutcome::of(Some(hit), method);
-            let is_asked = |other: usize, others: &CaptureSpans| {
+            let is_checked = |other: usize, others: &CaptureSpans| {
                 let is_like = |(route, spans): (usize, CaptureSpans)| {
                     let other = (other, others, reading.path.as_slice());
                     self.decide_alike((route, &spans, text), other)
@@ -229,16 +229,16 @@ impl RouteTable {
             };
             match (sent.outcome, outcome) {
                 (ReadingOutcome::Route(..), ReadingOutcome::Route(other, others)) => {
-                    (!is_asked(other, &others)).then_some(LeadsTo::Route(other))
+                    (!is_checked(other, &others)).then_some(LeadsTo::Route(other))
                 }
                 (ReadingOutcome::Method(..), ReadingOutcome::Method(..)) => None,
                 // As in [`RouteTable::slashed`]: a requirement that is checked already may apply to the other slash, if
                 // case and everything else are the same.
                 (ReadingOutcome::Route(..), ReadingOutcome::Method(leaves, others)) => {
-                    let is_all_asked = hit.end == PathEnd::Slashed
+                    let is_all_checked = hit.end == PathEnd::Slashed
                         && !hit.is_folded
-                        && leaves.iter().all(|leaf| is_asked(leaf.route, &others));
-                    (!is_all_asked).then_some(LeadsTo::NoMethod)
+                        && leaves.iter().all(|leaf| is_checked(leaf.route, &others));
+                    (!is_all_checked).then_some(LeadsTo::NoMethod)
                 }
                 (ReadingOutcome::Route(..), ReadingOutcome::None) => Some(LeadsTo::NoMethod),
                 (_, ReadingOutcome::Route(other, _)) => is_itself.then_some(LeadsTo::Route(other)),
@@ -302,7 +302,7 @@ impl RouteTable {
     }
 }
 
-/// Returns a captured segment as a requirement reads it: a text that is not an id yields no role.
+/// Returns a captured segment as a requirement reads it; `None` for a text that is not a valid id.
 fn id(capture: Option<&[u8]>) -> Option<&str> {
     capture
         .and_then(|capture| std::str::from_utf8(capture).ok())

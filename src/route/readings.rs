@@ -15,8 +15,8 @@ use crate::model::printable::is_ignorable;
 use crate::route::escape::{decoded, decoded_but};
 use crate::route::head::host_of;
 
-/// A path that is never served: it has a dot segment or a control character in some reading, cannot be read, or has too
-/// many readings.
+/// A path that is never served: it has a dot segment in some reading, a control character, a broken escape, or too many
+/// readings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the path can be read in more than one way")]
 pub struct PathRefused;
@@ -32,7 +32,7 @@ const UNICODE_WORK: usize = 6;
 const EXPANSION_MAX: usize = 2;
 /// Additional growth allowed in form KC, in bytes: short texts may consist of such characters.
 const EXPANSION_FREE: usize = 256;
-/// Some servers decode a path that another one has decoded already; none is known to decode a third time.
+/// Maximum number of decodings: no server is known to decode a third time.
 const DECODINGS_MAX: usize = 2;
 
 /// One reading of a path.
@@ -42,7 +42,7 @@ pub(super) struct PathReading {
     pub(super) host: Option<String>,
     /// The path, with the escapes that this reader keeps.
     pub(super) path: Vec<u8>,
-    /// Whether escapes are decoded: anything that looks like one is then text.
+    /// Whether escapes are decoded: if set, `%41` in `path` is three characters.
     pub(super) is_decoded: bool,
 }
 
@@ -257,7 +257,7 @@ fn cut(path: &[u8]) -> Option<Vec<u8>> {
     Some(path.split_at(end).0.to_vec())
 }
 
-/// Drops control characters, like the URL parsers of browsers.
+/// Drops every control character; browsers drop tab and line breaks.
 fn without_controls(path: &[u8]) -> Option<Vec<u8>> {
     let is_control = |byte: &u8| byte.is_ascii_control();
     path.iter().any(is_control).then(|| {
@@ -396,7 +396,7 @@ pub(super) fn caseless(text: &[u8]) -> Vec<u8> {
 
 /// Whether two texts are equal or differ in case only.
 #[must_use]
-pub(super) fn differ_in_case_alone(one: &[u8], other: &[u8]) -> bool {
+pub(super) fn equal_ignoring_case(one: &[u8], other: &[u8]) -> bool {
     let folded = |text| folded(&String::from_utf8_lossy(text));
     folded(one) == folded(other)
 }
@@ -565,8 +565,8 @@ mod tests {
             );
         }
         assert_ne!(caseless("é".as_bytes()), caseless(b"e"));
-        assert!(differ_in_case_alone("É".as_bytes(), "é".as_bytes()));
-        assert!(differ_in_case_alone("\u{130}".as_bytes(), b"i"));
-        assert!(!differ_in_case_alone("\u{e9}".as_bytes(), b"e"));
+        assert!(equal_ignoring_case("É".as_bytes(), "é".as_bytes()));
+        assert!(equal_ignoring_case("\u{130}".as_bytes(), b"i"));
+        assert!(!equal_ignoring_case("\u{e9}".as_bytes(), b"e"));
     }
 }

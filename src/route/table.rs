@@ -15,7 +15,7 @@ use crate::route::node::{
     CaptureSpans, CaseFolding, Node, PathMatches, PatternMatch, RouteLeaf, TreeWalk,
 };
 use crate::route::own::OwnPaths;
-use crate::route::readings::differ_in_case_alone;
+use crate::route::readings::equal_ignoring_case;
 use crate::route::rule::{ComparedRoute, ReadingOutcome};
 
 pub use crate::route::node::{CAPTURES_MAX, captures};
@@ -194,7 +194,7 @@ impl RouteTable {
                         |route: &&usize| self.rules.get(**route).is_none_or(|rule| rule.folds);
                     let may_fold = first.iter().chain(second).any(|route| folds(&route));
                     if may_fold
-                        && differ_in_case_alone(text, other)
+                        && equal_ignoring_case(text, other)
                         && let (Some(first), Some(second)) = (first.first(), second.first())
                     {
                         errors.push(TableError::CaseAlone {

@@ -1,4 +1,4 @@
-//! Floor 4: the services that the rooms above share, as one value.
+//! Floor 4: the services that the modules of higher floors share, as one value.
 
 pub mod key_use;
 #[cfg(test)]
@@ -23,7 +23,8 @@ use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::output::Output;
 
-/// The services that outlive one configuration.
+/// The services of a snapshot. A reload replaces the mailer, the issuers and, if changed, the role sources; it keeps
+/// the others.
 #[derive(Clone, Debug)]
 pub struct Services {
     /// The store.

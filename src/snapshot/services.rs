@@ -1,4 +1,4 @@
-//! The services that outlive one configuration, opened in order.
+//! The services of a snapshot, opened in order.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -18,7 +18,7 @@ use crate::store::{Result, Store, StoreError};
 
 /// An account and its memberships as of one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subject {
+pub struct AccountWithMemberships {
     /// The account, whatever its status.
     pub account: Arc<Account>,
     /// Its memberships, sorted.
@@ -37,7 +37,7 @@ pub fn weight_of(words: usize) -> u32 {
 }
 
 /// The result of a load; a failure is shared by all who waited for it.
-type Loaded = Result<Option<Arc<Subject>>, Arc<StoreError>>;
+type Loaded = Result<Option<Arc<AccountWithMemberships>>, Arc<StoreError>>;
 
 /// A cache of subjects by uid, in front of any store.
 ///
@@ -45,7 +45,7 @@ type Loaded = Result<Option<Arc<Subject>>, Arc<StoreError>>;
 /// made after it.
 pub struct Subjects {
     store: Arc<dyn Store>,
-    cache: Cache<UserId, (Stamp, Arc<Subject>)>,
+    cache: Cache<UserId, (Stamp, Arc<AccountWithMemberships>)>,
     /// Loads in flight, by uid and the stamp taken before they began.
     flights: SingleFlight<(UserId, Stamp), Loaded>,
 }
@@ -57,7 +57,9 @@ impl Subjects {
     pub fn new(store: Arc<dyn Store>, entries: u64) -> Self {
         let cache = Cache::builder()
             .max_capacity(entries)
-            .weigher(|_, (_, subject): &(Stamp, Arc<Subject>)| weight_of(subject.memberships.len()))
+            .weigher(|_, (_, subject): &(Stamp, Arc<AccountWithMemberships>)| {
+                weight_of(subject.memberships.len())
+            })
             // The default policy does not admit new keys to a full, hot cache.
             .eviction_policy(EvictionPolicy::lru())
             .build();
@@ -74,7 +76,7 @@ impl Subjects {
     ///
     /// # Errors
     /// Any error of the store; a failed shared load fails all of its waiters, and the next call reads again.
-    pub async fn get(&self, uid: &UserId) -> Result<Option<(Arc<Subject>, Stamp)>> {
+    pub async fn get(&self, uid: &UserId) -> Result<Option<(Arc<AccountWithMemberships>, Stamp)>> {
         // INVARIANT: the stamp is taken before anything is read (nothing_acknowledged_is_seen_stale).
         let stamp = self.store.generations().stamp(uid);
         if let Some(subject) = self.kept(uid, stamp) {
@@ -86,7 +88,7 @@ impl Subjects {
         Ok(subject.map(|subject| (subject, stamp)))
     }
 
-    fn kept(&self, uid: &UserId, stamp: Stamp) -> Option<Arc<Subject>> {
+    fn kept(&self, uid: &UserId, stamp: Stamp) -> Option<Arc<AccountWithMemberships>> {
         let (kept_under, subject) = self.cache.get(uid)?;
         (kept_under == stamp).then_some(subject)
     }
@@ -96,7 +98,7 @@ impl Subjects {
             return Ok(None);
         };
         let memberships = self.store.memberships_of(uid).await.map_err(Arc::new)?;
-        let subject = Arc::new(Subject {
+        let subject = Arc::new(AccountWithMemberships {
             account: Arc::new(account),
             memberships,
         });
@@ -181,7 +183,7 @@ mod tests {
         }
     }
 
-    fn generation(found: Result<Option<(Arc<Subject>, Stamp)>>) -> u64 {
+    fn generation(found: Result<Option<(Arc<AccountWithMemberships>, Stamp)>>) -> u64 {
         found.unwrap().unwrap().0.account.generation
     }
 

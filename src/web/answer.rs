@@ -101,19 +101,19 @@ impl IntoResponse for NoContent {
 
 impl<T: JsonSchema> Describe for Json<T> {
     fn describe(operation: &mut Operation, schemas: &mut Schemas) {
-        operation.answer(200, "Done.", Some(schemas.given::<T>()));
+        operation.answer(200, "Done.", Some(schemas.response_schema::<T>()));
     }
 }
 
 impl<T: JsonSchema> Describe for Created<T> {
     fn describe(operation: &mut Operation, schemas: &mut Schemas) {
-        operation.answer(201, "Created.", Some(schemas.given::<T>()));
+        operation.answer(201, "Created.", Some(schemas.response_schema::<T>()));
     }
 }
 
 impl<T: JsonSchema> Describe for Accepted<T> {
     fn describe(operation: &mut Operation, schemas: &mut Schemas) {
-        operation.answer(202, "Accepted.", Some(schemas.given::<T>()));
+        operation.answer(202, "Accepted.", Some(schemas.response_schema::<T>()));
     }
 }
 

@@ -240,7 +240,7 @@ impl Describe for JsonText {
 impl<T: JsonSchema> Describe for JsonBody<T> {
     fn describe(operation: &mut Operation, schemas: &mut Schemas) {
         operation.refuse_bodies();
-        operation.body(JSON, schemas.taken::<T>());
+        operation.body(JSON, schemas.request_schema::<T>());
     }
 }
 

@@ -1,8 +1,8 @@
 //! Password guesses. Every place that verifies a password calls [`Accounts::guess`], so that all share the same
 //! counters.
 //!
-//! A guess reserves a permit before the password is hashed and counts once it has failed: however many guesses run at
-//! once, no more than the limit are verified, and a guess that finds all permits reserved waits for one. The counters
+//! A guess takes a ticket before the password is hashed and counts once it has failed: however many guesses run at
+//! once, no more than the limit are verified, and a guess that finds all tickets taken waits for one. The counters
 //! are: the typed name and the account, each per client network; the client network and the wider networks that contain
 //! it; and the account's failures in a row.
 
@@ -53,7 +53,7 @@ pub enum Guess {
     Wrong,
     /// The account has used up its guesses, but the typed name has not: the password is not accepted, right or wrong.
     /// The answer to the caller and its timing are those of [`Guess::Wrong`].
-    Unseen,
+    SilentlyLimited,
     /// The name or the client network has used up its guesses: 429.
     Limited(ReachedLimit),
 }
@@ -76,13 +76,13 @@ impl Accounts {
         let claims = self.claims(call, guesser).await?;
         let rounds = self.services.store.old_hash_rounds_max().await?;
         let counters = &self.services.counters.logins;
-        // The guesses that hold the permits may wait this long for the hashing pool, so this one waits as long for
+        // The guesses that hold the tickets may wait this long for the hashing pool, so this one waits as long for
         // them.
-        let (ticket, is_shadowed) = match counters.take_in_turn(&claims, WAIT_MAX).await {
+        let (ticket, is_silently_limited) = match counters.take_in_turn(&claims, WAIT_MAX).await {
             TakeOutcome::Taken {
                 ticket,
-                is_shadowed,
-            } => (ticket, is_shadowed),
+                is_silently_limited,
+            } => (ticket, is_silently_limited),
             TakeOutcome::Busy => return Err(HashError::Busy.into()),
             TakeOutcome::Over(limit) => return Ok(Guess::Limited(limit)),
             TakeOutcome::Full => return Err(AccountError::Uncounted),
@@ -90,7 +90,7 @@ impl Accounts {
         // A hash that must not open a session is not compared: a shorter time would reveal a right password.
         let account = guesser
             .account()
-            .filter(|account| !is_shadowed && account.status == AccountStatus::Active);
+            .filter(|account| !is_silently_limited && account.status == AccountStatus::Active);
         let hash = account.and_then(|account| account.password.clone());
         // INVARIANT: a caller who disconnects here has made a guess: the ticket is dropped, which counts it
         // (what_is_given_back_was_not_counted_and_what_is_dropped_was).
@@ -103,11 +103,11 @@ impl Accounts {
             }
         };
         if let Some(account) = account.filter(|_| verdict.matches) {
-            let failures = counters.count(&self.of_row(account).key);
+            let failures = counters.count(&self.of_consecutive_failures(account).key);
             // Guesses that ran meanwhile may have used up the account's guesses.
             if !ticket.succeeded() {
                 self.services.counters.keeping.kept().await;
-                return Ok(Guess::Unseen);
+                return Ok(Guess::SilentlyLimited);
             }
             return Ok(Guess::Right {
                 is_outdated: verdict.outdated,
@@ -115,10 +115,11 @@ impl Accounts {
             });
         }
         ticket.failed();
-        // A guess that was answered survives a kill of the process.
+        // An answered guess survives a kill of the process: the answer waits until its count is stored, at most 500 ms,
+        // and not at all while the store fails.
         self.services.counters.keeping.kept().await;
-        Ok(if is_shadowed {
-            Guess::Unseen
+        Ok(if is_silently_limited {
+            Guess::SilentlyLimited
         } else {
             Guess::Wrong
         })
@@ -149,7 +150,7 @@ impl Accounts {
             self.of_name(call, account.username.as_str()),
             self.of_name(call, account.identity.as_str()),
             self.of_account(call, account),
-            self.of_row(account),
+            self.of_consecutive_failures(account),
         ];
         self.services
             .counters
@@ -172,22 +173,30 @@ impl Accounts {
         };
         if let Some(account) = guesser.account() {
             let of_account = self.of_account(call, account);
-            let mut of_row = self.of_row(account);
+            let mut of_consecutive_failures = self.of_consecutive_failures(account);
             // An attack from many networks must not lock the owner out of a network where they are logged in.
-            let backs_off = self.services.counters.logins.limit(&[of_row]).is_some();
-            if backs_off && self.is_at_home(call, account).await? {
-                of_row.rule = LimitRule::Row {
+            let backs_off = self
+                .services
+                .counters
+                .logins
+                .limit(&[of_consecutive_failures])
+                .is_some();
+            if backs_off && self.has_session_here(call, account).await? {
+                of_consecutive_failures.rule = LimitRule::Row {
                     free: u32::MAX,
                     pause_max: self.config.account.lockout,
                 };
             }
-            claims.extend([of_account, of_row].map(|claim| CounterClaim { is_silent, ..claim }));
+            claims.extend(
+                [of_account, of_consecutive_failures]
+                    .map(|claim| CounterClaim { is_silent, ..claim }),
+            );
         }
         Ok(claims)
     }
 
     /// Whether the account has a live session that began in this client network.
-    async fn is_at_home(&self, call: &Call, account: &Account) -> Result<bool, AccountError> {
+    async fn has_session_here(&self, call: &Call, account: &Account) -> Result<bool, AccountError> {
         let now = self.services.clock.now();
         let sessions = self.services.store.sessions_of(&account.uid).await?;
         Ok(sessions.iter().any(|session| {
@@ -206,7 +215,7 @@ impl Accounts {
         self.counted_with_network(call, ["account", account.uid.as_str()])
     }
 
-    /// The counter of a name or an account with the client network since the last pardon.
+    /// The counter of a name or an account with the client network. A pardon starts a new one.
     fn counted_with_network(&self, call: &Call, [kind, text]: [&str; 2]) -> CounterClaim {
         let pardon = self
             .services
@@ -240,7 +249,7 @@ impl Accounts {
         all.map(claim).collect()
     }
 
-    fn of_row(&self, account: &Account) -> CounterClaim {
+    fn of_consecutive_failures(&self, account: &Account) -> CounterClaim {
         CounterClaim {
             rule: LimitRule::Row {
                 free: self.failures_max(),
@@ -263,8 +272,8 @@ impl Accounts {
         }
     }
 
-    /// Maximum number of failures of a network or in a row: at least the quota per name, which could not be reached
-    /// otherwise.
+    /// Maximum number of failures of a network or in a row: never below the limit per name, or that limit would have
+    /// no effect.
     fn failures_max(&self) -> u32 {
         FAILURES_MAX.max(self.config.account.lockout_attempts)
     }

@@ -12,7 +12,7 @@ use crate::model::api_key::ApiKey;
 use crate::model::clock::Timestamp;
 use crate::model::identity::{AuthnMethod, Identity, Principal};
 use crate::model::refusal_fault::KeyFaultKind;
-use crate::store::cached::Subject;
+use crate::store::cached::AccountWithMemberships;
 
 /// Compared if there is no key, so that an unknown key costs as much as a wrong one.
 const NO_KEY: Digest = Digest([0; 32]);
@@ -84,7 +84,7 @@ impl Verifier {
     }
 
     /// Returns the identity of a key whose owner may act.
-    fn key_identity(&self, key: &ApiKey, subject: &Subject) -> Identity {
+    fn key_identity(&self, key: &ApiKey, subject: &AccountWithMemberships) -> Identity {
         let account = Arc::clone(&subject.account);
         let only = key.terms.resources.as_ref();
         let only: Option<Arc<[ResourceRole]>> =

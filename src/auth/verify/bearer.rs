@@ -19,7 +19,7 @@ use crate::model::deny::DenyReason;
 use crate::model::id::{SessionId, UserId};
 use crate::model::identity::{AuthnMethod, Identity, Principal};
 use crate::model::token_fault::{FaultKind, TokenFault, shown};
-use crate::store::cached::Subject;
+use crate::store::cached::AccountWithMemberships;
 
 /// Header `typ` of the gateway's own access tokens (RFC 9068 section 2.1); no other token of the gateway has it.
 const OWN_TYP: &str = "at+jwt";
@@ -33,14 +33,14 @@ impl Verifier {
         &self,
         token: &str,
         field: Option<TokenField<'_>>,
-        origin: CredentialSource,
+        source: CredentialSource,
         now: Timestamp,
     ) -> Result<Remembered, Unverified> {
         if self.config.limits.head_bytes_max < token.len() {
             return Err(FaultKind::TooLong.into());
         }
         if is_opaque(token) {
-            return self.opaque(token, field, origin, now).await;
+            return self.opaque(token, field, source, now).await;
         }
         let unverified = UnverifiedToken::parse(token)?;
         let Some(issuer) = unverified.issuer() else {
@@ -71,7 +71,7 @@ impl Verifier {
         let checked = if foreign.state().has_keys() {
             foreign_login(foreign, unverified, field, now).await
         } else {
-            self.introspected(foreign, token, field, origin, now).await
+            self.introspected(foreign, token, field, source, now).await
         };
         checked.map_err(|unverified| unverified.of_issuer(foreign.state().name()))
     }
@@ -126,7 +126,7 @@ impl Verifier {
     /// Returns the identity of an account's login.
     pub(super) fn login_identity(
         &self,
-        subject: &Subject,
+        subject: &AccountWithMemberships,
         session: Option<SessionId>,
         scopes: Vec<Scope>,
         expires: Option<Timestamp>,

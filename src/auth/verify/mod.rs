@@ -35,7 +35,7 @@ use crate::model::identity::Identity;
 use crate::model::refusal_fault::{AccountFault, KeyFaultKind, RefusalFault};
 use crate::services::Services;
 use crate::services::key_use::KeyUsage;
-use crate::store::cached::{Subject, Subjects, weight_of};
+use crate::store::cached::{AccountWithMemberships, Subjects, weight_of};
 use crate::store::error::StoreError;
 use crate::store::generations::{Generations, Stamp};
 
@@ -81,8 +81,8 @@ struct Remembered {
     evidence: Evidence,
 }
 
-/// The evidence that verified a caller, and what besides `until` makes its cache entry void. A stamp is void after any
-/// change to the account.
+/// The evidence that verified a caller, and the conditions, besides `until`, under which its cache entry ends. A stamp
+/// is void after any change to the account.
 enum Evidence {
     /// A bearer token of the gateway.
     OwnToken { stamp: Stamp },
@@ -132,7 +132,8 @@ impl Evidence {
     }
 }
 
-/// The issuer whose keys verified a token, and their generation. Void once a key is gone, or all of them are too old.
+/// The issuer whose keys verified a token, and their generation. The cache entry ends once the issuer drops a key or
+/// its key set is too old.
 struct SignedBy {
     issuer: Arc<IssuerState>,
     generation: u64,
@@ -184,7 +185,7 @@ impl Verifier {
                 .map(|(issuer, state)| ForeignIssuer::new(issuer, state, &config.roles))
                 .collect(),
             subjects: Subjects::new(store, entries),
-            // New callers must get in when the cache is full and hot, so eviction is by least recent use.
+            // New callers must be admitted to a full cache, so eviction is by least recent use.
             verified: moka::sync::Cache::builder()
                 .max_capacity(entries)
                 .weigher(|_, kept: &Arc<Remembered>| weight(&kept.caller.identity))
@@ -199,7 +200,7 @@ impl Verifier {
     pub(crate) async fn verify(
         &self,
         credential: Credential<'_>,
-        origin: CredentialSource,
+        source: CredentialSource,
     ) -> Result<Arc<Caller>, Unverified> {
         let (kind, text) = parts_of(&credential);
         let digest = digest::digest(text);
@@ -212,16 +213,16 @@ impl Verifier {
                 .counts(self.services.store.generations(), now)
         {
             self.services.metrics.identity_cache_hits.inc();
-            self.admit(&remembered, origin, now)?;
+            self.admit(&remembered, source, now)?;
             return Ok(Arc::clone(&remembered.caller));
         }
         self.services.metrics.identity_cache_misses.inc();
         // Boxed, since it is rare and large: inline it would make the future of every request ten times as large.
-        let fresh = Box::pin(self.afresh(kind, text, origin, now)).await;
-        let fresh = fresh.inspect_err(|unverified| self.note_refused(unverified, origin))?;
+        let fresh = Box::pin(self.afresh(kind, text, source, now)).await;
+        let fresh = fresh.inspect_err(|unverified| self.note_refused(unverified, source))?;
         let fresh = Arc::new(fresh);
         self.verified.insert(digest, Arc::clone(&fresh));
-        self.admit(&fresh, origin, now)?;
+        self.admit(&fresh, source, now)?;
         Ok(Arc::clone(&fresh.caller))
     }
 
@@ -229,16 +230,16 @@ impl Verifier {
         &self,
         kind: CacheKind,
         text: &str,
-        origin: CredentialSource,
+        source: CredentialSource,
         now: Timestamp,
     ) -> Result<Remembered, Unverified> {
         match kind {
-            CacheKind::Bearer => self.bearer(text, None, origin, now).await,
+            CacheKind::Bearer => self.bearer(text, None, source, now).await,
             CacheKind::Edge(place) => {
                 let name = self.carriers.tokens.get(place);
                 let name = name.ok_or(DenyReason::BearerInvalid)?;
                 let field = Some(TokenField { place, name });
-                self.bearer(text, field, origin, now).await
+                self.bearer(text, field, source, now).await
             }
             CacheKind::ApiKey => self.api_key(text, now).await,
             CacheKind::Cookie(kind) => self.session(kind, text, now).await,
@@ -246,25 +247,24 @@ impl Verifier {
     }
 
     /// Counts and logs why a credential was refused; the caller learns only that it was.
-    fn note_refused(&self, unverified: &Unverified, origin: CredentialSource) {
+    fn note_refused(&self, unverified: &Unverified, source: CredentialSource) {
         let Some(fault) = &unverified.fault else {
             return;
         };
         if let RefusalFault::Token(fault) = fault
-            && origin.counts
+            && source.counts
         {
             self.services.metrics.bearer_refused(fault.kind);
         }
         tracing::debug!(
             fault = fault.code(),
             detail = %fault,
-            client = %origin.client,
+            client = %source.client,
             "credential refused"
         );
     }
 
-    /// Returns the caller that this credential had on its previous request, with the rights it had then, current or
-    /// not.
+    /// Returns the cached caller of this credential, current or not.
     pub(crate) fn remembered(&self, credential: Credential<'_>) -> Option<Arc<Caller>> {
         let (kind, text) = parts_of(&credential);
         let remembered = self.verified.get(&digest::digest(text))?;
@@ -276,14 +276,14 @@ impl Verifier {
     fn admit(
         &self,
         remembered: &Remembered,
-        origin: CredentialSource,
+        source: CredentialSource,
         now: Timestamp,
     ) -> Result<(), Unverified> {
         if let Evidence::ApiKey { state, terms, .. } = &remembered.evidence {
-            if !terms.allow_from.admit(origin.client) {
+            if !terms.allow_from.admit(source.client) {
                 return Err(Unverified::of_key(KeyFaultKind::Network, state.id));
             }
-            if origin.counts {
+            if source.counts {
                 if let Some(rate) = terms.rate_per_minute {
                     let taken = state
                         .bucket
@@ -294,7 +294,7 @@ impl Verifier {
             }
         }
         if let Evidence::Session { uses, .. } = &remembered.evidence
-            && origin.counts
+            && source.counts
         {
             self.note_use(uses, now);
         }
@@ -302,7 +302,10 @@ impl Verifier {
     }
 
     /// Returns the account of a uid with its memberships, or why it may not act.
-    async fn active(&self, uid: &UserId) -> Result<Result<Arc<Subject>, AccountFault>, Stop> {
+    async fn active(
+        &self,
+        uid: &UserId,
+    ) -> Result<Result<Arc<AccountWithMemberships>, AccountFault>, Stop> {
         let found = self.subjects.get(uid).await;
         let found = found.map_err(|error| self.unavailable(&error))?;
         Ok(match found {
@@ -332,7 +335,7 @@ impl Verifier {
 
     /// Returns the resource roles of an account's memberships, sorted; stored memberships on resources of a role source
     /// are ignored.
-    fn resource_roles(&self, subject: &Subject) -> Vec<ResourceRole> {
+    fn resource_roles(&self, subject: &AccountWithMemberships) -> Vec<ResourceRole> {
         let stored = subject.memberships.iter();
         self.yielded(stored.filter(|membership| self.config.roles.is_stored(&membership.resource)))
     }

@@ -22,7 +22,7 @@ impl Verifier {
         &self,
         token: &str,
         field: Option<TokenField<'_>>,
-        origin: CredentialSource,
+        source: CredentialSource,
         now: Timestamp,
     ) -> Result<Remembered, Unverified> {
         // INVARIANT: no token in the gateway's own form is sent to others (tests/it/opaque.rs).
@@ -34,7 +34,7 @@ impl Verifier {
             |foreign: &&ForeignIssuer| foreign.state().introspects() && foreign.comes_in(name);
         let foreign = self.foreign.iter().find(introspects);
         let foreign = foreign.ok_or(FaultKind::Opaque)?;
-        let checked = self.introspected(foreign, token, field, origin, now).await;
+        let checked = self.introspected(foreign, token, field, source, now).await;
         checked.map_err(|unverified| unverified.of_issuer(foreign.state().name()))
     }
 
@@ -44,10 +44,10 @@ impl Verifier {
         foreign: &ForeignIssuer,
         token: &str,
         field: Option<TokenField<'_>>,
-        origin: CredentialSource,
+        source: CredentialSource,
         now: Timestamp,
     ) -> Result<Remembered, Unverified> {
-        let said = foreign.state().introspect(token, origin.client).await;
+        let said = foreign.state().introspect(token, source.client).await;
         match said.map_err(|_| Unavailable::Issuer)? {
             IntrospectedToken::Active { claims, ttl } => match foreign.introspected(&claims, now) {
                 Ok(accepted) => {

@@ -1,4 +1,5 @@
-//! A caller's connection as Pingora sees it: one well-formed request at a time, whose head arrives before its deadline.
+//! A caller's connection as Pingora sees it. On HTTP/1: one well-formed request at a time, whose head arrives before
+//! its deadline. HTTP/2 passes through, with its frames counted.
 //!
 //! Pingora reads heads without a deadline, is lenient about their syntax and about chunks, waits for 24 bytes before it
 //! checks the first, and drops a pipelined request. This layer between the socket and Pingora therefore holds a head
@@ -150,8 +151,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
         }
     }
 
-    /// While a request is being answered: notices that the caller has left, and holds back what it sends early. No
-    /// waker is needed: Pingora polls again once the answer is written.
+    /// While a request is being answered: notices that the caller has left as long as it has sent nothing early, and
+    /// holds back what it sends early. No waker is needed: Pingora polls again once the answer is written.
     fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.held.is_empty() && ready!(self.poll_hold(cx))? == 0 {
             self.end_reading();

@@ -26,9 +26,9 @@ const ADDED_MAX: usize = 16;
 /// The facts for an upstream in addition to the identity.
 #[derive(Clone, Copy, Debug)]
 pub struct Forwarding<'a> {
-    /// Names that no caller may set.
+    /// The fields to remove.
     pub strip: &'a StripSet,
-    /// The route, which may pass on some of them.
+    /// The route; its `pass_headers` and rules exempt some fields.
     pub route: &'a Route,
     /// The matched form of the target, with the host that was decided about.
     pub target: &'a Target,
@@ -198,8 +198,8 @@ pub fn is_framed_once(head: &ResponseHeader) -> bool {
     is_sound && lengths.next().is_none() && codings.next().is_none()
 }
 
-/// Cleans an upstream's response: it can set neither the gateway's cookies nor an identity, contains nothing about a
-/// connection other than the caller's, and has the request's id.
+/// Cleans an upstream's response: it can set neither the gateway's cookies nor an identity, fields about the upstream
+/// connection are removed, and it has the request's id.
 ///
 /// # Errors
 /// None in practice: all names and values here are valid.

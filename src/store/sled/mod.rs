@@ -5,8 +5,8 @@
 //!
 //! sled shows a batch as soon as it is applied, long before it is durable, and continues to show it if it could not be
 //! made durable. So while the writer commits, it covers the changed records with their previous values
-//! (`SharedDatabase::hide`). It removes the cover when the batch is durable, or when the store is open again and the outcome of
-//! the batch is known.
+//! (`SharedDatabase::hide`). It removes the cover when the batch is durable, or when the store is open again and the
+//! outcome of the batch is known.
 
 pub(crate) mod census;
 mod check;
@@ -96,7 +96,7 @@ impl SledStore {
         let mut writer =
             SledWriter::new(Arc::clone(&shared), Arc::clone(&generations), tasks, census);
         if let Some(trouble) = trouble {
-            writer.break_off(Arc::new(trouble));
+            writer.refuse_writes(Arc::new(trouble));
         }
         let thread = thread::Builder::new().name("store-write".to_owned());
         let writer = thread.spawn(move || writer.run());

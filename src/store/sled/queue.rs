@@ -17,14 +17,14 @@ pub(crate) enum WriterTask {
     /// An intent to run and commit.
     Write(QueuedWrite),
     /// A read between two batches.
-    Look(IdleTask),
+    Read(DurableRead),
 }
 
 /// A function that the writer runs between two batches, on durable data; it writes nothing.
-pub(crate) type IdleTask = Box<dyn FnOnce(&mut IdleView<'_>) + Send>;
+pub(crate) type DurableRead = Box<dyn FnOnce(&mut DurableView<'_>) + Send>;
 
-/// The view that a [`IdleTask`] receives.
-pub(crate) struct IdleView<'a> {
+/// The view that a [`DurableRead`] receives.
+pub(crate) struct DurableView<'a> {
     /// The records; `None` while it is uncertain what is durable.
     pub(crate) records: Option<&'a SledRecords<'a>>,
     /// The last synced census: it counts these records.

@@ -7,7 +7,7 @@
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use crate::store::sled::queue::{IdleView, WriterTask};
+use crate::store::sled::queue::{DurableView, WriterTask};
 use crate::store::sled::{Census, SledStore, WalkWatch};
 use crate::store::{RecordEntry, Result, StoreError};
 
@@ -27,7 +27,7 @@ impl SledStore {
         let turn = self.walks.lock().unwrap_or_else(PoisonError::into_inner);
         let walker = Arc::new(());
         let watch = WalkWatch::begin(&walker);
-        let census = look(self, move |view| {
+        let census = read_durable(self, move |view| {
             view.records.ok_or(StoreError::Busy)?;
             *view.watch = Some(watch);
             Ok(view.census)
@@ -52,7 +52,7 @@ impl BackupWalk<'_> {
             return Ok(None);
         }
         let walker = Arc::downgrade(&self.walker);
-        let (entries, is_over) = look(self.store, move |view| {
+        let (entries, is_over) = read_durable(self.store, move |view| {
             let records = view.records.ok_or(StoreError::Busy)?;
             let watch = view.watch.as_mut().filter(|watch| watch.is_of(&walker));
             let lost = "the store was reopened, or changed too much in the meantime";
@@ -69,16 +69,16 @@ impl BackupWalk<'_> {
 }
 
 /// Runs a function on the writer's thread between two batches, and waits for it.
-fn look<T: Send + 'static>(
+fn read_durable<T: Send + 'static>(
     store: &SledStore,
-    act: impl FnOnce(&mut IdleView<'_>) -> Result<T> + Send + 'static,
+    act: impl FnOnce(&mut DurableView<'_>) -> Result<T> + Send + 'static,
 ) -> Result<T> {
     let (answer, answered) = sync_channel(1);
     let queue = store.queue.as_ref().ok_or(StoreError::Busy)?;
-    let look = WriterTask::Look(Box::new(move |view| {
+    let read = WriterTask::Read(Box::new(move |view| {
         // A caller that has gone needs no answer.
         drop(answer.send(act(view)));
     }));
-    queue.send(look).map_err(|_| StoreError::Busy)?;
+    queue.send(read).map_err(|_| StoreError::Busy)?;
     answered.recv().unwrap_or(Err(StoreError::Busy))
 }

@@ -16,7 +16,7 @@ use sled::Batch;
 use crate::model::clock::{Clock, SystemClock};
 use crate::store::generations::Generations;
 use crate::store::sled::queue::{
-    BatchLoss, IdleTask, IdleView, QueuedWrite, WriteFailure, WriterTask, panicked,
+    BatchLoss, DurableRead, DurableView, QueuedWrite, WriteFailure, WriterTask, panicked,
 };
 use crate::store::sled::{Census, Database, SharedDatabase, SledRecords, WalkWatch, files, open};
 use crate::store::transaction::Overlay;
@@ -26,7 +26,7 @@ use crate::store::{Changes, Records, Result, StoreError, Transaction, layout};
 const BATCH_MAX: usize = 256;
 
 /// Minimum interval between two copies of the census to its file.
-const SIDE_EVERY: Duration = Duration::from_secs(1);
+const CENSUS_COPY_EVERY: Duration = Duration::from_secs(1);
 
 /// Pauses between attempts to reopen a failed store: doubled from the first to the last.
 const HEAL_FIRST: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 1000 });
@@ -86,7 +86,7 @@ impl SledWriter {
     }
 
     /// Makes the writer refuse every change until the disk, which reported this error, accepts writes again.
-    pub(crate) fn break_off(&mut self, cause: WriteFailure) {
+    pub(crate) fn refuse_writes(&mut self, cause: WriteFailure) {
         self.broken = Some(BrokenState {
             cause,
             tried_at: self.clock.elapsed(),
@@ -103,7 +103,7 @@ impl SledWriter {
                     .recv()
                     .map_err(|_| RecvTimeoutError::Disconnected)
             } else {
-                self.queue.recv_timeout(SIDE_EVERY)
+                self.queue.recv_timeout(CENSUS_COPY_EVERY)
             };
             match next {
                 Ok(first) => {
@@ -122,11 +122,11 @@ impl SledWriter {
     }
 
     fn serve(&mut self, tasks: Vec<WriterTask>) {
-        let (mut works, mut looks) = (Vec::new(), Vec::new());
+        let (mut works, mut reads) = (Vec::new(), Vec::new());
         for task in tasks {
             match task {
                 WriterTask::Write(work) => works.push(work),
-                WriterTask::Look(look) => looks.push(look),
+                WriterTask::Read(read) => reads.push(read),
             }
         }
         let outcome = match &self.broken {
@@ -136,24 +136,24 @@ impl SledWriter {
         for work in works {
             work.answer(outcome.as_ref().err());
         }
-        for look in looks {
-            self.look(look);
+        for read in reads {
+            self.read_durable(read);
         }
     }
 
-    fn look(&mut self, look: IdleTask) {
+    fn read_durable(&mut self, read: DurableRead) {
         let shared = Arc::clone(&self.shared);
         let slot = shared.database();
         let is_sound = self.broken.is_none();
         let records = slot.as_ref().filter(|_| is_sound);
         let records = records.map(|database| SledRecords(&database.db));
-        let mut view = IdleView {
+        let mut view = DurableView {
             records: records.as_ref(),
             census: self.census,
             watch: &mut self.watch,
         };
         // sled can panic on a damaged page: this walk fails, but the writer continues.
-        if catch_unwind(AssertUnwindSafe(|| look(&mut view))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| read(&mut view))).is_err() {
             self.watch = None;
             tracing::error!("a scan of the store panicked");
         }
@@ -178,7 +178,8 @@ impl SledWriter {
             }
         }
         let outcome = self.commit(database, &records, &overlay.changes);
-        // Only now, when readers see the durable values: no stamp taken after this can be stored with a previous value.
+        // Only after the commit succeeded or its values were hidden: no stamp taken after this can be cached with a
+        // previous value.
         for uid in &touched {
             self.generations.touch(uid);
         }
@@ -218,7 +219,7 @@ impl SledWriter {
             "the store cannot be written and will be reopened"
         );
         self.watch = None;
-        self.break_off(Arc::clone(&cause));
+        self.refuse_writes(Arc::clone(&cause));
         Err(BatchLoss::Unknown(cause))
     }
 
@@ -321,7 +322,7 @@ impl SledWriter {
     }
 
     fn copy_census_when_due(&mut self) {
-        if self.side.1 + SIDE_EVERY <= self.clock.elapsed() {
+        if self.side.1 + CENSUS_COPY_EVERY <= self.clock.elapsed() {
             self.copy_census();
         }
     }

@@ -26,7 +26,7 @@ pub(in crate::web::endpoints) fn api_keys(api: OwnApi) -> OwnApi {
             "listApiKeys",
             "Lists the caller's API keys, page by page",
         )
-        .gives(200, list_example(&key_example())),
+        .with_response(200, list_example(&key_example())),
     )
     .post(
         "/apikeys",
@@ -36,21 +36,22 @@ pub(in crate::web::endpoints) fn api_keys(api: OwnApi) -> OwnApi {
             "createApiKey",
             "Creates a key; it is shown only in this answer",
         )
-        .takes(json!({ "name": "first" }))
-        .gives(201, shown_once.clone()),
+        .with_body(json!({ "name": "first" }))
+        .with_response(201, shown_once.clone()),
     )
     .get(
         "/apikeys/{id}",
         keys::show,
-        about(KEYS, "getApiKey", "Returns one of the caller's keys").gives(200, key_example()),
+        about(KEYS, "getApiKey", "Returns one of the caller's keys")
+            .with_response(200, key_example()),
     )
     .patch(
         "/apikeys/{id}",
         keys::change,
         about(KEYS, "updateApiKey", "Changes one of the caller's keys")
             .more("Omitted members stay unchanged; `null` removes a limit.")
-            .takes(json!({ "name": "second", "expires": null }))
-            .gives(200, key_example()),
+            .with_body(json!({ "name": "second", "expires": null }))
+            .with_response(200, key_example()),
     )
     .delete(
         "/apikeys/{id}",
@@ -65,8 +66,8 @@ pub(in crate::web::endpoints) fn api_keys(api: OwnApi) -> OwnApi {
             "rotateApiKey",
             "Creates a new secret for one of the caller's keys; it is shown only in this answer",
         )
-        .takes(json!({ "overlap_s": 3600 }))
-        .gives(200, shown_once),
+        .with_body(json!({ "overlap_s": 3600 }))
+        .with_response(200, shown_once),
     )
 }
 
@@ -76,20 +77,20 @@ pub(in crate::web::endpoints) fn memberships(api: OwnApi) -> OwnApi {
         "/members/{resource}/{id}",
         members::list,
         about(MEMBERS, "listMembers", "Lists the members of a resource, page by page")
-            .gives(200, list_example(&member)),
+            .with_response(200, list_example(&member)),
     )
     .get(
         "/members/{resource}/{id}/{uid}",
         members::show,
-        about(MEMBERS, "getMember", "Returns one member").gives(200, member.clone()),
+        about(MEMBERS, "getMember", "Returns one member").with_response(200, member.clone()),
     )
     .put(
         "/members/{resource}/{id}/{uid}",
         members::set,
         about(MEMBERS, "setMember", "Sets a level")
             .more("For managers of that resource and for administrators; no manager can set a level above their own.")
-            .takes(json!({ "level": "member" }))
-            .gives(200, member),
+            .with_body(json!({ "level": "member" }))
+            .with_response(200, member),
     )
     .delete(
         "/members/{resource}/{id}/{uid}",
@@ -103,22 +104,22 @@ pub(in crate::web::endpoints) fn administration(api: OwnApi) -> OwnApi {
         "/accounts",
         accounts::list,
         about(ACCOUNTS, "listAccounts", "Lists the accounts, page by page")
-            .gives(200, list_example(&account_example())),
+            .with_response(200, list_example(&account_example())),
     )
     .post(
         "/accounts",
         accounts::invite,
         about(ACCOUNTS, "createAccount", "Creates a pending account and mails an invitation")
-            .takes(json!({ "identity": "anna@example.org", "username": "anna", "name": "Anna", "roles": ["editor"] }))
-            .gives(201, account_example()),
+            .with_body(json!({ "identity": "anna@example.org", "username": "anna", "name": "Anna", "roles": ["editor"] }))
+            .with_response(201, account_example()),
     )
-    .get("/accounts/{account_id}", accounts::show, about(ACCOUNTS, "getAccount", "Returns one account").gives(200, account_example()))
+    .get("/accounts/{account_id}", accounts::show, about(ACCOUNTS, "getAccount", "Returns one account").with_response(200, account_example()))
     .patch(
         "/accounts/{account_id}",
         accounts::change,
         about(ACCOUNTS, "updateAccount", "Changes an account")
-            .takes(json!({ "status": "disabled" }))
-            .gives(200, account_example()),
+            .with_body(json!({ "status": "disabled" }))
+            .with_response(200, account_example()),
     )
     .delete(
         "/accounts/{account_id}",
@@ -129,7 +130,7 @@ pub(in crate::web::endpoints) fn administration(api: OwnApi) -> OwnApi {
         "/accounts/{account_id}/sessions",
         accounts::sessions,
         about(ACCOUNTS, "listSessionsOfAccount", "Lists the sessions of one account, page by page")
-            .gives(200, list_example(&session_example())),
+            .with_response(200, list_example(&session_example())),
     )
     .delete(
         "/accounts/{account_id}/sessions",

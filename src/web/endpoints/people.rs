@@ -28,9 +28,9 @@ pub(in crate::web::endpoints) fn registrations(api: OwnApi) -> OwnApi {
         about(REGISTRATION, "register", "Registers a user and mails a token")
             .more("The answer is the same whether or not the name or the address is taken, unless the operator has \
                 `account.reveal_existing` set.")
-            .takes(person)
+            .with_body(person)
             .answers(202, ACCEPTED, None)
-            .gives(202, json!({ "message": registration::ACCEPTED }))
+            .with_response(202, json!({ "message": registration::ACCEPTED }))
             .answers(303, "A browser is redirected to the login page, which shows the same.", None)
             .refuses_on_page(&[403, 409, 422, 503]),
     )
@@ -39,8 +39,8 @@ pub(in crate::web::endpoints) fn registrations(api: OwnApi) -> OwnApi {
         password::set,
         about(REGISTRATION, "setPassword", "Sets a password with a mailed token or with the old one")
             .more("Either `reset_token`, or `old_password` with a login. Every other session of the account ends.")
-            .takes(set)
-            .gives(200, person_example()),
+            .with_body(set)
+            .with_response(200, person_example()),
     )
     .post(
         "/forgot",
@@ -48,9 +48,9 @@ pub(in crate::web::endpoints) fn registrations(api: OwnApi) -> OwnApi {
         about(REGISTRATION, "requestPasswordReset", "Mails a reset token, if the account exists")
             .more("One of `identity` and `username`. The answer is always the same, unless the operator has \
                 `account.reveal_existing` set.")
-            .takes(json!({ "identity": "anna@example.org" }))
+            .with_body(json!({ "identity": "anna@example.org" }))
             .answers(202, ACCEPTED, None)
-            .gives(202, json!({ "message": password::ACCEPTED }))
+            .with_response(202, json!({ "message": password::ACCEPTED }))
             .answers(303, "A browser is redirected to the login page, which shows the same.", None)
             .refuses_on_page(&[404, 503]),
     )
@@ -67,10 +67,10 @@ pub(in crate::web::endpoints) fn logins(api: OwnApi) -> OwnApi {
             about(LOGIN, "logIn", "Logs in with name or address, and password")
                 .more("A program sends JSON and gets tokens. A form comes from the login page: it needs the page's own \
                     `Origin`, sets the session cookie and redirects.")
-                .takes(json!({ "username": "anna", "password": "correct horse battery" }))
+                .with_body(json!({ "username": "anna", "password": "correct horse battery" }))
                 .reads("rd", "URL to redirect the browser to, if the form has none.")
                 .answers(200, "Logged in.", None)
-                .gives(200, login_example())
+                .with_response(200, login_example())
                 .answers(303, "The browser is logged in and redirected.", None)
                 .refuses_on_page(&[401, 429, 503]),
         )
@@ -92,7 +92,7 @@ pub(in crate::web::endpoints) fn logins(api: OwnApi) -> OwnApi {
                 .more("The refresh token rotates: the old one may be repeated for some seconds and yields the same \
                     successor; after that it ends the session.")
                 .takes_form(&token_form, &["grant_type", "refresh_token"])
-                .gives(200, json!({
+                .with_response(200, json!({
                     "access_token": JWT, "token_type": "Bearer", "expires_in": 900, "refresh_token": "dwr_…",
                 })),
         )
@@ -108,7 +108,7 @@ fn introspection() -> Operation {
         .more("An API key may ask about itself, a login about its own account; other questions need the scope `auth:introspect` \
             or an administrator's login. The answer is exactly `{\"active\": false}` for everything that the caller may not know.")
         .takes_form(&form, &["token"])
-        .gives(200, json!({ "active": false }))
+        .with_response(200, json!({ "active": false }))
 }
 
 pub(in crate::web::endpoints) fn sessions(api: OwnApi) -> OwnApi {
@@ -120,7 +120,7 @@ pub(in crate::web::endpoints) fn sessions(api: OwnApi) -> OwnApi {
             "listSessions",
             "Lists the caller's sessions, page by page",
         )
-        .gives(200, list_example(&session_example())),
+        .with_response(200, list_example(&session_example())),
     )
     .delete(
         "/sessions",
@@ -135,7 +135,7 @@ pub(in crate::web::endpoints) fn sessions(api: OwnApi) -> OwnApi {
         "/sessions/{id}",
         session::show,
         about(LOGIN, "getSession", "Returns one of the caller's sessions")
-            .gives(200, session_example()),
+            .with_response(200, session_example()),
     )
     .delete(
         "/sessions/{id}",
@@ -150,27 +150,27 @@ pub(in crate::web::endpoints) fn callers(api: OwnApi) -> OwnApi {
         me::show,
         about(CALLER, "getMe", "Returns the caller's identity, as recognised for this request")
             .more("A foreign identity has no account here, and therefore no `account_id` or `settings_id`.")
-            .gives(200, me_example()),
+            .with_response(200, me_example()),
     )
     .patch(
         "/me",
         me::change,
         about(CALLER, "updateMe", "Changes the caller's name, or mails a token to a new address")
             .more("`name`, or `identity` with `password`. The answer is the same whether or not the address is taken.")
-            .takes(json!({ "name": "Anna A." }))
-            .gives(200, me_example()),
+            .with_body(json!({ "name": "Anna A." }))
+            .with_response(200, me_example()),
     )
     .put(
         "/me/identity",
         me::confirm_identity,
         about(CALLER, "confirmIdentity", "Confirms the new address with the token mailed to it")
-            .takes(json!({ "token": "the token of the mail" }))
-            .gives(200, person_example()),
+            .with_body(json!({ "token": "the token of the mail" }))
+            .with_response(200, person_example()),
     )
     .get(
         "/methods",
         me::methods,
-        about(CALLER, "listMethods", "Returns the ways to log in and to register that are open").gives(200, json!({
+        about(CALLER, "listMethods", "Returns the ways to log in and to register that are open").with_response(200, json!({
             "items": [{ "name": "password" }], "count": 1,
             "policies": { "registration": "open", "password_length_min": 8, "password_classes_min": 3 },
         })),
@@ -182,7 +182,7 @@ pub(in crate::web::endpoints) fn roles(api: OwnApi) -> OwnApi {
         "/roles",
         roles::show,
         about(CALLER, "listRoles", "Returns the caller's roles, or those of an account that an administrator names")
-            .gives(200, json!({ "roles": ["user", "list-42-invitee", "list-42-member"] })),
+            .with_response(200, json!({ "roles": ["user", "list-42-invitee", "list-42-member"] })),
     )
     .post(
         "/roles/refresh",
@@ -190,23 +190,23 @@ pub(in crate::web::endpoints) fn roles(api: OwnApi) -> OwnApi {
         about(CALLER, "refreshRoles", "Reloads the caller's roles on one resource")
             .more("`changed`: they differ from those of the caller's previous request. `force` bypasses every cache \
                 and is rate limited.")
-            .takes(json!({ "resource": "list", "id": "42" }))
-            .gives(200, json!({ "roles": ["list-42-invitee", "list-42-member"], "changed": true })),
+            .with_body(json!({ "resource": "list", "id": "42" }))
+            .with_response(200, json!({ "roles": ["list-42-invitee", "list-42-member"], "changed": true })),
     )
     .get(
         "/settings/{id}",
         settings::show,
         about(CALLER, "getSettings", "Returns a settings document: the caller's own or `global`")
             .answers(200, "The document.", Some((JSON, json!({ "type": "object" }))))
-            .gives(200, json!({ "theme": "dark" })),
+            .with_response(200, json!({ "theme": "dark" })),
     )
     .put(
         "/settings/{id}",
         settings::put,
         about(CALLER, "setSettings", "Replaces a settings document")
             .more("At most 16 KiB. `global` is for administrators.")
-            .takes(json!({ "theme": "dark" }))
+            .with_body(json!({ "theme": "dark" }))
             .answers(200, "The document.", Some((JSON, json!({ "type": "object" }))))
-            .gives(200, json!({ "theme": "dark" })),
+            .with_response(200, json!({ "theme": "dark" })),
     )
 }

@@ -132,8 +132,8 @@ impl<T: Describe> Describe for Result<T, OAuthProblem> {
 /// The schemas that operations refer to. Input and output have separate generators: a member that a response may omit
 /// is not necessarily optional in a body.
 pub(in crate::web) struct Schemas {
-    taken: SchemaGenerator,
-    given: SchemaGenerator,
+    input: SchemaGenerator,
+    output: SchemaGenerator,
 }
 
 impl Schemas {
@@ -146,30 +146,30 @@ impl Schemas {
             settings.into_generator()
         };
         Self {
-            taken: generator(Contract::Deserialize),
-            given: generator(Contract::Serialize),
+            input: generator(Contract::Deserialize),
+            output: generator(Contract::Serialize),
         }
     }
 
     /// Returns the schema of a request body.
-    pub(in crate::web) fn taken<T: JsonSchema>(&mut self) -> Value {
-        self.taken.subschema_for::<T>().to_value()
+    pub(in crate::web) fn request_schema<T: JsonSchema>(&mut self) -> Value {
+        self.input.subschema_for::<T>().to_value()
     }
 
     /// Returns the schema of a response body.
-    pub(in crate::web) fn given<T: JsonSchema>(&mut self) -> Value {
-        self.given.subschema_for::<T>().to_value()
+    pub(in crate::web) fn response_schema<T: JsonSchema>(&mut self) -> Value {
+        self.output.subschema_for::<T>().to_value()
     }
 
     /// Returns an inline schema, for a query: its members become parameters.
     pub(in crate::web) fn members<T: JsonSchema>(&mut self) -> Value {
-        T::json_schema(&mut self.taken).to_value()
+        T::json_schema(&mut self.input).to_value()
     }
 
     /// Returns all schemas that were referenced.
     pub(in crate::web::openapi) fn definitions(mut self) -> Map<String, Value> {
-        let mut all = self.taken.take_definitions(true);
-        all.extend(self.given.take_definitions(true));
+        let mut all = self.input.take_definitions(true);
+        all.extend(self.output.take_definitions(true));
         all
     }
 }
@@ -235,14 +235,14 @@ impl Operation {
         self
     }
 
-    /// Adds what the types of the handler do not describe.
+    /// Adds refusals that the handler's types do not describe.
     pub(in crate::web) fn refuses(mut self, kinds: &[ErrorCode]) -> Self {
         self.refuse(kinds);
         self
     }
 
     /// Adds an example of the JSON body.
-    pub(in crate::web) fn takes(mut self, example: Value) -> Self {
+    pub(in crate::web) fn with_body(mut self, example: Value) -> Self {
         self.bodies.entry(JSON).or_default().1 = Some(example);
         self
     }
@@ -255,7 +255,7 @@ impl Operation {
     }
 
     /// Adds an example of the JSON response.
-    pub(in crate::web) fn gives(mut self, status: u16, example: Value) -> Self {
+    pub(in crate::web) fn with_response(mut self, status: u16, example: Value) -> Self {
         let content = &mut self.answers.entry(status).or_default().content;
         content.entry(JSON).or_default().1 = Some(example);
         self
@@ -290,7 +290,7 @@ impl Operation {
         self
     }
 
-    /// Adds a query parameter that the handler reads itself. It ignores all others.
+    /// Adds a query parameter that the handler reads itself. The handler ignores other query parameters.
     pub(in crate::web) fn reads(self, name: &str, description: &str) -> Self {
         self.parameter("query", name, description)
     }
