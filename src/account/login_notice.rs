@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_is_reported_where_it_is_switched_off_and_no_mail_of_strangers_is_counted() {
+    async fn no_notice_is_sent_where_it_is_switched_off_and_no_mail_of_strangers_is_counted() {
         let mut config = config();
         config.account.notify_logins = false;
         let kit = Kit::with(config);

@@ -28,9 +28,8 @@ pub(super) fn from_stdin(what: &str) -> anyhow::Result<Secret> {
 
 /// Returns a secret of the command line; `-` stands for the one on standard input.
 pub(super) fn from_value(value: Secret, what: &str) -> anyhow::Result<Secret> {
-    if value.expose() == "-" {
-        from_stdin(what)
-    } else {
-        Ok(value)
+    match value.expose() {
+        "-" => from_stdin(what),
+        _ => Ok(value),
     }
 }

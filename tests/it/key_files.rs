@@ -162,10 +162,7 @@ fn lost_key_files_are_renewed_on_the_operators_command() {
     gateway.stop();
     for (name, voids) in FILES {
         let fitting = gateway.cli(&["keys", "renew", name, "--yes"], "").with(1);
-        assert!(
-            fitting.stderr.contains("nothing needs to be replaced"),
-            "{fitting:?}"
-        );
+        assert!(fitting.stderr.contains("nothing needs"), "{fitting:?}");
         assert!(fitting.stderr.contains(voids), "{fitting:?}");
     }
     // One is lost, and one is altered.

@@ -1,28 +1,28 @@
--- Asks Doorward whether a request may pass: the action lua.doorward of haproxy.cfg. Whatever goes wrong here refuses.
+-- Asks Doorward whether a request may pass: the action lua.doorward of haproxy.cfg. Any failure here refuses the request.
 
 local ASK = "http://127.0.0.1:8080/auth/verify"
 local SECRET = "change-me-change-me"
 local TIMEOUT_MS = 3000
 
--- What Doorward judges by, beside method, host and path. Names as HAProxy gives them: in lower case.
+-- Fields that Doorward decides by, besides method, host and path. HAProxy has names in lower case.
 local JUDGED = {
     "authorization", "x-api-key", "cookie", "accept", "origin", "sec-fetch-mode", "sec-websocket-key",
     "access-control-request-method",
 }
--- And by these, in whatever spelling: a framework may take what they name for the method.
+-- Also these, in any spelling: a framework may use their value as the method.
 local OVERRIDES = {
     ["http-method-override"] = true, ["method-override"] = true, ["x-http-method"] = true,
     ["x-http-method-override"] = true, ["x-method-override"] = true,
 }
--- What the service is told. haproxy.cfg has removed the caller's copies.
+-- Identity headers for the service. haproxy.cfg has removed the caller's copies.
 local TOLD = {
     "x-auth-uid", "x-auth-username", "x-auth-roles", "x-auth-scopes", "x-auth-method", "x-auth-key-id",
     "x-auth-assertion", "x-request-id",
 }
--- What a refused caller is told beside the status and the body.
+-- Fields that a refused caller gets besides the status and the body.
 local REFUSAL = { "content-type", "www-authenticate", "location", "retry-after", "cache-control", "x-request-id" }
 local STATUSES = { [302] = true, [400] = true, [401] = true, [403] = true, [503] = true }
--- Cookies that are not for the service.
+-- Cookies that the service does not get.
 local OWN_COOKIES = { ["__Host-doorward"] = true, ["__Secure-doorward"] = true, ["doorward_session"] = true }
 
 local function first(headers, name)
@@ -112,7 +112,7 @@ core.register_action("doorward", { "http-req" }, function(txn)
     txn.http:req_del_header("authorization")
     txn.http:req_del_header("x-api-key")
     strip_cookies(txn)
-    -- A head that tune.bufsize has no room for loses fields without a word.
+    -- A head that does not fit into tune.bufsize silently loses fields.
     local sent = txn.http:req_get_headers()
     for _, name in ipairs(TOLD) do
         local value = first(answer.headers, name)

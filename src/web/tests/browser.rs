@@ -698,32 +698,20 @@ async fn who_is_sent_to_log_in_again_and_again_is_told_why() {
     let both = pairs.join("; ");
     let cases = [
         (&both, "?rd=https://app.example.com/x", "lost on the way"),
-        (
-            &both,
-            "?rd=https://app.example.org/x",
-            "not valid for that address",
-        ),
-        (
-            &both,
-            "?rd=https://evil.org",
-            "it is not set up for this login",
-        ),
-        (&both, "", "it is not set up for this login"),
-        (
-            own,
-            "?rd=https://app.example.com/x",
-            "no usable cookie for it",
-        ),
-        (own, "", "no usable cookie for it"),
+        (&both, "?rd=https://app.example.org/x", "not valid for that"),
+        (&both, "?rd=https://evil.org", "not set up for this"),
+        (&both, "", "not set up for this"),
+        (own, "?rd=https://app.example.com/x", "no usable cookie"),
+        (own, "", "no usable cookie"),
         (
             &format!("{both}; __Secure-doorward=x"),
             "?rd=/x",
-            "no usable cookie for it",
+            "no usable cookie",
         ),
         (
             &format!("{own}; __Secure-doorward=x"),
             "?rd=/x",
-            "no usable cookie for it",
+            "no usable cookie",
         ),
     ];
     for (cookie, query, reason) in cases {
