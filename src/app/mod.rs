@@ -69,8 +69,8 @@ pub fn serve(path: &Path) -> Result<(), AppError> {
     // In the other cases the configuration's own check has warned.
     if config.listen.public_url.scheme == "http" && config.listen.public_url.is_loopback {
         tracing::warn!(
-            "public_url is plain http, which is fine on loopback: before others use the gateway, set listen.public_url to https, \
-             so that the session cookie is sent with Secure"
+            "public_url is plain http: the session cookie is sent without Secure. That is fine on loopback; before others use \
+             the gateway, set listen.public_url to https"
         );
     }
     place::check(&config.store)?;
