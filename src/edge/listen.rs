@@ -186,7 +186,7 @@ impl Acceptor {
         }
     }
 
-    /// Serves a listener until [`BACKLOG_TIME`] after a drain has begun. While no permit is free, further connections wait
+    /// Serves a listener until `BACKLOG_TIME` after a drain has begun. While no permit is free, further connections wait
     /// in the kernel's queue.
     pub async fn serve(&self, listener: TcpListener) {
         // A drain waits for this loop too.
