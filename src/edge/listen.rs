@@ -256,7 +256,9 @@ impl Acceptor {
         self.tasks.close();
         let clock = Arc::clone(&self.current.load().services.clock);
         let ending = end_connections(&self.open, &*clock, limits.streams, || {
-            self.streams_end.send_replace(true);
+            // The streams are woken once, although this runs at every check.
+            self.streams_end
+                .send_if_modified(|is_end| !std::mem::replace(is_end, true));
         });
         tokio::select! {
             () = ending => {}
