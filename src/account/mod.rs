@@ -150,16 +150,11 @@ impl Accounts {
         }
     }
 
-    /// Returns the scopes of a login, separated by spaces: every declared scope except the gateway's own.
+    /// Returns the scopes of a login, separated by spaces.
     #[must_use]
     pub fn login_scopes(&self) -> String {
-        let scopes = self
-            .config
-            .roles
-            .scopes
-            .iter()
-            .filter(|scope| !scope.is_own());
-        let scopes: Vec<_> = scopes.map(Scope::as_str).collect();
+        let scopes = self.config.roles.login_scopes().map(Scope::as_str);
+        let scopes: Vec<_> = scopes.collect();
         scopes.join(" ")
     }
 

@@ -26,6 +26,11 @@ impl RoleSettings {
     pub fn is_stored(&self, resource: &Name) -> bool {
         self.resources.contains(resource) && !self.sourced.contains(resource)
     }
+
+    /// Returns the scopes of a login: every declared scope except the gateway's own.
+    pub fn login_scopes(&self) -> impl Iterator<Item = &Scope> {
+        self.scopes.iter().filter(|scope| !scope.is_own())
+    }
 }
 
 /// The declared roles, and whether the roles of routes can be checked against them.

@@ -10,6 +10,7 @@ use crate::crypto::jwk::KID_BYTES_MAX;
 use crate::crypto::jwks::KeySet;
 use crate::crypto::strict_json;
 use crate::model::algorithm::Algorithm;
+use crate::model::token_fault::FaultKind;
 
 /// Maximum length of a token, which is the maximum length of a request's head. The configured limit of heads may be
 /// lower.
@@ -29,9 +30,7 @@ pub enum JwtError {
     #[error("the token is too long")]
     TooLong,
     /// It is not three parts of strict base64url, its parts are not strict JSON objects, or they are too deep.
-    #[error(
-        "the token is not a JWT: three parts of base64url without padding, the first two being JSON objects"
-    )]
+    #[error("{}", FaultKind::Malformed.text())]
     Malformed,
     /// It has five parts, so it is a JWE.
     #[error("the token is encrypted")]

@@ -240,6 +240,12 @@ impl OAuthProblem {
         };
         (status, code, error)
     }
+
+    /// Returns what is wrong with the form; no other detail reaches a client of these endpoints.
+    pub(in crate::web) fn description(&self) -> Option<&str> {
+        let is_form = self.0.kind == ErrorCode::BodyMalformed;
+        self.0.detail.as_deref().filter(|_| is_form)
+    }
 }
 
 impl<T> From<T> for OAuthProblem
@@ -279,6 +285,18 @@ fn status_code(status: u16) -> StatusCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_oauth_client_learns_what_is_wrong_with_its_form_and_nothing_else() {
+        let described = |kind| {
+            let problem = OAuthProblem(WebProblem::because(kind, "a detail"));
+            problem.description().map(str::to_owned)
+        };
+        assert_eq!(described(ErrorCode::BodyMalformed).unwrap(), "a detail");
+        for kind in [ErrorCode::ValueInvalid, ErrorCode::Internal] {
+            assert_eq!(described(kind), None, "{kind:?}");
+        }
+    }
 
     #[test]
     fn a_limit_is_told_in_whole_seconds_that_suffice() {

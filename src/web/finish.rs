@@ -205,10 +205,7 @@ fn error_body(response: &mut Response, id: RequestId) -> Option<String> {
                 error,
                 code,
                 request_id: id.as_str(),
-                // Only what is wrong with the form: no other detail may reach a client of these endpoints.
-                error_description: (oauth.0.kind == ErrorCode::BodyMalformed)
-                    .then_some(oauth.0.detail.as_deref())
-                    .flatten(),
+                error_description: oauth.description(),
             });
             (body.unwrap_or_default(), JSON, oauth.0.cause)
         } else {

@@ -24,7 +24,7 @@ use crate::auth::verify::unverified::Unverified;
 use crate::config::Config;
 use crate::crypto::digest;
 use crate::issuer::IssuerState;
-use crate::model::access::{Membership, ResourceRole, Scope};
+use crate::model::access::{Membership, ResourceRole};
 use crate::model::account::Digest;
 use crate::model::api_key::KeyTerms;
 use crate::model::bucket::retry_after_s;
@@ -329,7 +329,8 @@ impl Verifier {
     /// Returns the identity of an account for `explain --as`: a login with every declared scope.
     pub(crate) async fn as_account(&self, uid: &UserId) -> Result<Arc<Caller>, Unverified> {
         let subject = self.active(uid).await??;
-        let identity = self.login_identity(&subject, None, self.login_scopes(), None);
+        let scopes = self.config.roles.login_scopes().cloned().collect();
+        let identity = self.login_identity(&subject, None, scopes, None);
         Ok(Arc::new(Caller::new(identity)))
     }
 
@@ -348,17 +349,6 @@ impl Verifier {
             .collect();
         roles.sort_unstable();
         roles
-    }
-
-    /// Returns the scopes of a login: every declared scope except the gateway's own.
-    fn login_scopes(&self) -> Vec<Scope> {
-        let scopes = self
-            .config
-            .roles
-            .scopes
-            .iter()
-            .filter(|scope| !scope.is_own());
-        scopes.cloned().collect()
     }
 }
 

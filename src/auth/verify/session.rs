@@ -108,7 +108,7 @@ impl Verifier {
         let mut identity = self.login_identity(
             &subject,
             Some(found.id),
-            self.login_scopes(),
+            self.config.roles.login_scopes().cloned().collect(),
             Some(found.absolute_end),
         );
         identity.method = AuthnMethod::Session;

@@ -152,7 +152,7 @@ pub(in crate::web) struct MethodsAnswer {
 
 /// Returns the available ways to log in and register.
 pub(in crate::web) async fn methods(AnyRequest(scope): AnyRequest) -> Json<MethodsAnswer> {
-    let settings = &scope.snapshot.accounts.settings();
+    let settings = scope.snapshot.accounts.settings();
     Json(MethodsAnswer {
         methods: List::whole(vec![MethodAnswer {
             name: PASSWORD_METHOD,
