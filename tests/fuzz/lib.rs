@@ -18,10 +18,29 @@ pub fn check(target: &str, property: fn(&[u8])) {
     engine::run(target, &corpus, property);
 }
 
+/// Checks a property of inputs that need another process and time, many inputs at once: first the corpus, then one batch
+/// of mutations, the same in each run. `FUZZ_SECONDS` sets how long further batches follow, from another seed each time;
+/// coverage does not guide them. The property returns a report for each input that breaks it, by its index in the batch.
+/// `FUZZ_FINDINGS` names a directory for those inputs.
+///
+/// # Panics
+/// If an input breaks the property, or if the target has no corpus.
+#[cfg(not(fuzzing))]
+pub fn check_in_batches(
+    target: &str,
+    count: usize,
+    property: impl FnMut(&[Vec<u8>]) -> Vec<(usize, String)>,
+) {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("corpus")
+        .join(target);
+    engine::run_batches(target, &corpus, count, property);
+}
+
 #[cfg(not(fuzzing))]
 mod engine {
     use std::path::PathBuf;
-    use std::time::{Duration, Instant};
+    use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
     use super::Path;
 
@@ -42,11 +61,7 @@ mod engine {
             let _shown = Shown(path.display().to_string(), input);
             property(input);
         }
-        // The same mutations in each run, so that findings are reproducible.
-        let seed = target.bytes().fold(0xCBF2_9CE4_8422_2325, |seed: u64, byte| {
-            (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
-        });
-        let mut random = Random(seed | 1);
+        let mut random = Random(seed_of(target) | 1);
         let begin = Instant::now();
         for _ in 0..CHANGED_MAX {
             if TIME_MAX < begin.elapsed() {
@@ -56,6 +71,70 @@ mod engine {
             let _shown = Shown(format!("{target}: a changed input"), &input);
             property(&input);
         }
+    }
+
+    /// Returns the seed of the mutations: the same in each run, so that findings are reproducible.
+    fn seed_of(target: &str) -> u64 {
+        target.bytes().fold(0xCBF2_9CE4_8422_2325, |seed: u64, byte| {
+            (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
+        })
+    }
+
+    pub(super) fn run_batches(
+        target: &str,
+        corpus: &Path,
+        count: usize,
+        mut property: impl FnMut(&[Vec<u8>]) -> Vec<(usize, String)>,
+    ) {
+        let inputs = read(corpus);
+        assert!(
+            !inputs.is_empty(),
+            "{target}: {} is empty",
+            corpus.display()
+        );
+        let seconds = std::env::var("FUZZ_SECONDS").ok();
+        let seconds = seconds.and_then(|text| text.parse().ok());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let seed = match (seconds, now) {
+            (Some(_), Ok(now)) => now.as_secs(),
+            _ => seed_of(target),
+        };
+        let begin = Instant::now();
+        let mut check = |batch: &[Vec<u8>]| {
+            let reports = property(batch);
+            for (index, _) in &reports {
+                keep(target, &batch[*index]);
+            }
+            let reports: String = reports.into_iter().map(|(_, report)| report).collect();
+            assert!(reports.is_empty(), "{target}: {reports}");
+        };
+        let all: Vec<_> = inputs.iter().map(|(_, input)| input.clone()).collect();
+        for batch in all.chunks(count) {
+            check(batch);
+        }
+        let mut random = Random(seed | 1);
+        let mut batches = 0;
+        while batches == 0 || seconds.is_some_and(|seconds| begin.elapsed().as_secs() < seconds) {
+            let batch: Vec<_> = (0..count).map(|_| changed(&inputs, &mut random)).collect();
+            check(&batch);
+            batches += 1;
+        }
+        if seconds.is_some() {
+            eprintln!("{target}: {} changed inputs", batches * count);
+        }
+    }
+
+    /// Writes an input that breaks a property to the directory of the findings.
+    fn keep(target: &str, input: &[u8]) {
+        let Ok(directory) = std::env::var("FUZZ_FINDINGS") else {
+            return;
+        };
+        let sum = input.iter().fold(0_u64, |sum, byte| {
+            sum.wrapping_mul(31).wrapping_add(u64::from(*byte))
+        });
+        let path = Path::new(&directory).join(format!("{target}-{sum:016x}"));
+        let written = std::fs::write(&path, input);
+        eprintln!("{}: {written:?}", path.display());
     }
 
     /// Reads every input, in the order of their names.

@@ -21,6 +21,7 @@ mod carriers;
 mod chromium;
 mod cli;
 mod config;
+mod differential;
 mod drain;
 mod durability;
 mod foreign;
