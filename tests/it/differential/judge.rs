@@ -10,7 +10,7 @@ use crate::differential::script::{Case, Step};
 use crate::differential::wire::{End, Head, end_of_head, is_field, request_framing};
 
 /// Number of runs after which a difference counts.
-const ATTEMPTS: usize = 3;
+pub(super) const ATTEMPTS: usize = 3;
 const PARTS: [Part; 4] = [Part::Answer, Part::Caller, Part::Sent, Part::Upstream];
 
 /// What is wrong with a case.

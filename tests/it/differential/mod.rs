@@ -25,13 +25,11 @@ mod wire;
 use crate::differential::cases::cases;
 use crate::differential::fuzzed::{case_of, judge_fuzzed};
 use crate::differential::generated::generated;
-use crate::differential::judge::{Judge, check, judge_by_rules, judge_stated};
+use crate::differential::judge::{ATTEMPTS, Judge, check, judge_by_rules, judge_stated};
 use crate::differential::rig::Rig;
 use crate::differential::script::Case;
 use crate::harness::epoch_s;
 
-/// Number of cases that may run again.
-const SPARE: usize = 200;
 /// The seed of the generated cases that are the same in each run.
 const SEED: u64 = 20_261_130;
 /// Number of cases in one batch of the fuzz target, and for how many batches one gateway has slots.
@@ -47,14 +45,14 @@ fn assert_right(rig: &Rig, cases: &[Case], judge: Judge) {
 #[test]
 fn the_gateway_does_what_pingora_does_except_where_stated() {
     let cases = cases();
-    let rig = Rig::start(cases.len() + SPARE);
+    let rig = Rig::start(ATTEMPTS * cases.len());
     assert_right(&rig, &cases, judge_stated);
 }
 
 #[test]
 fn generated_answers_have_the_same_outcome() {
     let cases = [generated(SEED, 250), generated(epoch_s(), 100)].concat();
-    let rig = Rig::start(cases.len() + SPARE);
+    let rig = Rig::start(ATTEMPTS * cases.len());
     assert_right(&rig, &cases, judge_by_rules);
 }
 
@@ -64,10 +62,10 @@ fn fuzz_exchange() {
     let mut rig = None;
     doorward_fuzz::check_in_batches("exchange", BATCH, |inputs| {
         let cases: Vec<_> = inputs.iter().map(|input| case_of(input)).collect();
-        let has_slots = |rig: &Rig| rig.has_slots(3 * cases.len());
+        let has_slots = |rig: &Rig| rig.has_slots(ATTEMPTS * cases.len());
         let rig = match rig.take().filter(has_slots) {
             Some(kept) => rig.insert(kept),
-            None => rig.insert(Rig::start(3 * BATCH * BATCHES)),
+            None => rig.insert(Rig::start(ATTEMPTS * BATCH * BATCHES)),
         };
         let wrong = check(rig, &cases, judge_fuzzed);
         let index = |case: &Case| cases.iter().position(|it| it.name == case.name).unwrap();
