@@ -6,6 +6,7 @@
 //! back until the guard has checked all of it, follows a body to its end, and holds back what follows until Pingora
 //! asks for it.
 
+mod deadline;
 mod frames;
 mod gathered;
 mod opening;
@@ -16,6 +17,7 @@ mod request;
 mod websocket;
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,8 +28,8 @@ use pingora::http::ResponseHeader;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::{SocketDigest, UniqueIDType};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
 
+use self::deadline::Deadline;
 use self::frames::FrameBudget;
 use self::gathered::CoalescedWrites;
 use self::pace::{PaceBudget, PacedStream};
@@ -79,7 +81,7 @@ pub struct CallerStream<S> {
     cleared: usize,
     /// How many of the held bytes the check of a head has seen.
     checked: usize,
-    deadline: Option<Pin<Box<Sleep>>>,
+    deadline: Deadline,
     /// The remaining time to wait for a body.
     body_pace: PaceBudget,
     /// Present on an HTTP/2 connection.
@@ -118,7 +120,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
             held: Vec::new(),
             cleared: 0,
             checked: 0,
-            deadline: None,
+            deadline: Deadline::never(),
             body_pace: PaceBudget::new(),
             frames: None,
             websocket: None,
@@ -132,22 +134,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
 
     /// Reads more into `held`. Returns 0 at the end of the stream or at the deadline.
     fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut bytes = [0; READ_BYTES];
-        let mut buf = ReadBuf::new(&mut bytes);
+        // Not zeroed: most polls find nothing to read.
+        let mut bytes = [const { MaybeUninit::uninit() }; READ_BYTES];
+        let mut buf = ReadBuf::uninit(&mut bytes);
         match self.socket().poll_read(cx, &mut buf) {
             Poll::Ready(result) => {
                 result?;
                 if self.held.is_empty() {
                     // The wait for a first byte is over.
-                    self.deadline = None;
+                    self.deadline.clear();
                 }
                 self.held.extend_from_slice(buf.filled());
                 Poll::Ready(Ok(buf.filled().len()))
             }
-            Poll::Pending => match &mut self.deadline {
-                Some(deadline) => deadline.as_mut().poll(cx).map(|()| Ok(0)),
-                None => Poll::Pending,
-            },
+            Poll::Pending => self.deadline.poll_passed(cx).map(|()| Ok(0)),
         }
     }
 
@@ -222,13 +222,9 @@ impl<S> CallerStream<S> {
         Pin::new(&mut self.inner.inner.inner)
     }
 
-    fn start_deadline(&mut self, span: Duration) {
-        self.deadline = Some(Box::pin(sleep(span)));
-    }
-
     fn end_reading(&mut self) {
         self.reading = StreamState::Ended;
-        self.deadline = None;
+        self.deadline.clear();
         self.held = Vec::new();
         self.cleared = 0;
     }

@@ -15,9 +15,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
     /// # Errors
     /// If the caller has left or sent nothing before the deadline, or if the connection is to be closed.
     pub async fn first_bytes(&mut self) -> io::Result<()> {
-        self.start_deadline(self.limits.head_timeout);
+        self.deadline.start(self.limits.head_timeout);
         self.hold().await?;
-        self.start_deadline(self.limits.head_timeout);
+        self.deadline.start(self.limits.head_timeout);
         Ok(())
     }
 
@@ -54,7 +54,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
             self.connection.multiplex();
             self.reading = StreamState::Raw;
             self.cleared = self.held.len();
-            self.deadline = None;
+            self.deadline.clear();
         }
         Ok(is_h2)
     }
@@ -83,7 +83,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Poll::Ready(false),
                 // A head that has begun has its own deadline.
-                Poll::Pending if self.deadline.is_none() => self.start_deadline(idle),
+                Poll::Pending if !self.deadline.is_set() => self.deadline.start(idle),
                 Poll::Pending => return Poll::Pending,
             }
         }

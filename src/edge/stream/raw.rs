@@ -1,6 +1,5 @@
 //! Everything but HTTP/1: HTTP/2, and `WebSockets` after the upgrade.
 
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -47,8 +46,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
 impl<S> CallerStream<S> {
     fn is_parting_over(&mut self, cx: &mut Context<'_>) -> bool {
         let is_parted = self.websocket.as_ref().is_some_and(|it| it.is_parted);
-        let deadline = self.deadline.as_mut().filter(|_| is_parted);
-        deadline.is_some_and(|it| it.as_mut().poll(cx).is_ready())
+        is_parted && self.deadline.poll_passed(cx).is_ready()
     }
 }
 
@@ -62,7 +60,7 @@ impl<S: AsyncWrite + Unpin> CallerStream<S> {
         // So few bytes are written completely or not at all.
         ready!(Pin::new(&mut self.inner).poll_write(cx, &GOING_AWAY))?;
         websocket.is_parted = true;
-        self.start_deadline(PARTING_TIME);
+        self.deadline.start(PARTING_TIME);
         Poll::Ready(Ok(()))
     }
 

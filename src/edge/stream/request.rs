@@ -38,7 +38,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
         let mut body = BodyCheck::new(check.framing(), self.limits.head.bytes_max);
         let rest = bytes.get(head_bytes..).unwrap_or_default();
         let rewritten = check.rewritten(bytes);
-        self.deadline = None;
+        self.deadline.clear();
         self.body_pace = PaceBudget::new();
         let count = match body.feed(rest)? {
             BodyProgress::More => {
@@ -77,8 +77,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
             Ok(None) => {
                 self.checked = held.len();
                 self.held = held;
-                if self.deadline.is_none() {
-                    self.start_deadline(self.limits.head_timeout);
+                if !self.deadline.is_set() {
+                    self.deadline.start(self.limits.head_timeout);
                 }
             }
             Err(reason) => self.refuse(reason, &held),

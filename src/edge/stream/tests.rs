@@ -1,7 +1,7 @@
 //! Bytes sent by a caller, and what Pingora reads of them.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use pingora::protocols::Peek;
 
