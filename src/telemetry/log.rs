@@ -76,7 +76,7 @@ struct LogLine(Arc<Output>);
 
 impl Write for LogLine {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        self.0.line(Stream::Log, line.to_vec());
+        self.0.line(Stream::Log, line);
         Ok(line.len())
     }
 

@@ -48,9 +48,12 @@ impl OutputLane {
         *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
     }
 
-    /// Wakes the writer if it sleeps. Of several concurrent callers only one does so.
-    pub(super) fn wake(&self) {
-        if self.is_asleep.load(Ordering::SeqCst) && self.is_asleep.swap(false, Ordering::SeqCst) {
+    /// Wakes the writer for a queued line if it sleeps, and also while it gathers if the line's caller waits. Of several
+    /// concurrent callers whose lines are not waited for only one does so, and none while the writer gathers.
+    pub(super) fn wake(&self, is_awaited: bool) {
+        let is_asleep =
+            self.is_asleep.load(Ordering::SeqCst) && self.is_asleep.swap(false, Ordering::SeqCst);
+        if is_asleep || is_awaited {
             self.unpark();
         }
     }

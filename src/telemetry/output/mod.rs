@@ -2,7 +2,7 @@
 //! the log and audit events of commands.
 //!
 //! No caller waits for a reader. A line goes into the bounded queue of its stream, and one thread per output writes the
-//! queued lines. A line that does not fit or cannot be written is lost: it is counted in the metrics, reported in the
+//! queued lines, several with one write: while it gathers them, no caller pays for waking it. A line that does not fit or cannot be written is lost: it is counted in the metrics, reported in the
 //! stream once its reader is back, and until then listed in `/readyz`. If both outputs are the same file, one thread
 //! writes to it, so that lines never interleave.
 
@@ -29,7 +29,7 @@ use tokio::sync::oneshot;
 use crate::model::clock::{Clock, SystemClock, Timestamp};
 use crate::telemetry::fold::EventFolding;
 use crate::telemetry::output::lane::OutputLane;
-use crate::telemetry::output::queue::{FailedLine, LineQueue, OutputLine, QueueBounds};
+use crate::telemetry::output::queue::{FailedLine, LineQueue, QueueBounds};
 use crate::telemetry::register::FixedLabels;
 
 /// Maximum wait for a line whose caller waits, so that a refusal follows within a second.
@@ -237,14 +237,14 @@ impl Output {
     }
 
     /// Queues a line, line break included, and returns at once.
-    pub fn line(&self, stream: Stream, bytes: Vec<u8>) {
+    pub fn line(&self, stream: Stream, bytes: impl AsRef<[u8]>) {
         let is_kept = stream == Stream::Audit && self.requires_audit();
         let fate = if is_kept {
             FailedLine::Kept
         } else {
             FailedLine::Lost
         };
-        self.push(stream, OutputLine { bytes, fate });
+        self.push(stream, bytes.as_ref(), fate);
     }
 
     /// Queues a line and returns once it is written; waits for at most a second.
@@ -255,7 +255,7 @@ impl Output {
     pub async fn deliver(&self, stream: Stream, bytes: Vec<u8>) -> io::Result<()> {
         let (answer, written) = oneshot::channel();
         let fate = FailedLine::Answered(answer);
-        if !self.push(stream, OutputLine { bytes, fate }) {
+        if !self.push(stream, &bytes, fate) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         match tokio::time::timeout(ANSWER_WAIT, written).await {
@@ -333,7 +333,7 @@ impl Output {
             }
             let of_lane = |queue: &&LineQueue| Arc::ptr_eq(&queue.lane, lane);
             let lines = self.queues.iter().filter(of_lane);
-            let lines: u64 = lines.map(|queue| queue.tally.lines()).sum();
+            let lines: usize = lines.map(LineQueue::lines).sum();
             tracing::error!(
                 output = lane.name,
                 lines,
@@ -342,8 +342,9 @@ impl Output {
         }
     }
 
-    fn push(&self, stream: Stream, line: OutputLine) -> bool {
-        self.queue(stream).is_some_and(|queue| queue.push(line))
+    fn push(&self, stream: Stream, line: &[u8], fate: FailedLine) -> bool {
+        self.queue(stream)
+            .is_some_and(|queue| queue.push(line, fate))
     }
 
     fn queue(&self, stream: Stream) -> Option<&LineQueue> {

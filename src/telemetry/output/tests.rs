@@ -110,11 +110,11 @@ fn closing_writes_all_that_waits_and_what_comes_later_is_lost() {
     let reader = Reader::default();
     let output = reader.output();
     for _ in 0..5000 {
-        output.line(Stream::Access, b"access\n".to_vec());
+        output.line(Stream::Access, b"access\n");
     }
     output.close();
     assert_eq!(reader.text(), "access\n".repeat(5000));
-    output.line(Stream::Access, b"late\n".to_vec());
+    output.line(Stream::Access, b"late\n");
     assert_eq!(written(&output, Stream::Access), 5000);
     assert_eq!(lost(&output, Stream::Access), 1);
 }
@@ -129,7 +129,7 @@ fn a_reader_that_stands_still_costs_lines_and_no_time_and_is_told_of_each() {
         output.line(Stream::Access, format!("access {long}\n").into_bytes());
     }
     // Another stream has its own room.
-    output.line(Stream::Audit, b"audit\n".to_vec());
+    output.line(Stream::Audit, b"audit\n");
     assert_eq!(lost(&output, Stream::Audit), 0);
     assert!(lost(&output, Stream::Access) > 6000, "in bytes too");
     assert!(is_jammed(&output), "what was lost is not told yet");
@@ -154,7 +154,7 @@ fn an_output_that_fails_loses_lines_and_says_so_once_it_works_again() {
     let output = reader.output();
     reader.0.fails.store(true, Ordering::SeqCst);
     for _ in 0..3 {
-        output.line(Stream::Log, b"log\n".to_vec());
+        output.line(Stream::Log, b"log\n");
     }
     reader.wait_until(|_| lost(&output, Stream::Log) == 3);
     assert!(is_jammed(&output));
@@ -162,7 +162,7 @@ fn an_output_that_fails_loses_lines_and_says_so_once_it_works_again() {
     // The output is found to work again without a new line.
     reader.wait_until(|it| it.text().contains("3 lines lost"));
     reader.wait_until(|_| !is_jammed(&output));
-    output.line(Stream::Log, b"kept\n".to_vec());
+    output.line(Stream::Log, b"kept\n");
     output.close();
     assert!(reader.text().ends_with("kept\n"), "{}", reader.text());
     assert_eq!(lost(&output, Stream::Log), 3);
@@ -174,7 +174,7 @@ fn pieces_are_put_together_and_a_torn_line_ends_before_the_next() {
     reader.0.piece.store(3, Ordering::SeqCst);
     let output = reader.output();
     for _ in 0..50 {
-        output.line(Stream::Access, b"a whole line\n".to_vec());
+        output.line(Stream::Access, b"a whole line\n");
     }
     output.close();
     assert_eq!(reader.text(), "a whole line\n".repeat(50));
@@ -182,10 +182,10 @@ fn pieces_are_put_together_and_a_torn_line_ends_before_the_next() {
     let reader = Reader::default();
     *reader.0.room.lock().unwrap() = Some(7);
     let output = reader.output();
-    output.line(Stream::Access, b"a torn line\n".to_vec());
+    output.line(Stream::Access, b"a torn line\n");
     reader.wait_until(|_| lost(&output, Stream::Access) == 1);
     *reader.0.room.lock().unwrap() = None;
-    output.line(Stream::Access, b"a whole line\n".to_vec());
+    output.line(Stream::Access, b"a whole line\n");
     output.close();
     let text = reader.text();
     let lines: Vec<&str> = text.lines().collect();
@@ -199,7 +199,7 @@ fn lines_that_come_together_share_a_write() {
     let output = reader.output();
     let shut = reader.0.gate.lock().unwrap();
     for _ in 0..1000 {
-        output.line(Stream::Access, b"access\n".to_vec());
+        output.line(Stream::Access, b"access\n");
     }
     drop(shut);
     output.close();
@@ -208,11 +208,49 @@ fn lines_that_come_together_share_a_write() {
 }
 
 #[test]
+fn lines_that_come_one_by_one_are_gathered_for_a_write() {
+    let reader = Reader::default();
+    let output = reader.output();
+    let clock = SystemClock::new();
+    let begin = clock.elapsed();
+    for _ in 0..200 {
+        output.line(Stream::Access, b"access\n");
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    let took = clock.elapsed().saturating_sub(begin);
+    let tries = u32::try_from(reader.0.tries.load(Ordering::SeqCst)).unwrap();
+    let least = Duration::from_millis(4) * tries.saturating_sub(2);
+    assert!(least < took, "{tries} writes in {took:?}");
+    output.close();
+    assert_eq!(reader.text(), "access\n".repeat(200));
+}
+
+#[test]
+fn a_line_whose_caller_waits_is_written_while_others_are_gathered() {
+    let reader = Reader::default();
+    let output = reader.output();
+    let clock = SystemClock::new();
+    let runtime = runtime();
+    let mut quickest = Duration::MAX;
+    for round in 1..=10 {
+        output.line(Stream::Access, b"access\n");
+        while written(&output, Stream::Access) < round {
+            std::hint::spin_loop();
+        }
+        let begin = clock.elapsed();
+        let delivered = output.deliver(Stream::Mail, b"mail\n".to_vec());
+        runtime.block_on(delivered).unwrap();
+        quickest = quickest.min(clock.elapsed().saturating_sub(begin));
+    }
+    assert!(quickest < Duration::from_millis(3), "{quickest:?}");
+}
+
+#[test]
 fn the_end_does_not_wait_for_a_reader_that_stands_still() {
     let reader = Reader::default();
     let output = reader.output();
     let shut = reader.0.gate.lock().unwrap();
-    output.line(Stream::Access, b"access\n".to_vec());
+    output.line(Stream::Access, b"access\n");
     let clock = SystemClock::new();
     let begin = clock.elapsed();
     output.close();
@@ -228,7 +266,7 @@ fn a_write_that_does_not_end_is_a_jam() {
     let reader = Reader::default();
     let output = reader.output_with(Arc::clone(&clock) as Arc<dyn Clock>);
     let shut = reader.0.gate.lock().unwrap();
-    output.line(Stream::Access, b"access\n".to_vec());
+    output.line(Stream::Access, b"access\n");
     reader.wait_until(|it| it.0.tries.load(Ordering::SeqCst) == 1);
     assert!(!is_jammed(&output), "it may take a moment");
     clock.advance(Duration::from_secs(2));
@@ -273,7 +311,7 @@ fn a_required_trail_is_known_to_take_no_lines_until_it_works_again() {
     let output = reader.output();
     assert!(output.takes_lines());
     reader.0.fails.store(true, Ordering::SeqCst);
-    output.line(Stream::AuditRefusals, b"refused\n".to_vec());
+    output.line(Stream::AuditRefusals, b"refused\n");
     reader.wait_until(|_| is_jammed(&output));
     assert!(output.takes_lines(), "it is not required");
     output.require_audit(true);
@@ -293,7 +331,7 @@ fn what_was_done_is_written_however_long_a_required_trail_fails() {
     for number in 0..3 {
         output.line(Stream::Audit, format!("done {number}\n").into_bytes());
     }
-    output.line(Stream::AuditRefusals, b"refused\n".to_vec());
+    output.line(Stream::AuditRefusals, b"refused\n");
     reader.wait_until(|_| lost(&output, Stream::AuditRefusals) == 1);
     let tries = reader.0.tries.load(Ordering::SeqCst);
     reader.wait_until(|it| tries + 2 < it.0.tries.load(Ordering::SeqCst));
@@ -315,7 +353,7 @@ fn refusals_take_no_room_of_what_was_done() {
     output.require_audit(true);
     let shut = reader.0.gate.lock().unwrap();
     for _ in 0..20_000 {
-        output.line(Stream::AuditRefusals, b"refused\n".to_vec());
+        output.line(Stream::AuditRefusals, b"refused\n");
     }
     drop(shut);
     let line = || b"begun\n".to_vec();
@@ -344,7 +382,7 @@ fn a_mail_that_is_not_taken_is_the_business_of_its_sender() {
     let reader = Reader::default();
     let output = reader.output();
     let shut = reader.0.gate.lock().unwrap();
-    output.line(Stream::Access, b"access\n".to_vec());
+    output.line(Stream::Access, b"access\n");
     reader.wait_until(|it| it.0.tries.load(Ordering::SeqCst) == 1);
     let delivered = runtime().block_on(output.deliver(Stream::Mail, b"mail\n".to_vec()));
     assert_eq!(delivered.unwrap_err().kind(), io::ErrorKind::TimedOut);

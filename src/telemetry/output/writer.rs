@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use crate::telemetry::output::lane::OutputLane;
 use crate::telemetry::output::loss_note;
-use crate::telemetry::output::queue::{FailedLine, LineReceiver, OutputLine};
+use crate::telemetry::output::queue::{FailedLine, LineReceiver};
 
 /// Maximum number of bytes in one write, except for a last line that is longer. A reader of 60 kB/s accepts them in
 /// 0.3 s, and an audit event whose caller waits (at most 0.8 s) waits for one such write before its own.
 const BATCH_BYTES_MAX: usize = 16 * 1024;
-/// How long lines are gathered for one write. Meanwhile no caller pays for waking the writer.
-const GATHER: Duration = Duration::from_millis(2);
+/// How long lines are gathered for one write, unless the caller of one waits. Meanwhile no caller pays for waking the
+/// writer.
+const GATHER: Duration = Duration::from_millis(5);
 /// Interval between attempts at an output that fails.
 const RETRY_EVERY: Duration = Duration::from_millis(250);
 /// Interval between attempts at a full output in non-blocking mode (`O_NONBLOCK`).
@@ -82,10 +83,6 @@ impl LineBatch {
         self.parts.clear();
     }
 
-    fn is_full(&self) -> bool {
-        BATCH_BYTES_MAX <= self.bytes.len()
-    }
-
     fn add(&mut self, inbox: usize, bytes: &[u8], kind: PartKind) {
         let begin = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
@@ -112,7 +109,7 @@ struct OutputWriter {
 impl OutputWriter {
     fn run(mut self) {
         loop {
-            self.gather();
+            let is_drained = self.gather();
             if self.batch.parts.is_empty() {
                 if self.lane.is_closing() {
                     break;
@@ -120,12 +117,11 @@ impl OutputWriter {
                 self.sleep();
                 continue;
             }
-            let was_full = self.batch.is_full();
             let is_failing = self.write();
             match (self.lane.is_closing(), is_failing) {
                 (true, true) => break,
                 (false, true) => thread::park_timeout(RETRY_EVERY),
-                (false, false) if !was_full => thread::park_timeout(GATHER),
+                (false, false) if is_drained => thread::park_timeout(GATHER),
                 (_, false) => {}
             }
         }
@@ -134,7 +130,8 @@ impl OutputWriter {
 
     /// Fills the batch: first the kept lines, then the streams in order, each with a note if lines were lost. A stream
     /// with a line whose caller waits is the last one, because the answer arrives only when the whole batch is written.
-    fn gather(&mut self) {
+    /// Returns whether no queue has a further line.
+    fn gather(&mut self) -> bool {
         self.batch.clear();
         if self.is_mid_line {
             self.batch.bytes.push(b'\n');
@@ -144,24 +141,21 @@ impl OutputWriter {
                 .add(inbox, &bytes, PartKind::Line(FailedLine::Kept));
         }
         let now = self.lane.clock.elapsed();
+        let mut is_all_drained = true;
         let mut is_awaited = false;
         for (index, inbox) in self.inboxes.iter().enumerate() {
             if is_awaited {
+                is_all_drained = false;
                 break;
             }
-            let mut is_drained = false;
-            while !self.batch.is_full() {
-                let Some(OutputLine { bytes, fate }) = inbox.take() else {
-                    is_drained = true;
-                    break;
-                };
-                let is_wanted =
-                    !matches!(&fate, FailedLine::Answered(answer) if answer.is_closed());
-                if is_wanted {
-                    is_awaited |= matches!(fate, FailedLine::Answered(_));
-                    self.batch.add(index, &bytes, PartKind::Line(fate));
-                }
-            }
+            let LineBatch { bytes, parts } = &mut self.batch;
+            let is_drained = inbox.take(bytes, BATCH_BYTES_MAX, |bytes, fate| {
+                is_awaited |= matches!(fate, FailedLine::Answered(_));
+                let kind = PartKind::Line(fate);
+                let inbox = index;
+                parts.push(BatchPart { bytes, inbox, kind });
+            });
+            is_all_drained &= is_drained;
             let unreported = inbox.tally.unreported();
             if unreported == 0 {
                 continue;
@@ -177,6 +171,7 @@ impl OutputWriter {
         if self.inboxes.iter().all(|it| it.tally.unreported() == 0) {
             self.noted = None;
         }
+        is_all_drained
     }
 
     /// Writes the batch and settles the fate of each line. Returns `true` if the output fails.
@@ -250,16 +245,11 @@ impl OutputWriter {
     /// Sleeps until there is a line. Not called while a loss is to be noted or a line is kept, so that a failing output
     /// is retried until it works again.
     fn sleep(&self) {
-        // INVARIANT: callers count a line before they read `is_asleep`, and the writer reads the counts after it has
-        // set `is_asleep`, all in one order: one of the two sees the other.
+        // INVARIANT: callers queue a line before they read `is_asleep`, and the writer looks into the queues, under the
+        // same locks, after it has set `is_asleep`: one of the two sees the other.
         self.lane.is_asleep.store(true, Ordering::SeqCst);
-        let is_idle =
-            self.inboxes.iter().all(|it| it.tally.lines() == 0) && !self.lane.is_closing();
-        if is_idle {
+        if self.inboxes.iter().all(LineReceiver::is_empty) && !self.lane.is_closing() {
             thread::park();
-        } else {
-            // A counted line may still be on its way into its queue.
-            thread::yield_now();
         }
         self.lane.is_asleep.store(false, Ordering::SeqCst);
     }
@@ -271,13 +261,7 @@ impl OutputWriter {
                 inbox.tally.lose(1);
             }
         }
-        for inbox in &self.inboxes {
-            while let Some(line) = inbox.take() {
-                if !matches!(line.fate, FailedLine::Answered(_)) {
-                    inbox.tally.lose(1);
-                }
-            }
-        }
+        self.inboxes.iter().for_each(LineReceiver::close);
     }
 }
 
@@ -314,19 +298,13 @@ mod tests {
         // More than fits into one write, so that the stream is never empty.
         for _ in 0..50 {
             let bytes = vec![b'x'; BATCH_BYTES_MAX / 2];
-            access.push(OutputLine {
-                bytes,
-                fate: FailedLine::Lost,
-            });
+            access.push(&bytes, FailedLine::Lost);
         }
         access.tally.lose(1);
         writer.gather();
         clock.advance(NOTE_EVERY);
         let (answer, _waits) = oneshot::channel();
-        audit.push(OutputLine {
-            bytes: b"audit\n".to_vec(),
-            fate: FailedLine::Answered(answer),
-        });
+        audit.push(b"audit\n", FailedLine::Answered(answer));
         writer.gather();
         assert_eq!(writer.batch.bytes, b"audit\n");
         writer.gather();
