@@ -80,21 +80,39 @@ impl Timestamp {
     /// Formats as RFC 3339 in UTC with milliseconds, such as `2030-01-31T12:00:00.000Z`.
     #[must_use]
     pub fn to_rfc3339(self) -> String {
-        let nanos = i128::from(self.0) * 1_000_000;
-        let Ok(at) = OffsetDateTime::from_unix_timestamp_nanos(nanos) else {
-            return "out of range".to_owned();
+        let mut text = Vec::new();
+        self.push_rfc3339(&mut text);
+        String::from_utf8(text).unwrap_or_default()
+    }
+
+    /// Appends the text of [`to_rfc3339`](Self::to_rfc3339).
+    pub fn push_rfc3339(self, text: &mut Vec<u8>) {
+        let at = OffsetDateTime::from_unix_timestamp(self.secs());
+        let Some(at) = at.ok().filter(|at| 0 <= at.year()) else {
+            text.extend_from_slice(b"out of range");
+            return;
         };
-        // `Rfc3339` of the crate omits trailing zeros, and texts of different lengths do not sort by time.
-        format!(
-            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
-            at.year(),
-            u8::from(at.month()),
-            at.day(),
-            at.hour(),
-            at.minute(),
-            at.second(),
-            at.millisecond(),
-        )
+        // `Rfc3339` of the crate omits trailing zeros, and texts of different lengths do not sort by time. Formatted by
+        // hand, since every access record has such a text.
+        let (year, month, day) = at.to_calendar_date();
+        let (hour, minute, second) = at.to_hms();
+        let millis = self.0.rem_euclid(1000);
+        let small = |number| u8::try_from(number).unwrap_or_default();
+        let digits = |number: u8| [b'0' + number / 10, b'0' + number % 10];
+        text.extend_from_slice(&digits(small(i64::from(year / 100))));
+        for (number, end) in [
+            (small(i64::from(year % 100)), b'-'),
+            (month.into(), b'-'),
+            (day, b'T'),
+            (hour, b':'),
+            (minute, b':'),
+            (second, b'.'),
+            (small(millis / 10), digits(small(millis % 10))[1]),
+        ] {
+            let [tens, ones] = digits(number);
+            text.extend_from_slice(&[tens, ones, end]);
+        }
+        text.push(b'Z');
     }
 }
 
@@ -199,6 +217,8 @@ impl Clock for ManualClock {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -217,6 +237,27 @@ mod tests {
         }
         let leap_day = Timestamp::from_millis(951_782_400_007);
         assert_eq!(leap_day.to_rfc3339(), "2000-02-29T00:00:00.007Z");
+    }
+
+    proptest! {
+        #[test]
+        fn a_time_is_formatted_as_its_parts(millis in -62_167_219_200_000_i64..253_402_300_800_000) {
+            let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).unwrap();
+            let ((year, month, day), (hour, minute, second, _)) = (at.to_calendar_date(), at.to_hms_milli());
+            let wanted = format!(
+                "{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z",
+                u8::from(month),
+                at.millisecond(),
+            );
+            prop_assert_eq!(Timestamp::from_millis(millis).to_rfc3339(), wanted);
+        }
+    }
+
+    #[test]
+    fn a_time_outside_the_years_of_four_digits_has_no_text() {
+        for millis in [i64::MIN, -62_167_219_200_001, 253_402_300_800_000, i64::MAX] {
+            assert_eq!(Timestamp::from_millis(millis).to_rfc3339(), "out of range");
+        }
     }
 
     #[test]

@@ -76,7 +76,7 @@ impl<'a> AccessRecord<'a> {
         let key_id = identity.and_then(|it| it.key_id.as_ref());
         let code = decision.and_then(Decision::code).or(noted_code);
         Self {
-            time: time.to_rfc3339(),
+            time,
             request_id: end.id.as_str(),
             client: end.client,
             method: end.method.map_or("", Method::as_str),

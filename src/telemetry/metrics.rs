@@ -23,8 +23,8 @@ use crate::telemetry::register::{FixedLabels, RegisterMetric, count};
 use crate::telemetry::upstream::UpstreamMetrics;
 
 /// The outcome of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum RequestOutcome {
     /// Allowed and forwarded.
     Allowed,
