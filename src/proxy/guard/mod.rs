@@ -10,6 +10,8 @@ pub mod body;
 
 use std::ops::Range;
 
+use memchr::memchr;
+
 use crate::model::deny::DenyReason;
 use crate::proxy::guard::body::Framing;
 use crate::route::escape::push_escape;
@@ -81,7 +83,7 @@ impl HeadCheck {
     pub fn feed(&mut self, bytes: &[u8]) -> Result<HeadProgress, DenyReason> {
         loop {
             let fresh = bytes.get(self.scanned..).unwrap_or_default();
-            let Some(found) = fresh.iter().position(|byte| *byte == b'\n') else {
+            let Some(found) = memchr(b'\n', fresh) else {
                 self.scanned = bytes.len();
                 return self.unfinished(bytes.len());
             };
