@@ -10,6 +10,22 @@ pub const METHOD_BYTES_MAX: usize = 32;
 /// Maximum length of a host with its port, in bytes.
 const HOST_BYTES_MAX: usize = 261;
 
+/// [`is_plain`] as a table, indexed by byte.
+#[expect(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a byte is below 256, and a fault here would end the build"
+)]
+const PLAIN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = is_plain(byte as u8);
+        byte += 1;
+    }
+    table
+};
+
 /// Parses a `Host` or an authority; `None` unless it is a host name, an IPv4 address or an IPv6 address in brackets,
 /// with or without a port.
 ///
@@ -17,22 +33,44 @@ const HOST_BYTES_MAX: usize = 261;
 /// up to 65535. Returns the host as written, brackets kept, without port and trailing dot.
 #[must_use]
 pub fn host_of(value: &[u8]) -> Option<&str> {
-    let text = std::str::from_utf8(value).ok()?;
-    if HOST_BYTES_MAX < text.len() {
+    if HOST_BYTES_MAX < value.len() {
         return None;
     }
-    if let Some(rest) = text.strip_prefix('[') {
-        let (address, port) = rest.split_once(']')?;
-        address.parse::<Ipv6Addr>().ok()?;
-        let is_port = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
-        return text.get(..address.len() + 2).filter(|_| is_port);
+    if value.starts_with(b"[") {
+        return ipv6_host_of(value);
     }
-    let host = match text.split_once(':') {
-        Some((host, port)) => is_port(port).then_some(host)?,
-        None => text,
+    let mut end = value.len();
+    // The start counts as a dot: no label is empty.
+    let mut previous = b'.';
+    for (place, byte) in value.iter().enumerate() {
+        match byte {
+            b':' => {
+                end = place;
+                break;
+            }
+            b'.' if previous == b'.' => return None,
+            b'.' | b'-' | b'_' => {}
+            _ if byte.is_ascii_alphanumeric() => {}
+            _ => return None,
+        }
+        previous = *byte;
+    }
+    let (host, port) = value.split_at_checked(end)?;
+    let host = match previous {
+        b'.' => host.strip_suffix(b".")?,
+        _ => host,
     };
-    let host = host.strip_suffix('.').unwrap_or(host);
-    is_host_name(host, usize::MAX).then_some(host)
+    let is_sound = port.is_empty() || is_port(port);
+    std::str::from_utf8(host).ok().filter(|_| is_sound)
+}
+
+fn ipv6_host_of(value: &[u8]) -> Option<&str> {
+    let end = value.iter().position(|byte| *byte == b']')?;
+    let (host, port) = value.split_at_checked(end + 1)?;
+    let host = std::str::from_utf8(host).ok()?;
+    let address = host.strip_prefix('[')?.strip_suffix(']')?;
+    address.parse::<Ipv6Addr>().ok()?;
+    (port.is_empty() || is_port(port)).then_some(host)
 }
 
 /// Whether a text is labels of letters, digits, `-` and `_`, of at most `label_bytes_max` bytes each, with single dots
@@ -44,8 +82,19 @@ pub fn is_host_name(text: &str, label_bytes_max: usize) -> bool {
         .all(|label| !label.is_empty() && label.len() <= label_bytes_max && label.bytes().all(fits))
 }
 
-fn is_port(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u16>().is_ok()
+/// Whether this is a colon and a port after it.
+fn is_port(text: &[u8]) -> bool {
+    let Some(digits) = text.strip_prefix(b":") else {
+        return false;
+    };
+    let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    // More digits than five only if the first are zeros.
+    let number = digits.iter().fold(0_u32, |number, digit| {
+        number
+            .saturating_mul(10)
+            .saturating_add(u32::from(digit & 15))
+    });
+    is_number && u16::try_from(number).is_ok()
 }
 
 /// Checks a method.
@@ -70,7 +119,8 @@ pub fn check_method(method: &[u8]) -> Result<(), DenyReason> {
 /// [`DenyReason::RequestMalformed`] if it is not a token, [`DenyReason::HeaderNameRefused`] for a token with characters
 /// other than letters, digits, `-`, `_` and `.`.
 pub fn check_field_name(name: &[u8]) -> Result<(), DenyReason> {
-    if !name.is_empty() && name.iter().all(|byte| is_plain(*byte)) {
+    let is_plain = |byte: &u8| PLAIN.get(usize::from(*byte)).is_some_and(|plain| *plain);
+    if !name.is_empty() && name.iter().all(is_plain) {
         return Ok(());
     }
     if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
@@ -88,7 +138,52 @@ pub const fn is_token(byte: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// The rule of [`host_of`] written with the standard library's text functions.
+    fn host_by_words(value: &[u8]) -> Option<&str> {
+        let is_port = |text: &str| {
+            !text.is_empty()
+                && text.bytes().all(|b| b.is_ascii_digit())
+                && text.parse::<u16>().is_ok()
+        };
+        let text = std::str::from_utf8(value).ok()?;
+        if HOST_BYTES_MAX < text.len() {
+            return None;
+        }
+        if let Some(rest) = text.strip_prefix('[') {
+            let (address, port) = rest.split_once(']')?;
+            address.parse::<Ipv6Addr>().ok()?;
+            let is_port = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
+            return text.get(..address.len() + 2).filter(|_| is_port);
+        }
+        let host = match text.split_once(':') {
+            Some((host, port)) => is_port(port).then_some(host)?,
+            None => text,
+        };
+        let host = host.strip_suffix('.').unwrap_or(host);
+        is_host_name(host, usize::MAX).then_some(host)
+    }
+
+    proptest! {
+        #[test]
+        fn a_host_is_read_by_the_rule(
+            value in prop_oneof![
+                "[ab.:\\-_0-9]{0,10}",
+                "[a.]{0,4}:?[0-9]{0,12}",
+                "\\[[:0-9a-f]{0,8}\\]?:?[0-9x]{0,6}",
+                "[a-z.]{250,270}",
+                any::<String>(),
+            ],
+            rest in any::<Vec<u8>>(),
+            is_cut in any::<bool>(),
+        ) {
+            let value = if is_cut { rest } else { value.into_bytes() };
+            prop_assert_eq!(host_of(&value), host_by_words(&value));
+        }
+    }
 
     #[test]
     fn names_of_fields_hold_what_every_server_reads_alike() {
