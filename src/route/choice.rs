@@ -96,8 +96,8 @@ impl RouteTable {
         }
         match sent.outcome {
             ReadingOutcome::Route(route, spans) => Ok(Choice {
-                found: FoundRoute::new(route, path, &spans),
-                slashed: slashed.map(|(route, spans)| FoundRoute::new(route, path, &spans)),
+                found: FoundRoute::new(route, path, spans),
+                slashed: slashed.map(|(route, spans)| FoundRoute::new(route, path, spans)),
             }),
             ReadingOutcome::Method(leaves, _) => {
                 let methods = leaves.iter().flat_map(|leaf| leaf.methods.iter().cloned());
@@ -113,7 +113,10 @@ impl RouteTable {
     /// If the pattern of the other path does not accept the method, the gateway serves no such request there, but the
     /// upstream may treat both paths as one. If the routes there decide alike, the requirement of the first is checked
     /// too; otherwise the path is refused.
-    fn slashed(&self, sent: &Sent<'_, '_>) -> Result<Option<(usize, CaptureSpans)>, NoChoice> {
+    fn slashed<'n>(
+        &self,
+        sent: &Sent<'n, '_>,
+    ) -> Result<Option<(usize, &'n CaptureSpans)>, NoChoice> {
         let ReadingOutcome::Route(route, spans) = sent.outcome else {
             return Ok(None);
         };
@@ -122,9 +125,9 @@ impl RouteTable {
             ReadingOutcome::None => return Ok(None),
             ReadingOutcome::Route(other, others) => Some((other, others)),
             ReadingOutcome::Method(leaves, others) => leaves.first().and_then(|first| {
-                let first = (first.route, &others, text);
+                let first = (first.route, others, text);
                 let is_like_it =
-                    |leaf: &RouteLeaf| self.decide_alike(first, (leaf.route, &others, text));
+                    |leaf: &RouteLeaf| self.decide_alike(first, (leaf.route, others, text));
                 leaves.iter().all(is_like_it).then_some((first.0, others))
             }),
         };
@@ -136,7 +139,7 @@ impl RouteTable {
             }));
         };
         let alike =
-            other == route || self.decide_alike((route, &spans, text), (other, &others, text));
+            other == route || self.decide_alike((route, spans, text), (other, others, text));
         Ok((!alike).then_some((other, others)))
     }
 
@@ -145,7 +148,7 @@ impl RouteTable {
         &self,
         host: &str,
         sent: &Sent<'_, '_>,
-        slashed: Option<(usize, CaptureSpans)>,
+        slashed: Option<(usize, &CaptureSpans)>,
         method: &Method,
     ) -> Result<(), NoChoice> {
         let route = sent.outcome.route().map(|(route, _)| route);
@@ -207,7 +210,7 @@ impl RouteTable {
         reading: &PathReading,
         folding: CaseFolding,
         sent: &Sent<'_, '_>,
-        slashed: Option<(usize, CaptureSpans)>,
+        slashed: Option<(usize, &CaptureSpans)>,
         method: &Method,
     ) -> Option<LeadsTo> {
         let walk = TreeWalk::new(&reading.path, reading.is_decoded, folding, Vec::new());
@@ -220,16 +223,16 @@ impl RouteTable {
             let is_itself = hit.end == PathEnd::Sent && !hit.is_folded;
             let outcome = ReadingOutcome::of(Some(hit), method);
             let is_checked = |other: usize, others: &CaptureSpans| {
-                let is_like = |(route, spans): (usize, CaptureSpans)| {
+                let is_like = |(route, spans): (usize, &CaptureSpans)| {
                     let other = (other, others, reading.path.as_slice());
-                    self.decide_alike((route, &spans, text), other)
+                    self.decide_alike((route, spans, text), other)
                 };
                 let as_sent = sent.outcome.route().is_some_and(is_like);
                 as_sent || hit.end == PathEnd::Slashed && slashed.is_some_and(is_like)
             };
             match (sent.outcome, outcome) {
                 (ReadingOutcome::Route(..), ReadingOutcome::Route(other, others)) => {
-                    (!is_checked(other, &others)).then_some(LeadsTo::Route(other))
+                    (!is_checked(other, others)).then_some(LeadsTo::Route(other))
                 }
                 (ReadingOutcome::Method(..), ReadingOutcome::Method(..)) => None,
                 // As in [`RouteTable::slashed`]: a requirement that is checked already may apply to the other slash, if
@@ -237,7 +240,7 @@ impl RouteTable {
                 (ReadingOutcome::Route(..), ReadingOutcome::Method(leaves, others)) => {
                     let is_all_checked = hit.end == PathEnd::Slashed
                         && !hit.is_folded
-                        && leaves.iter().all(|leaf| is_checked(leaf.route, &others));
+                        && leaves.iter().all(|leaf| is_checked(leaf.route, others));
                     (!is_all_checked).then_some(LeadsTo::NoMethod)
                 }
                 (ReadingOutcome::Route(..), ReadingOutcome::None) => Some(LeadsTo::NoMethod),

@@ -156,12 +156,16 @@ pub(super) struct CaptureSpans {
 }
 
 impl CaptureSpans {
-    fn with(mut self, begin: usize, end: usize) -> Self {
+    /// Adds a capture; a pattern has at most [`CAPTURES_MAX`].
+    fn push(&mut self, begin: usize, end: usize) {
         if let Some(place) = self.places.get_mut(self.count) {
             *place = (begin, end);
             self.count += 1;
         }
-        self
+    }
+
+    fn truncate(&mut self, count: usize) {
+        self.count = count;
     }
 
     /// Returns the number of captures.
@@ -243,6 +247,8 @@ pub(super) struct TreeWalk<'t, H> {
     /// Whether escapes in `text` are decoded: literals are then compared decoded, otherwise as written.
     is_decoded: bool,
     folding: CaseFolding,
+    /// The captures on the way to the current node.
+    captures: CaptureSpans,
     pub(super) hits: H,
     /// Whether a literal differed in case only.
     pub(super) met_case: bool,
@@ -253,7 +259,6 @@ pub(super) struct TreeWalk<'t, H> {
 #[derive(Clone, Copy)]
 struct WalkPosition {
     begin: Option<usize>,
-    captures: CaptureSpans,
     is_folded: bool,
 }
 
@@ -269,6 +274,7 @@ impl<'t, 'n, H: Extend<PatternMatch<'n>>> TreeWalk<'t, H> {
             text,
             is_decoded,
             folding,
+            captures: CaptureSpans::default(),
             hits,
             met_case: false,
             open,
@@ -280,7 +286,6 @@ impl<'t, 'n, H: Extend<PatternMatch<'n>>> TreeWalk<'t, H> {
         if !self.open.none() {
             let step = WalkPosition {
                 begin: Some(1),
-                captures: CaptureSpans::default(),
                 is_folded: false,
             };
             self.open = self.descend(root, step, self.open);
@@ -316,8 +321,10 @@ impl<'t, 'n, H: Extend<PatternMatch<'n>>> TreeWalk<'t, H> {
             && !segment.is_empty()
             && !open.none()
         {
-            let captures = step.captures.with(begin, end);
-            open = self.descend(capture, WalkPosition { captures, ..below }, open);
+            let count = self.captures.count();
+            self.captures.push(begin, end);
+            open = self.descend(capture, below, open);
+            self.captures.truncate(count);
         }
         let open = self.leave(&node.tail, PathEnd::Sent, step, open);
         self.leave(&node.tail, PathEnd::Slashed, step, open)
@@ -372,7 +379,7 @@ impl<'t, 'n, H: Extend<PatternMatch<'n>>> TreeWalk<'t, H> {
                 end,
                 is_folded: step.is_folded,
                 leaves,
-                captures: step.captures,
+                captures: self.captures,
             }]);
         }
         open

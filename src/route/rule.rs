@@ -66,27 +66,27 @@ fn used_captures(route: &Route) -> Vec<usize> {
 /// The outcome of looking up one reading of a path.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum ReadingOutcome<'n> {
-    Route(usize, CaptureSpans),
+    Route(usize, &'n CaptureSpans),
     /// The pattern matches, but none of its routes accepts the method.
-    Method(&'n [RouteLeaf], CaptureSpans),
+    Method(&'n [RouteLeaf], &'n CaptureSpans),
     None,
 }
 
 impl<'n> ReadingOutcome<'n> {
-    pub(super) fn of(hit: Option<&PatternMatch<'n>>, method: &Method) -> Self {
+    pub(super) fn of(hit: Option<&'n PatternMatch<'n>>, method: &Method) -> Self {
         let Some(hit) = hit else {
             return Self::None;
         };
         let leaf = hit.leaves.iter().find(|leaf| leaf.takes(method));
-        leaf.map_or(Self::Method(hit.leaves, hit.captures), |leaf| {
-            Self::Route(leaf.route, hit.captures)
+        leaf.map_or(Self::Method(hit.leaves, &hit.captures), |leaf| {
+            Self::Route(leaf.route, &hit.captures)
         })
     }
 
     /// Returns the route and its captures, if one accepts the method.
-    pub(super) const fn route(&self) -> Option<(usize, CaptureSpans)> {
+    pub(super) const fn route(&self) -> Option<(usize, &'n CaptureSpans)> {
         match self {
-            Self::Route(route, spans) => Some((*route, *spans)),
+            Self::Route(route, spans) => Some((*route, spans)),
             Self::Method(..) | Self::None => None,
         }
     }

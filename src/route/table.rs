@@ -155,7 +155,7 @@ impl RouteTable {
         let walk = self.matches(host, path.as_str().as_bytes(), CaseFolding::Ignored);
         let outcome = ReadingOutcome::of(walk.hits.sent.as_ref(), method);
         let (route, spans) = outcome.route()?;
-        Some(FoundRoute::new(route, path, &spans))
+        Some(FoundRoute::new(route, path, spans))
     }
 
     /// Looks up a path as sent, and with its last slash added or removed.
