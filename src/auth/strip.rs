@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::auth::cookie::{self, CookieNames};
 use crate::auth::passing::OwnTokenForms;
 use crate::model::credential::{CredentialKind, CredentialRules};
-use crate::model::field_name::{FoldedName, families};
+use crate::model::field_name::{FoldedName, NAME_BYTES_MAX, families};
 use crate::model::route::{IdentityHeaderNames, Route};
 
 /// Names that pass as written, but are removed in other spellings that some servers read as the same.
@@ -49,8 +49,8 @@ enum StripReason {
 /// fold to the same text ([`FoldedName`]); names of gateways and proxies are removed by family.
 #[derive(Debug)]
 pub struct StripSet {
-    /// Folded names, sorted.
-    names: Vec<(Box<[u8]>, StripReason)>,
+    /// Folded names, by their length: of any length there are few.
+    names: Vec<Vec<(Box<[u8]>, StripReason)>>,
     /// For each first byte (its low five bits), the second bytes that occur: these alone rule out most names.
     beginnings: [u32; 32],
     /// Names of the identity headers sent to upstreams: the defaults and those of all routes.
@@ -79,7 +79,7 @@ impl StripSet {
         told.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
         told.dedup();
 
-        let mut classes = BTreeMap::new();
+        let mut classes = BTreeMap::<Box<[u8]>, _>::new();
         let mut beginnings = [0; 32];
         let mut add = |name: &str, class| {
             mark(&mut beginnings, name.as_bytes());
@@ -99,8 +99,14 @@ impl StripSet {
             add(name, StripReason::Identity);
         }
         families().for_each(|family| mark(&mut beginnings, family.as_bytes()));
+        let mut names = vec![Vec::new(); NAME_BYTES_MAX + 1];
+        for (name, class) in classes {
+            if let Some(of_length) = names.get_mut(name.len()) {
+                of_length.push((name, class));
+            }
+        }
         Self {
-            names: classes.into_iter().collect(),
+            names,
             beginnings,
             told,
             route_cookie: cookies.on_routes().0,
@@ -192,18 +198,23 @@ impl StripSet {
         if !self.may_hold(name) {
             return None;
         }
+        // Most names of the set come in the spelling that they fold to.
+        if let Some(class) = self.known(name) {
+            return Some((class, true));
+        }
         let folded = FoldedName::of(name);
-        let known = folded.whole().and_then(|whole| {
-            let place = self
-                .names
-                .binary_search_by(|(known, _)| (**known).cmp(whole));
-            self.names.get(place.ok()?)
-        });
-        let class = match known {
-            Some((_, class)) => *class,
+        let class = match folded.whole().and_then(|whole| self.known(whole)) {
+            Some(class) => class,
             None => folded.is_of_family().then_some(StripReason::Family)?,
         };
         Some((class, folded.is_as_written()))
+    }
+
+    /// Returns the class of a folded name.
+    fn known(&self, folded: &[u8]) -> Option<StripReason> {
+        let mut of_length = self.names.get(folded.len())?.iter();
+        let found = of_length.find(|(known, _)| **known == *folded);
+        found.map(|(_, class)| *class)
     }
 
     fn may_hold(&self, name: &[u8]) -> bool {

@@ -69,6 +69,22 @@ const FAMILIES: &[&str] = &[
     "x-webauth",
 ];
 
+/// For each third byte (its low five bits), the indexes in [`FAMILIES`] of the families that have it, as bits: it rules
+/// out nearly all of them. A family is longer than that, and there are fewer than 64.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "an index out of bounds here would end the build"
+)]
+const FAMILIES_BY_THIRD: [u64; 32] = {
+    let mut table = [0; 32];
+    let mut place = 0;
+    while place < FAMILIES.len() {
+        table[(FAMILIES[place].as_bytes()[2] & 31) as usize] |= 1 << place;
+        place += 1;
+    }
+    table
+};
+
 /// The only family with members that may be an application's own, such as its token or signature.
 const AUTH_FAMILY: &[u8] = b"x-auth-";
 
@@ -177,7 +193,20 @@ impl FoldedName {
             let rest = name.strip_prefix(family.as_bytes());
             rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'-')))
         };
-        FAMILIES.iter().any(is_of)
+        let third = name.get(2).map(|byte| usize::from(byte & 31));
+        let mut candidates = third
+            .and_then(|third| FAMILIES_BY_THIRD.get(third).copied())
+            .unwrap_or_default();
+        while candidates != 0 {
+            if FAMILIES
+                .get(candidates.trailing_zeros() as usize)
+                .is_some_and(is_of)
+            {
+                return true;
+            }
+            candidates &= candidates - 1;
+        }
+        false
     }
 
     /// Whether the name states an identity, a target or an origin: no configuration passes on the caller's.
@@ -223,6 +252,23 @@ pub const fn is_plain(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_family_is_its_name_and_what_begins_with_it() {
+        for family in FAMILIES {
+            let is_of_family = |name: &str| FoldedName::of(name.as_bytes()).is_of_family();
+            assert!(is_of_family(family), "{family}");
+            assert!(is_of_family(&format!("{family}-x")), "{family}");
+            let longer = format!("{family}q");
+            let other = FAMILIES
+                .iter()
+                .any(|other| longer.starts_with(&format!("{other}-")));
+            assert_eq!(is_of_family(&longer), other, "{longer}");
+        }
+        for name in ["", "x", "x-", "x-a", "via"] {
+            assert!(!FoldedName::of(name.as_bytes()).is_of_family(), "{name}");
+        }
+    }
 
     #[test]
     fn every_separator_is_one() {
