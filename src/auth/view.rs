@@ -70,7 +70,7 @@ impl Target {
         let origin_form = origin_form(raw).ok_or(DenyReason::PathRefused)?;
         let read = canonical(&origin_form).map_err(|_| DenyReason::PathRefused)?;
         let text = match read.query {
-            Some(query) => format!("{}?{query}", read.path),
+            Some(query) => [read.path.as_str(), "?", &query].concat(),
             None => read.path.as_str().to_owned(),
         };
         let path_and_query =
