@@ -263,20 +263,26 @@ pub struct RoleName<'a> {
     level: &'a Name,
 }
 
-impl fmt::Display for RoleName<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl<'a> RoleName<'a> {
+    /// Returns the parts of the name in their order, so that it can be written without formatting.
+    #[must_use]
+    pub fn parts(&self) -> [&'a str; 5] {
         let ResourceRole { resource, id, .. } = self.role;
-        // One write per part: this runs for every request, and padding is not needed.
-        for part in [
+        [
             resource.as_str(),
             "-",
             id.as_str(),
             "-",
             self.level.as_str(),
-        ] {
-            f.write_str(part)?;
-        }
-        Ok(())
+        ]
+    }
+}
+
+impl fmt::Display for RoleName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.parts()
+            .into_iter()
+            .try_for_each(|part| f.write_str(part))
     }
 }
 
