@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 
+use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey,
-    RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, VerificationAlgorithm,
+    RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512,
+    RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, RsaParameters,
+    RsaPublicKeyComponents, VerificationAlgorithm,
 };
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE_NO_PAD};
-use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
@@ -123,9 +125,8 @@ fn named_algorithm(
 
 /// A checked public key.
 pub(crate) struct PublicKey {
-    /// The algorithms of the key: one, unless it declares none and several are configured.
-    pub(crate) algorithms: Vec<Algorithm>,
-    pub(crate) key: DecodingKey,
+    /// The key for each of its algorithms: one, unless it declares none and several are configured.
+    pub(crate) keys: Vec<(Algorithm, ParsedPublicKey)>,
     /// The canonical bytes of the key, which are equal for equal keys.
     pub(crate) material: Vec<u8>,
 }
@@ -171,15 +172,31 @@ fn rsa(jwk: &Map<String, Value>, allowed: &[Algorithm]) -> Result<PublicKey, Str
     if !is_odd(e) || 4 < e.len() || e == [1] {
         return Err("its exponent is not odd and between 3 and 2^32".to_owned());
     }
-    let parsed = RsaPublicKeyComponents { n, e }.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256);
-    if !is_odd(n) || parsed.is_err() {
+    let parsed = |algorithm| {
+        let key = RsaPublicKeyComponents { n, e };
+        let key = key.to_parsed_public_key(rsa_parameters(algorithm)).ok()?;
+        Some((algorithm, key))
+    };
+    let keys: Option<Vec<_>> = algorithms.into_iter().map(parsed).collect();
+    let Some(keys) = keys.filter(|_| is_odd(n)) else {
         return Err("its modulus and exponent are not an RSA key".to_owned());
-    }
+    };
     Ok(PublicKey {
-        algorithms,
-        key: DecodingKey::from_rsa_raw_components(n, e),
+        keys,
         material: [&[u8::try_from(e.len()).unwrap_or_default()], e, n].concat(),
     })
+}
+
+/// The library's name of an RSA algorithm.
+fn rsa_parameters(algorithm: Algorithm) -> &'static RsaParameters {
+    match algorithm {
+        Algorithm::RS384 => &RSA_PKCS1_2048_8192_SHA384,
+        Algorithm::RS512 => &RSA_PKCS1_2048_8192_SHA512,
+        Algorithm::PS256 => &RSA_PSS_2048_8192_SHA256,
+        Algorithm::PS384 => &RSA_PSS_2048_8192_SHA384,
+        Algorithm::PS512 => &RSA_PSS_2048_8192_SHA512,
+        _ => &RSA_PKCS1_2048_8192_SHA256,
+    }
 }
 
 /// A big-endian number without leading zeros, which must not count for its size.
@@ -204,13 +221,10 @@ fn ec(jwk: &Map<String, Value>) -> Result<PublicKey, String> {
     }
     // The uncompressed form of a point (SEC 1 section 2.3.3).
     let point = [&[4], x.as_slice(), y.as_slice()].concat();
-    if ParsedPublicKey::new(curve, &point).is_err() {
-        return Err("its x and y are not a point of its curve".to_owned());
-    }
+    let key = ParsedPublicKey::new(curve, &point)
+        .map_err(|_| "its x and y are not a point of its curve".to_owned())?;
     Ok(PublicKey {
-        algorithms: vec![of_curve],
-        // In spite of its name, the function takes the bare point.
-        key: DecodingKey::from_ec_der(&point),
+        keys: vec![(of_curve, key)],
         material: point,
     })
 }
@@ -221,13 +235,12 @@ fn okp(jwk: &Map<String, Value>) -> Result<PublicKey, String> {
     }
     named_algorithm(jwk, &[Algorithm::EdDSA])?;
     let x = public_bytes(jwk, "x")?;
-    if x.len() != 32 || ParsedPublicKey::new(&ED25519, x.as_slice()).is_err() {
+    let key = ParsedPublicKey::new(&ED25519, x.as_slice()).ok();
+    let Some(key) = key.filter(|_| x.len() == 32) else {
         return Err("its x is not an Ed25519 key of 32 bytes".to_owned());
-    }
+    };
     Ok(PublicKey {
-        algorithms: vec![Algorithm::EdDSA],
-        // As above, the function takes the bare key.
-        key: DecodingKey::from_ed_der(&x),
+        keys: vec![(Algorithm::EdDSA, key)],
         material: x,
     })
 }
@@ -235,7 +248,7 @@ fn okp(jwk: &Map<String, Value>) -> Result<PublicKey, String> {
 /// Reads an HMAC secret. The error describes the problem, and contains nothing of the secret.
 ///
 /// Without `alg` it is HS256. The secret must be at least as long as the hash (RFC 7518 section 3.2).
-pub(crate) fn secret(jwk: &Map<String, Value>) -> Result<(Algorithm, DecodingKey), String> {
+pub(crate) fn secret(jwk: &Map<String, Value>) -> Result<(Algorithm, hmac::Key), String> {
     use Algorithm::{HS256, HS384, HS512};
     check_use(jwk)?;
     if text(jwk, "kty")? != Some("oct") {
@@ -260,7 +273,17 @@ pub(crate) fn secret(jwk: &Map<String, Value>) -> Result<(Algorithm, DecodingKey
     if is_guessable(&secret) {
         return Err("its k is a published or guessable secret".to_owned());
     }
-    Ok((algorithm, DecodingKey::from_secret(&secret)))
+    Ok((algorithm, hmac_key(algorithm, &secret)))
+}
+
+/// Creates an HMAC key for one of HS256, HS384 and HS512.
+pub(crate) fn hmac_key(algorithm: Algorithm, secret: &[u8]) -> hmac::Key {
+    let hash = match algorithm {
+        Algorithm::HS384 => hmac::HMAC_SHA384,
+        Algorithm::HS512 => hmac::HMAC_SHA512,
+        _ => hmac::HMAC_SHA256,
+    };
+    hmac::Key::new(hash, secret)
 }
 
 /// Whether a secret is long enough but easily guessed.

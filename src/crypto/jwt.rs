@@ -61,8 +61,7 @@ pub enum JwtError {
 pub struct UnverifiedToken<'a> {
     /// The signed text: header and payload in base64url, with a dot between them.
     signed: &'a str,
-    /// The signature in base64url.
-    signature: &'a str,
+    signature: Vec<u8>,
     header: Map<String, Value>,
     claims: Map<String, Value>,
 }
@@ -100,9 +99,9 @@ impl<'a> UnverifiedToken<'a> {
         // The alphabet has no dot: a third dot makes the payload malformed.
         let header = read_part(header)?;
         let claims = read_part(claims)?;
-        if signature.is_empty() || URL_SAFE_NO_PAD.decode(signature).is_err() {
-            return Err(JwtError::Malformed);
-        }
+        let signature = URL_SAFE_NO_PAD.decode(signature).ok();
+        let signature = signature.filter(|signature| !signature.is_empty());
+        let signature = signature.ok_or(JwtError::Malformed)?;
         check_header(&header)?;
         Ok(Self {
             signed,
@@ -151,7 +150,7 @@ impl<'a> UnverifiedToken<'a> {
             Some(kid) if keys.has_kid(kid) => JwtError::OtherAlgorithm,
             Some(_) => JwtError::NoKey,
         })?;
-        if !key.verifies(self.signed.as_bytes(), self.signature) {
+        if !key.verifies(self.signed.as_bytes(), &self.signature) {
             return Err(JwtError::Signature);
         }
         Ok(VerifiedToken {

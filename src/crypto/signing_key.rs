@@ -9,11 +9,11 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use jsonwebtoken::{DecodingKey, EncodingKey};
+use jsonwebtoken::EncodingKey;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use crate::crypto::jwks::{VerificationKey, foreign};
+use crate::crypto::jwks::{ParsedKey, VerificationKey, foreign};
 use crate::crypto::ring::{KeyInfo, SignError, Signed, SigningKeyState};
 use crate::crypto::{digest, jwk, random, token};
 use crate::model::algorithm::Algorithm;
@@ -98,12 +98,15 @@ impl SigningKey {
                 if thumbprint(public) != info.kid {
                     return None;
                 }
-                let verifier = jwk::public(public.as_object()?, &[]).ok()?.key;
+                let public = jwk::public(public.as_object()?, &[]).ok()?;
+                let mut keys = public.keys.into_iter();
+                let (_, verifier) = keys.find(|(named, _)| *named == algorithm)?;
+                let verifier = ParsedKey::Public(verifier);
                 (encoding_key(algorithm, &private)?, verifier)
             }
             None => (
                 EncodingKey::from_secret(&private),
-                DecodingKey::from_secret(&private),
+                ParsedKey::Hmac(Box::new(jwk::hmac_key(algorithm, &private))),
             ),
         };
         let header = json!({ "typ": signed.typ(), "alg": algorithm.as_str(), "kid": info.kid });
