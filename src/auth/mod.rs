@@ -321,6 +321,12 @@ impl Authorizer {
             .await;
     }
 
+    /// Whether this thread's own cache keeps the text of a credential.
+    #[cfg(test)]
+    pub(crate) fn holds_near(text: &str) -> bool {
+        Verifier::holds_near(text)
+    }
+
     /// Returns the identity that this credential had on its previous request, with the rights it had then; `None` if
     /// there was none, or if it was evicted. Proves nothing about this request.
     #[must_use]

@@ -5,6 +5,7 @@ mod bearer;
 mod claims;
 mod foreign;
 mod listed;
+mod near;
 mod opaque;
 mod session;
 pub mod unverified;
@@ -19,10 +20,11 @@ use crate::auth::cookie::CookieKind;
 use crate::auth::extract::{Credential, CredentialFields};
 use crate::auth::grant::{Stop, Unavailable};
 use crate::auth::verify::foreign::{AcceptedToken, ForeignIssuer};
+use crate::auth::verify::near::VerifierNumber;
 use crate::auth::verify::session::SessionLifetime;
 use crate::auth::verify::unverified::Unverified;
 use crate::config::Config;
-use crate::crypto::digest;
+use crate::crypto::digest::{self, DigestHasherBuilder};
 use crate::issuer::IssuerState;
 use crate::model::access::{Membership, ResourceRole};
 use crate::model::account::Digest;
@@ -70,7 +72,9 @@ pub(crate) struct Verifier {
     pub(in crate::auth) carriers: CredentialFields,
     foreign: Vec<ForeignIssuer>,
     subjects: Subjects,
-    verified: moka::sync::Cache<Digest, Arc<Remembered>>,
+    verified: moka::sync::Cache<Digest, Arc<Remembered>, DigestHasherBuilder>,
+    /// Marks its entries in the caches of threads.
+    number: VerifierNumber,
 }
 
 /// A cached caller.
@@ -190,31 +194,30 @@ impl Verifier {
                 .max_capacity(entries)
                 .weigher(|_, kept: &Arc<Remembered>| weight(&kept.caller.identity))
                 .eviction_policy(moka::policy::EvictionPolicy::lru())
-                .build(),
+                .build_with_hasher(DigestHasherBuilder::default()),
+            number: VerifierNumber::draw(),
         }
     }
 
-    /// Verifies a credential; uses the cache if it was verified before and nothing has changed since.
+    /// Verifies a credential; uses the caches if it was verified before and nothing has changed since.
     ///
-    /// The cache is keyed by the digest of the whole credential, so a hit proves every character of it.
+    /// The thread's own cache compares the whole credential, and the shared one is keyed by the digest of all of it, so
+    /// a hit proves every character.
     pub(crate) async fn verify(
         &self,
         credential: Credential<'_>,
         source: CredentialSource,
     ) -> Result<Arc<Caller>, Unverified> {
         let (kind, text) = parts_of(&credential);
-        let digest = digest::digest(text);
         let now = self.services.clock.now();
-        if let Some(remembered) = self.verified.get(&digest)
-            && remembered.evidence.kind() == kind
-            && now < remembered.until
-            && remembered
-                .evidence
-                .counts(self.services.store.generations(), now)
-        {
-            self.services.metrics.identity_cache_hits.inc();
-            self.admit(&remembered, source, now)?;
-            return Ok(Arc::clone(&remembered.caller));
+        let counts = |remembered: &Remembered| self.counts(remembered, kind, now);
+        if let Some(near) = near::find(self.number, text, counts) {
+            return self.hit(&near, source, now);
+        }
+        let digest = digest::digest(text);
+        if let Some(remembered) = self.verified.get(&digest).filter(|it| counts(it)) {
+            near::offer(self.number, text, &remembered);
+            return self.hit(&remembered, source, now);
         }
         self.services.metrics.identity_cache_misses.inc();
         // Boxed, since it is rare and large: inline it would make the future of every request ten times as large.
@@ -224,6 +227,26 @@ impl Verifier {
         self.verified.insert(digest, Arc::clone(&fresh));
         self.admit(&fresh, source, now)?;
         Ok(Arc::clone(&fresh.caller))
+    }
+
+    /// Whether a cached caller still counts for a credential of this kind.
+    // INVARIANT: asked on every hit of either cache (src/web/tests/cached_callers.rs).
+    fn counts(&self, remembered: &Remembered, kind: CacheKind, now: Timestamp) -> bool {
+        let generations = self.services.store.generations();
+        remembered.evidence.kind() == kind
+            && now < remembered.until
+            && remembered.evidence.counts(generations, now)
+    }
+
+    fn hit(
+        &self,
+        remembered: &Remembered,
+        source: CredentialSource,
+        now: Timestamp,
+    ) -> Result<Arc<Caller>, Unverified> {
+        self.services.metrics.identity_cache_hits.inc();
+        self.admit(remembered, source, now)?;
+        Ok(Arc::clone(&remembered.caller))
     }
 
     async fn afresh(
@@ -244,6 +267,12 @@ impl Verifier {
             CacheKind::ApiKey => self.api_key(text, now).await,
             CacheKind::Cookie(kind) => self.session(kind, text, now).await,
         }
+    }
+
+    /// Whether this thread's own cache keeps the text of a credential.
+    #[cfg(test)]
+    pub(crate) fn holds_near(text: &str) -> bool {
+        near::holds(text)
     }
 
     /// Counts and logs why a credential was refused; the caller learns only that it was.

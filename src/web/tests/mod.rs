@@ -1,6 +1,7 @@
 //! The endpoints as callers see them.
 
 mod browser;
+mod cached_callers;
 mod change_page;
 mod faults;
 mod pages;
