@@ -17,5 +17,5 @@ pub mod signing;
 mod signing_key;
 pub mod strict_json;
 #[cfg(test)]
-mod test_keys;
+pub(crate) mod test_keys;
 pub mod token;

@@ -12,8 +12,10 @@ use crate::auth::verify::foreign::ForeignIssuer;
 use crate::auth::verify::opaque::is_opaque;
 use crate::auth::verify::unverified::Unverified;
 use crate::auth::verify::{CredentialSource, Evidence, Remembered, SignedBy, TokenField, Verifier};
-use crate::crypto::jwt::UnverifiedToken;
+use crate::crypto::jwks::KeySet;
+use crate::crypto::jwt::{JwtError, UnverifiedToken, VerifiedToken};
 use crate::model::access::{Role, Scope};
+use crate::model::account::Digest;
 use crate::model::clock::Timestamp;
 use crate::model::deny::DenyReason;
 use crate::model::id::{SessionId, UserId};
@@ -28,10 +30,10 @@ const OWN_LEEWAY: Duration = Duration::from_secs(30);
 
 impl Verifier {
     /// Verifies a token. `field`: the issuer's own header field that carried it; `None`: it was in `Authorization`.
-    /// Tokens of an issuer are accepted only in the field of that issuer.
+    /// Tokens of an issuer are accepted only in the field of that issuer. `digest`: that of the token.
     pub(super) async fn bearer(
         &self,
-        token: &str,
+        (token, digest): (&str, &Digest),
         field: Option<TokenField<'_>>,
         source: CredentialSource,
         now: Timestamp,
@@ -47,7 +49,8 @@ impl Verifier {
             return Err(FaultKind::IssuerMissing.into());
         };
         if issuer == self.config.tokens.issuer && field.is_none() {
-            let verified = unverified.verify(&self.services.signing.key_set())?;
+            let keys = self.services.signing.key_set();
+            let verified = self.signature_verified(unverified, &keys, digest)?;
             let typ = verified.typ.as_deref();
             if typ != Some(OWN_TYP) {
                 return Err(FaultKind::Type
@@ -69,11 +72,23 @@ impl Verifier {
             return Err(fault.of_issuer(foreign.state().name()));
         }
         let checked = if foreign.state().has_keys() {
-            foreign_login(foreign, unverified, field, now).await
+            self.foreign_login(foreign, (unverified, digest), field, now)
+                .await
         } else {
             self.introspected(foreign, token, field, source, now).await
         };
         checked.map_err(|unverified| unverified.of_issuer(foreign.state().name()))
+    }
+
+    /// Verifies the signature of a token with one of these keys.
+    fn signature_verified(
+        &self,
+        token: UnverifiedToken<'_>,
+        keys: &Arc<KeySet>,
+        digest: &Digest,
+    ) -> Result<VerifiedToken, JwtError> {
+        let elapsed = self.services.clock.elapsed();
+        self.wrong_signatures.verify(token, keys, digest, elapsed)
     }
 
     /// Verifies an own token: its session must be live and its account active, whatever the token says.
@@ -123,6 +138,39 @@ impl Verifier {
         })
     }
 
+    /// Verifies a JWT of a foreign issuer with its keys. Waits only if it names an unknown key.
+    async fn foreign_login(
+        &self,
+        foreign: &ForeignIssuer,
+        (unverified, digest): (UnverifiedToken<'_>, &Digest),
+        field: Option<TokenField<'_>>,
+        now: Timestamp,
+    ) -> Result<Remembered, Unverified> {
+        let issuer = foreign.state();
+        let Ok(mut found) = issuer.keys().await else {
+            // Claims that no signature could make acceptable are refused anyway.
+            foreign.check(unverified.claims(), now)?;
+            return Err(Unavailable::Issuer.into());
+        };
+        if let Some(kid) = unverified.kid()
+            && !found.keys.has_kid(kid)
+        {
+            // A token that no key could make acceptable must not cause a fetch of keys.
+            foreign.check(unverified.claims(), now)?;
+            let newer = issuer.keys_with(kid).await;
+            found = newer.ok_or_else(|| unknown_key(kid))?;
+        }
+        let verified = self.signature_verified(unverified, &found.keys, digest)?;
+        let accepted = foreign.accept(&verified, now)?;
+        let signed = SignedBy {
+            issuer: Arc::clone(issuer),
+            generation: found.generation,
+        };
+        let until = accepted.until;
+        let field = field.map(|field| field.place);
+        Ok(Remembered::foreign(accepted, field, Some(signed), until))
+    }
+
     /// Returns the identity of an account's login.
     pub(super) fn login_identity(
         &self,
@@ -156,38 +204,6 @@ impl Verifier {
             expires,
         }
     }
-}
-
-/// Verifies a JWT of a foreign issuer with its keys. Waits only if it names an unknown key.
-async fn foreign_login(
-    foreign: &ForeignIssuer,
-    unverified: UnverifiedToken<'_>,
-    field: Option<TokenField<'_>>,
-    now: Timestamp,
-) -> Result<Remembered, Unverified> {
-    let issuer = foreign.state();
-    let Ok(mut found) = issuer.keys().await else {
-        // Claims that no signature could make acceptable are refused anyway.
-        foreign.check(unverified.claims(), now)?;
-        return Err(Unavailable::Issuer.into());
-    };
-    if let Some(kid) = unverified.kid()
-        && !found.keys.has_kid(kid)
-    {
-        // A token that no key could make acceptable must not cause a fetch of keys.
-        foreign.check(unverified.claims(), now)?;
-        let newer = issuer.keys_with(kid).await;
-        found = newer.ok_or_else(|| unknown_key(kid))?;
-    }
-    let verified = unverified.verify(&found.keys)?;
-    let accepted = foreign.accept(&verified, now)?;
-    let signed = SignedBy {
-        issuer: Arc::clone(issuer),
-        generation: found.generation,
-    };
-    let until = accepted.until;
-    let field = field.map(|field| field.place);
-    Ok(Remembered::foreign(accepted, field, Some(signed), until))
 }
 
 fn unknown_key(kid: &str) -> TokenFault {

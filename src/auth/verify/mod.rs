@@ -9,6 +9,7 @@ mod near;
 mod opaque;
 mod session;
 pub mod unverified;
+mod wrong_signatures;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::auth::verify::foreign::{AcceptedToken, ForeignIssuer};
 use crate::auth::verify::near::VerifierNumber;
 use crate::auth::verify::session::SessionLifetime;
 use crate::auth::verify::unverified::Unverified;
+use crate::auth::verify::wrong_signatures::WrongSignatures;
 use crate::config::Config;
 use crate::crypto::digest::{self, DigestHasherBuilder};
 use crate::issuer::IssuerState;
@@ -75,6 +77,7 @@ pub(crate) struct Verifier {
     verified: moka::sync::Cache<Digest, Arc<Remembered>, DigestHasherBuilder>,
     /// Marks its entries in the caches of threads.
     number: VerifierNumber,
+    wrong_signatures: WrongSignatures,
 }
 
 /// A cached caller.
@@ -196,6 +199,7 @@ impl Verifier {
                 .eviction_policy(moka::policy::EvictionPolicy::lru())
                 .build_with_hasher(DigestHasherBuilder::default()),
             number: VerifierNumber::draw(),
+            wrong_signatures: WrongSignatures::new(),
         }
     }
 
@@ -221,7 +225,7 @@ impl Verifier {
         }
         self.services.metrics.identity_cache_misses.inc();
         // Boxed, since it is rare and large: inline it would make the future of every request ten times as large.
-        let fresh = Box::pin(self.afresh(kind, text, source, now)).await;
+        let fresh = Box::pin(self.afresh(kind, (text, &digest), source, now)).await;
         let fresh = fresh.inspect_err(|unverified| self.note_refused(unverified, source))?;
         let fresh = Arc::new(fresh);
         self.verified.insert(digest, Arc::clone(&fresh));
@@ -252,17 +256,17 @@ impl Verifier {
     async fn afresh(
         &self,
         kind: CacheKind,
-        text: &str,
+        (text, digest): (&str, &Digest),
         source: CredentialSource,
         now: Timestamp,
     ) -> Result<Remembered, Unverified> {
         match kind {
-            CacheKind::Bearer => self.bearer(text, None, source, now).await,
+            CacheKind::Bearer => self.bearer((text, digest), None, source, now).await,
             CacheKind::Edge(place) => {
                 let name = self.carriers.tokens.get(place);
                 let name = name.ok_or(DenyReason::BearerInvalid)?;
                 let field = Some(TokenField { place, name });
-                self.bearer(text, field, source, now).await
+                self.bearer((text, digest), field, source, now).await
             }
             CacheKind::ApiKey => self.api_key(text, now).await,
             CacheKind::Cookie(kind) => self.session(kind, text, now).await,

@@ -173,3 +173,38 @@ async fn a_text_counts_only_in_the_field_that_it_was_verified_in() {
     assert_eq!(me.status, 401, "{me:?}");
     assert!(by_bearer(&gateway, &jwt).await.is_ok() && by_key(&gateway, &key).await.is_ok());
 }
+
+#[tokio::test]
+async fn a_wrong_signature_is_refused_alike_each_time() {
+    let (gateway, _, jwt, _) = scene().await;
+    let (signed, signature) = jwt.rsplit_once('.').unwrap();
+    // Another character in the middle, so that the last bits stay zero.
+    let (before, after) = signature.split_at(40);
+    let (old, after) = after.split_at(1);
+    let forged = format!(
+        "{signed}.{before}{}{after}",
+        if old == "A" { "B" } else { "A" }
+    );
+    let refusals = || {
+        let text = gateway.snapshot.services.metrics.render();
+        let lines = text.lines().filter(|line| line.contains("signature"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let headers = HeaderMap::from_iter([(
+        http::header::AUTHORIZATION,
+        HeaderValue::from_str(&format!("Bearer {forged}")).unwrap(),
+    )]);
+    let mut found = Vec::new();
+    for count in 1..=3 {
+        let client = [192, 0, 2, 7].into();
+        let authorizer = &gateway.snapshot.authorizer;
+        let refused = authorizer.authenticate_in_detail(&headers, client).await;
+        found.push(refused.unwrap_err());
+        let refusals = refusals();
+        let ends = |line: &String| line.ends_with(&format!(" {count}"));
+        assert!(refusals.iter().any(ends), "{refusals:?}");
+    }
+    assert_eq!(found[0].stop, Stop::Deny(DenyReason::BearerInvalid));
+    assert!(found.iter().all(|one| *one == found[0]), "{found:?}");
+    assert!(!Authorizer::holds_near(&forged));
+}
