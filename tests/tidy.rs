@@ -50,6 +50,7 @@ const EXPOSING: &[&str] = &[
     "config/secrets.rs",
     "crypto/api_key.rs",
     "crypto/digest.rs",
+    "crypto/jwt.rs",
     "crypto/password/forms.rs",
     "crypto/password/mod.rs",
     "crypto/ring_file.rs",

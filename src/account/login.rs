@@ -6,6 +6,7 @@ use crate::account::Accounts;
 use crate::account::call::Call;
 use crate::account::guess::{GUESS_FAILURES, Guess, Guesser};
 use crate::account::halt::{Halt, refusals};
+use crate::crypto::jwt::SignedToken;
 use crate::crypto::token::{self, RefreshToken, SessionCookie};
 use crate::limit::ReachedLimit;
 use crate::model::account::{Account, CookieDigests, Session};
@@ -42,7 +43,7 @@ pub struct OpenedSession {
     /// The record.
     pub session: Session,
     /// The access token, a JWT.
-    pub access_token: Secret,
+    pub access_token: SignedToken,
     /// The lifetime of the access token.
     pub expires_in: Duration,
     /// The first refresh token.

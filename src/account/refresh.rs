@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::account::Accounts;
 use crate::account::call::{Call, NOT_ACTIVE};
 use crate::account::halt::{Halt, refusals};
+use crate::crypto::jwt::SignedToken;
 use crate::crypto::token::RefreshToken;
 use crate::model::account::AccountStatus;
 use crate::model::deny::DenyReason;
@@ -21,7 +22,7 @@ const GRACE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct RefreshedTokens {
     /// The access token, a JWT.
-    pub access_token: Secret,
+    pub access_token: SignedToken,
     /// The lifetime of the access token.
     pub expires_in: Duration,
     /// The successor, which is the same each time the token is presented within the grace.

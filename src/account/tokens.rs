@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::account::{AccountError, Accounts};
+use crate::crypto::jwt::SignedToken;
 use crate::crypto::token;
 use crate::model::account::{Account, EmailAddress, OneTimeToken, Purpose, Session};
 use crate::model::clock::Timestamp;
@@ -15,7 +16,7 @@ use crate::model::secret::Secret;
 #[derive(Debug)]
 pub(in crate::account) struct AccessToken {
     /// The compact JWS.
-    pub(in crate::account) text: Secret,
+    pub(in crate::account) text: SignedToken,
     /// Time from now until it expires.
     pub(in crate::account) expires_in: Duration,
 }

@@ -25,7 +25,7 @@ pub mod verify;
 pub mod view;
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -44,6 +44,7 @@ use crate::auth::verify::unverified::Unverified;
 use crate::auth::verify::{CredentialSource, Verifier};
 use crate::auth::view::{OwnView, RequestView};
 use crate::config::Config;
+use crate::crypto::jwt::SignedToken;
 use crate::model::credential::{CredentialKind, CredentialKinds};
 use crate::model::deny::DenyReason;
 use crate::model::id::UserId;
@@ -313,12 +314,14 @@ impl Authorizer {
 
     /// Warms the identity cache for a bearer token that was just issued. Errors are ignored: the first request will
     /// find them.
-    pub async fn warm_cache(&self, token: &str) {
-        let source = CredentialSource::trial(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        let _ = self
-            .verifier
-            .verify(Credential::Bearer(token), source)
-            .await;
+    pub async fn warm_cache(&self, token: &SignedToken) {
+        self.verifier.warm(token).await;
+    }
+
+    /// Describes the cache entry of an own token.
+    #[cfg(test)]
+    pub(crate) fn cached_entry(&self, token: &str) -> Option<String> {
+        self.verifier.entry(token)
     }
 
     /// Whether this thread's own cache keeps the text of a credential.

@@ -8,8 +8,10 @@ use serde_json::{Map, Value};
 
 use crate::crypto::jwk::KID_BYTES_MAX;
 use crate::crypto::jwks::KeySet;
-use crate::crypto::strict_json;
+use crate::crypto::{digest, strict_json};
+use crate::model::account::Digest;
 use crate::model::algorithm::Algorithm;
+use crate::model::secret::Secret;
 use crate::model::token_fault::FaultKind;
 
 /// Maximum length of a token, which is the maximum length of a request's head. The configured limit of heads may be
@@ -81,6 +83,33 @@ pub struct VerifiedToken {
     pub claims: Map<String, Value>,
 }
 
+/// A token that this process has signed, so that its signature need not be verified.
+#[derive(Debug)]
+pub struct SignedToken(Secret);
+
+impl SignedToken {
+    /// Takes a token from the key that signed it.
+    pub(in crate::crypto) const fn new(text: Secret) -> Self {
+        Self(text)
+    }
+
+    /// Returns the text, which must never reach a log, an error or a metric.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose()
+    }
+
+    /// Returns the SHA-256 digest of the text.
+    pub(crate) fn digest(&self) -> Digest {
+        digest::digest(self.expose())
+    }
+
+    /// Returns what [`UnverifiedToken::verify`] returns for it with the key that signed it.
+    pub(crate) fn claims(&self) -> Result<VerifiedToken, JwtError> {
+        UnverifiedToken::parse(self.expose()).map(UnverifiedToken::into_claims)
+    }
+}
+
 impl<'a> UnverifiedToken<'a> {
     /// Parses a compact JWS: strict base64url, strict JSON, no duplicate members, no `crit`. Takes time in proportion to its
     /// length.
@@ -141,8 +170,8 @@ impl<'a> UnverifiedToken<'a> {
     /// [`JwtError::UnknownAlgorithm`], [`JwtError::NoKey`], [`JwtError::OtherAlgorithm`], [`JwtError::NoKid`] and
     /// [`JwtError::Signature`].
     pub fn verify(self, keys: &KeySet) -> Result<VerifiedToken, JwtError> {
-        let text = |name| self.header.get(name).and_then(Value::as_str);
-        let algorithm = text("alg").and_then(Algorithm::parse);
+        let algorithm = self.header.get("alg").and_then(Value::as_str);
+        let algorithm = algorithm.and_then(Algorithm::parse);
         let algorithm = algorithm.ok_or(JwtError::UnknownAlgorithm)?;
         let found = keys.find(self.kid(), algorithm);
         let key = found.ok_or_else(|| match self.kid() {
@@ -153,10 +182,16 @@ impl<'a> UnverifiedToken<'a> {
         if !key.verifies(self.signed.as_bytes(), &self.signature) {
             return Err(JwtError::Signature);
         }
-        Ok(VerifiedToken {
-            typ: text("typ").map(str::to_owned),
+        Ok(self.into_claims())
+    }
+
+    /// Returns the header `typ` and the payload of a token whose signature is known to be right.
+    fn into_claims(self) -> VerifiedToken {
+        let typ = self.header.get("typ").and_then(Value::as_str);
+        VerifiedToken {
+            typ: typ.map(str::to_owned),
             claims: self.claims,
-        })
+        }
     }
 }
 

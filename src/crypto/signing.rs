@@ -10,6 +10,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::crypto::jwks::KeySet;
+use crate::crypto::jwt::SignedToken;
 use crate::crypto::key_file::KeyFileError;
 use crate::crypto::ring::{KeyInfo, SignError, Signed, SigningKeyState};
 use crate::crypto::signing_key::SigningKey;
@@ -17,7 +18,6 @@ use crate::crypto::{key_file, ring_file};
 use crate::model::account::Digest;
 use crate::model::algorithm::Algorithm;
 use crate::model::clock::Timestamp;
-use crate::model::secret::Secret;
 
 /// The ring of signing keys: the active key, the next key, which is published ahead, and retiring keys.
 pub struct SigningKeys {
@@ -207,7 +207,7 @@ impl SigningKeys {
     ///
     /// # Errors
     /// [`SignError`] if the claims are not a JSON object, or the key is broken.
-    pub fn sign<T: serde::Serialize>(&self, claims: &T) -> Result<Secret, SignError> {
+    pub fn sign<T: serde::Serialize>(&self, claims: &T) -> Result<SignedToken, SignError> {
         let payload = Zeroizing::new(serde_json::to_vec(claims).map_err(|_| SignError)?);
         if payload.first() != Some(&b'{') {
             return Err(SignError);
@@ -369,12 +369,12 @@ mod tests {
         keys.put(keys.rotated(at(secs))?)
     }
 
-    fn sign(keys: &SigningKeys) -> Secret {
+    fn sign(keys: &SigningKeys) -> SignedToken {
         keys.sign(&json!({ "iss": "us", "sub": "u-12345678" }))
             .unwrap()
     }
 
-    fn verify(token: &Secret, keys: &KeySet) -> Result<VerifiedToken, JwtError> {
+    fn verify(token: &SignedToken, keys: &KeySet) -> Result<VerifiedToken, JwtError> {
         UnverifiedToken::parse(token.expose())?.verify(keys)
     }
 

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::crypto::jwks::{ParsedKey, VerificationKey, foreign};
+use crate::crypto::jwt::SignedToken;
 use crate::crypto::ring::{KeyInfo, SignError, Signed, SigningKeyState};
 use crate::crypto::{digest, jwk, random, token};
 use crate::model::algorithm::Algorithm;
@@ -123,7 +124,7 @@ impl SigningKey {
     }
 
     /// Signs a payload as a compact JWS.
-    pub(crate) fn sign(&self, payload: &[u8]) -> Result<Secret, SignError> {
+    pub(crate) fn sign(&self, payload: &[u8]) -> Result<SignedToken, SignError> {
         let mut token = Zeroizing::new(format!(
             "{}.{}",
             self.header,
@@ -134,7 +135,7 @@ impl SigningKey {
             .map_err(|_| SignError)?;
         token.push('.');
         token.push_str(&signature);
-        Ok(Secret::new(std::mem::take(&mut *token)))
+        Ok(SignedToken::new(Secret::new(std::mem::take(&mut *token))))
     }
 }
 

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
-
 use crate::auth::caller::Caller;
 use crate::auth::grant::Unavailable;
 use crate::auth::verify::claims::{ExpectedClaims, text};
@@ -51,13 +49,7 @@ impl Verifier {
         if issuer == self.config.tokens.issuer && field.is_none() {
             let keys = self.services.signing.key_set();
             let verified = self.signature_verified(unverified, &keys, digest)?;
-            let typ = verified.typ.as_deref();
-            if typ != Some(OWN_TYP) {
-                return Err(FaultKind::Type
-                    .with("tokens of this gateway have at+jwt")
-                    .into());
-            }
-            return self.own_login(&verified.claims, now).await;
+            return self.own_login(&verified, now).await;
         }
         let Some(foreign) = self.foreign.iter().find(|foreign| foreign.is(issuer)) else {
             let kind = if issuer == self.config.tokens.issuer {
@@ -92,11 +84,17 @@ impl Verifier {
     }
 
     /// Verifies an own token: its session must be live and its account active, whatever the token says.
-    async fn own_login(
+    pub(super) async fn own_login(
         &self,
-        claims: &Map<String, Value>,
+        token: &VerifiedToken,
         now: Timestamp,
     ) -> Result<Remembered, Unverified> {
+        if token.typ.as_deref() != Some(OWN_TYP) {
+            return Err(FaultKind::Type
+                .with("tokens of this gateway have at+jwt")
+                .into());
+        }
+        let claims = &token.claims;
         let expected = ExpectedClaims {
             issuer: &self.config.tokens.issuer,
             audience: std::slice::from_ref(&self.config.tokens.audience),

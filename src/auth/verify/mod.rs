@@ -11,7 +11,7 @@ mod session;
 pub mod unverified;
 mod wrong_signatures;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use http::HeaderName;
@@ -27,6 +27,7 @@ use crate::auth::verify::unverified::Unverified;
 use crate::auth::verify::wrong_signatures::WrongSignatures;
 use crate::config::Config;
 use crate::crypto::digest::{self, DigestHasherBuilder};
+use crate::crypto::jwt::SignedToken;
 use crate::issuer::IssuerState;
 use crate::model::access::{Membership, ResourceRole};
 use crate::model::account::Digest;
@@ -273,10 +274,36 @@ impl Verifier {
         }
     }
 
+    /// Caches the caller of a token that was just signed here. All but its signature is verified.
+    pub(crate) async fn warm(&self, token: &SignedToken) {
+        let source = CredentialSource::trial(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let now = self.services.clock.now();
+        self.services.metrics.identity_cache_misses.inc();
+        let fresh = match token.claims() {
+            Ok(claims) => self.own_login(&claims, now).await,
+            Err(error) => Err(error.into()),
+        };
+        match fresh {
+            Ok(fresh) => self.verified.insert(token.digest(), Arc::new(fresh)),
+            Err(unverified) => self.note_refused(&unverified, source),
+        }
+    }
+
     /// Whether this thread's own cache keeps the text of a credential.
     #[cfg(test)]
     pub(crate) fn holds_near(text: &str) -> bool {
         near::holds(text)
+    }
+
+    /// Describes the shared cache's entry for an own token.
+    #[cfg(test)]
+    pub(crate) fn entry(&self, token: &str) -> Option<String> {
+        let remembered = self.verified.get(&digest::digest(token))?;
+        let Evidence::OwnToken { stamp } = remembered.evidence else {
+            return None;
+        };
+        let (caller, until) = (&remembered.caller, remembered.until);
+        Some(format!("{caller:?} {until:?} {stamp:?}"))
     }
 
     /// Counts and logs why a credential was refused; the caller learns only that it was.

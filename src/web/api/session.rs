@@ -84,7 +84,7 @@ pub(in crate::web) async fn log_in(
     scope
         .snapshot
         .authorizer
-        .warm_cache(opened.access_token.expose())
+        .warm_cache(&opened.access_token)
         .await;
     Ok(Json(LoginAnswer {
         jwt_token: opened.access_token.expose().to_owned(),
@@ -133,7 +133,7 @@ pub(in crate::web) async fn refresh(
     scope
         .snapshot
         .authorizer
-        .warm_cache(tokens.access_token.expose())
+        .warm_cache(&tokens.access_token)
         .await;
     Ok(Json(TokenAnswer {
         access_token: tokens.access_token.expose().to_owned(),

@@ -175,6 +175,36 @@ async fn a_text_counts_only_in_the_field_that_it_was_verified_in() {
 }
 
 #[tokio::test]
+async fn a_login_and_a_refresh_cache_what_a_verification_would() {
+    let gateway = Gateway::start();
+    let login = gateway.person("anna").await;
+    is_cached_as_verified(&gateway, &login.text_of("jwt_token")).await;
+    let form = format!(
+        "grant_type=refresh_token&refresh_token={}",
+        login.text_of("refresh_token")
+    );
+    let refreshed = gateway.form("/auth/token", "", &form).await;
+    is_cached_as_verified(&gateway, &refreshed.text_of("access_token")).await;
+}
+
+/// Expects that the first request with a token is a hit, of the entry that a verification would have made.
+async fn is_cached_as_verified(gateway: &Gateway, jwt: &str) {
+    let warmed = gateway.snapshot.authorizer.cached_entry(jwt).unwrap();
+    let misses = &gateway.snapshot.services.metrics.identity_cache_misses;
+    let before = misses.get();
+    by_bearer(gateway, jwt).await.unwrap();
+    assert_eq!(misses.get(), before);
+    // The same configuration with empty caches.
+    let config = Arc::clone(&gateway.snapshot.config);
+    let services = Arc::clone(&gateway.snapshot.services);
+    let empty = Snapshot::build(config, services).unwrap();
+    let bearer = format!("Bearer {jwt}");
+    let verified = identity(&empty.authorizer, ("authorization", &bearer)).await;
+    assert!(verified.is_ok());
+    assert_eq!(empty.authorizer.cached_entry(jwt), Some(warmed));
+}
+
+#[tokio::test]
 async fn a_wrong_signature_is_refused_alike_each_time() {
     let (gateway, _, jwt, _) = scene().await;
     let (signed, signature) = jwt.rsplit_once('.').unwrap();
