@@ -5,7 +5,7 @@ import json
 import time
 
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 
@@ -15,23 +15,33 @@ def base64url(data):
 
 
 class Issuer:
-    """Signs with ES256 under the key id `k`."""
+    """Signs with ES256 or RS256 under the key id `k`."""
 
-    def __init__(self, issuer, audience="api"):
-        self.issuer, self.audience = issuer, audience
-        self.key = ec.generate_private_key(ec.SECP256R1())
+    def __init__(self, issuer, audience="api", algorithm="ES256"):
+        self.issuer, self.audience, self.algorithm = issuer, audience, algorithm
+        is_rsa = algorithm == "RS256"
+        self.key = rsa.generate_private_key(65537, 2048) if is_rsa else ec.generate_private_key(ec.SECP256R1())
 
     def key_set(self):
         """The public key as a JWK set."""
-        numbers = self.key.public_key().public_numbers()
-        x, y = (base64url(it.to_bytes(32, "big")) for it in (numbers.x, numbers.y))
-        return {"keys": [{"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "k", "x": x, "y": y}]}
+        numbers, number = self.key.public_key().public_numbers(), lambda it, size: base64url(it.to_bytes(size, "big"))
+        if self.algorithm == "RS256":
+            key = {"kty": "RSA", "n": number(numbers.n, 256), "e": number(numbers.e, 3)}
+        else:
+            key = {"kty": "EC", "crv": "P-256", "x": number(numbers.x, 32), "y": number(numbers.y, 32)}
+        return {"keys": [key | {"alg": self.algorithm, "use": "sig", "kid": "k"}]}
 
     def token(self, subject, lifetime_s=600):
         """A token for a subject, good from now on."""
         now = int(time.time())
-        head = {"alg": "ES256", "typ": "JWT", "kid": "k"}
+        head = {"alg": self.algorithm, "typ": "JWT", "kid": "k"}
         claims = {"iss": self.issuer, "aud": self.audience, "sub": subject, "iat": now, "exp": now + lifetime_s}
         signed = ".".join(base64url(json.dumps(it).encode()) for it in (head, claims))
-        r, s = decode_dss_signature(self.key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
-        return f"{signed}.{base64url(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
+        return f"{signed}.{base64url(self.sign(signed.encode()))}"
+
+    def sign(self, data):
+        """The signature of the data, as in a JWS."""
+        if self.algorithm == "RS256":
+            return self.key.sign(data, padding.PKCS1v15(), hashes.SHA256())
+        r, s = decode_dss_signature(self.key.sign(data, ec.ECDSA(hashes.SHA256())))
+        return r.to_bytes(32, "big") + s.to_bytes(32, "big")
