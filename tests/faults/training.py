@@ -39,6 +39,8 @@ PEOPLE = 6
 ES256_TOKENS, RS256_TOKENS = 400, 50
 # A password takes a thousand times the processor time of a request, and too many of them would make all else look cold.
 WRITES = 60
+# A file system in memory: a disk that is busy would delay writes until requests fail.
+MEMORY = pathlib.Path("/dev/shm")
 SECRET = "a-secret-of-the-training-load"
 
 # Shares of the kinds of requests. What is frequent in production is frequent here, because the compiler trades the
@@ -440,12 +442,14 @@ def main():
         sys.exit(f"training: {options.binary} does not exist: cargo build --release --locked builds it")
     for workers, access in ((2, True), (1, False)):
         began = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="doorward-training-") as directory:
+        with tempfile.TemporaryDirectory(prefix="doorward-training-", dir=MEMORY if MEMORY.is_dir() else None) as directory:
             load = Load(options, pathlib.Path(directory) / "gateway", workers, access)
             try:
                 load.run()
             except (Unexpected, Unanswered, NotStarted) as failure:
-                sys.exit(f"training: {failure}\nthe end of the gateway's log:\n{load.gateway.log()[-2000:]}")
+                # `NotStarted` contains the log.
+                log = "" if isinstance(failure, NotStarted) else f"\nthe end of the gateway's log:\n{load.gateway.log()[-2000:]}"
+                sys.exit(f"training: {failure}{log}")
             finally:
                 load.gateway.stop()
         print(f"{workers} workers, access log {'on' if access else 'off'}, {time.monotonic() - began:.0f} s: "
