@@ -32,6 +32,7 @@ use crate::snapshot::services::StoreAccess;
 use crate::snapshot::{Current, Services, Snapshot, services};
 use crate::store::Store;
 use crate::telemetry::output::Output;
+use crate::upstream::pool::Pool;
 use crate::web::Endpoints;
 
 /// Interval of checking whether the store can write.
@@ -69,10 +70,16 @@ pub(super) async fn run(
     let (reloads, mut wishes) = mpsc::channel(1);
     start_socket(&config, &current, reloads, &mut tasks).await?;
 
-    let own = Arc::new(Endpoints::new(&config.listen.auth_prefix));
     let budget = Budget::of(&config);
     let in_flight = InFlight::new(budget.requests, budget.network_requests);
-    let gateway = Gateway::new(Arc::clone(&current), own, echo, Arc::clone(&in_flight));
+    let pool = open_pool(&config, &budget, &mut tasks);
+    let gateway = Gateway::new(
+        Arc::clone(&current),
+        Arc::new(Endpoints::new(&config.listen.auth_prefix)),
+        echo,
+        pool,
+        Arc::clone(&in_flight),
+    );
     let door = Arc::new(Acceptor::new(
         gateway,
         Arc::clone(&current),
@@ -120,6 +127,13 @@ pub(super) async fn run(
     } else {
         Err(AppError::DrainCut(cut))
     }
+}
+
+/// Creates the pool of connections to upstreams, and removes from it what has closed or is too old.
+fn open_pool(config: &Config, budget: &Budget, tasks: &mut JoinSet<()>) -> Arc<Pool> {
+    let pool = Arc::new(Pool::new(config.listen.workers, budget.upstream_idle));
+    tasks.spawn(Arc::clone(&pool).keep_clean());
+    pool
 }
 
 /// Drains both listeners until all requests have ended, the time is over, or another signal arrives. Returns the number

@@ -10,8 +10,6 @@ use async_trait::async_trait;
 use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::H2Options;
-use pingora::proxy::{HttpProxy, http_proxy};
-use pingora::server::configuration::ServerConf;
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -42,8 +40,6 @@ const H2_STREAMS_MAX: u32 = 100;
 const H2_FIELD_ROOM: usize = 32 * 1024;
 /// Maximum number of bytes buffered in one stream for a caller that does not read.
 const H2_SEND_BUFFER_BYTES: usize = 64 * 1024;
-/// Attempts per request: the first, another address, and one more for a stale pooled connection.
-const TRIES_MAX: usize = 3;
 
 /// An address that cannot be bound.
 #[derive(Debug, thiserror::Error)]
@@ -113,8 +109,8 @@ fn is_shortage(error: &io::Error) -> bool {
 
 /// The gateway's acceptor, shared by all its listeners.
 pub struct Acceptor {
-    proxy: Arc<HttpProxy<Gateway>>,
-    watched: Arc<WatchedProxy>,
+    gateway: Arc<Gateway>,
+    multiplexed: Arc<MultiplexedGateway>,
     current: Arc<Current>,
     limits: StreamLimits,
     /// The open connections.
@@ -139,19 +135,9 @@ impl Acceptor {
         budget: &Budget,
     ) -> Self {
         let limits = &config.limits;
-        let workers = config.listen.workers.max(1);
-        let conf = ServerConf {
-            threads: workers,
-            // Pingora multiplies by the threads.
-            upstream_keepalive_pool_size: budget.upstream_idle.div_ceil(workers),
-            max_retries: TRIES_MAX,
-            ..ServerConf::default()
-        };
-        let mut proxy = http_proxy(&Arc::new(conf), gateway);
         let mut options = HttpServerOptions::default();
         options.h2c = true;
         options.h2_idle_timeout = Some(limits.keepalive_timeout);
-        proxy.server_options = Some(options);
         let mut h2 = H2Options::default();
         // The guard checks the size of a head; HTTP/2 counts 32 bytes more per field, and one cookie may be hundreds of
         // fields.
@@ -159,16 +145,20 @@ impl Acceptor {
         h2.max_header_list_size(u32::try_from(list_bytes_max).unwrap_or(u32::MAX));
         h2.max_concurrent_streams(H2_STREAMS_MAX);
         h2.max_send_buffer_size(H2_SEND_BUFFER_BYTES);
-        proxy.h2_options = Some(h2);
-        let proxy = Arc::new(proxy);
+        let gateway = Arc::new(gateway);
         let streams_end = watch::Sender::new(false);
         let end = StreamEnd {
             ends: streams_end.subscribe(),
             clock: Arc::clone(&current.load().services.clock),
         };
         Self {
-            watched: Arc::new(WatchedProxy(Arc::clone(&proxy), end)),
-            proxy,
+            multiplexed: Arc::new(MultiplexedGateway {
+                gateway: Arc::clone(&gateway),
+                end,
+                options,
+                h2,
+            }),
+            gateway,
             limits: StreamLimits {
                 head: head_limits(config),
                 head_timeout: limits.head_timeout,
@@ -234,14 +224,14 @@ impl Acceptor {
         let Some(place) = self.open.enter(connection, is_trusted, permit) else {
             return debug!(client = %peer, "a network has reached its maximum number of connections");
         };
-        let (proxy, watched) = (Arc::clone(&self.proxy), Arc::clone(&self.watched));
+        let (gateway, multiplexed) = (Arc::clone(&self.gateway), Arc::clone(&self.multiplexed));
         let (current, closing) = (Arc::clone(&self.current), self.closing.subscribe());
         self.tasks.spawn(async move {
             let mut stream = stream;
             if stream.first_bytes().await.is_ok() {
                 match stream.see_preface().await {
-                    Ok(true) => drop(watched.process_new(stream, &closing).await),
-                    Ok(false) => serve_http1(&proxy, &current, stream, &closing).await,
+                    Ok(true) => drop(multiplexed.process_new(stream, &closing).await),
+                    Ok(false) => serve_http1(&gateway, &current, stream).await,
                     Err(_) => {}
                 }
             }
@@ -276,10 +266,9 @@ impl Acceptor {
 /// Serves the requests of an HTTP/1 connection one after the other. Between requests Pingora does not hold the
 /// connection, because its future and buffers for a request take more than 20 KiB (docs/benchmarks.md).
 async fn serve_http1(
-    proxy: &Arc<HttpProxy<Gateway>>,
+    gateway: &Gateway,
     current: &Current,
     mut stream: Box<CallerStream<TcpStream>>,
-    closing: &watch::Receiver<bool>,
 ) {
     loop {
         let idle = current.load().config.limits.keepalive_timeout;
@@ -287,10 +276,9 @@ async fn serve_http1(
             return;
         }
         let session = ServerSession::new_http1(stream);
-        let Some(reused) = proxy.process_new_http(session, closing).await else {
+        let Some(io) = Box::pin(gateway.serve(session)).await else {
             return;
         };
-        let (io, _) = reused.consume();
         match io.into_any().downcast() {
             Ok(own) => stream = own,
             // Unreachable: the session was created from this stream type.
@@ -299,26 +287,32 @@ async fn serve_http1(
     }
 }
 
-/// The proxy for HTTP/2; each stream is watched separately.
-struct WatchedProxy(Arc<HttpProxy<Gateway>>, StreamEnd);
+/// The gateway for HTTP/2; each stream is watched separately.
+struct MultiplexedGateway {
+    gateway: Arc<Gateway>,
+    end: StreamEnd,
+    options: HttpServerOptions,
+    h2: H2Options,
+}
 
 #[async_trait]
-impl HttpServerApp for WatchedProxy {
+impl HttpServerApp for MultiplexedGateway {
     async fn process_new_http(
         self: &Arc<Self>,
         session: ServerSession,
-        shutdown: &watch::Receiver<bool>,
+        _shutdown: &watch::Receiver<bool>,
     ) -> Option<ReusedHttpStream> {
-        let served = self.0.process_new_http(session, shutdown);
-        // Dropping the future that serves a stream resets the stream.
-        Exchange::watch(served, self.1.clone()).await.flatten()
+        let served = self.gateway.serve(session);
+        // Dropping the future that serves a stream resets the stream. No stream can be used again.
+        Exchange::watch(served, self.end.clone()).await;
+        None
     }
 
     fn h2_options(&self) -> Option<H2Options> {
-        self.0.h2_options()
+        Some(self.h2.clone())
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {
-        self.0.server_options()
+        Some(&self.options)
     }
 }

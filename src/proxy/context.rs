@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
-use pingora::{Error, ErrorType};
 
 use crate::auth::asked::ForwardedDecision;
 use crate::auth::grant::{Decision, Denial, Grant};
@@ -17,10 +16,12 @@ use crate::proxy::attempt::{Attempt, Attempts};
 use crate::proxy::connection::Connection;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::in_flight::InFlightPlace;
+use crate::proxy::respond::ProxyFailure;
 use crate::proxy::view::{AdmittedRequest, RefusedRequest};
 use crate::snapshot::{EndpointNotes, RequestEnd, Snapshot};
 use crate::telemetry::metrics::RequestOutcome;
 use crate::upstream::ejection::Ejections;
+use crate::upstream::failure::FailureKind;
 
 /// The decision about a request, or what answers it instead.
 #[derive(Debug, Default)]
@@ -91,8 +92,8 @@ impl DownstreamState {
     }
 }
 
-/// One request in Pingora's phases. Its record is written on drop, because a request that is canceled, panics or is
-/// reset does not reach Pingora's last phase.
+/// One request. Its record is written on drop, because a request that is canceled, panics or is reset does not reach
+/// its last step.
 #[derive(Debug)]
 pub struct RequestContext {
     /// The request, once its head has been read and accepted.
@@ -165,7 +166,7 @@ impl RequestContext {
     /// # Errors
     /// An internal error if there is no grant. No other function lets a request reach an upstream.
     // INVARIANT: nothing reaches an upstream without a grant (tests/it: every refusal's upstream log is empty).
-    pub fn granted(&self) -> pingora::Result<GrantedRequest<'_>> {
+    pub fn granted(&self) -> Result<GrantedRequest<'_>, ProxyFailure> {
         let granted = || {
             Some(GrantedRequest {
                 request: self.admitted.as_ref()?,
@@ -173,7 +174,7 @@ impl RequestContext {
                 upstream: self.progress.upstream()?,
             })
         };
-        granted().ok_or_else(|| Error::explain(ErrorType::InternalError, "no grant").into_in())
+        granted().ok_or_else(|| ProxyFailure::own("no grant"))
     }
 
     /// Returns method and target for the record: those of the request itself, or of the request that a proxy asked
@@ -225,12 +226,9 @@ impl RequestProgress {
         &self,
         ejections: &Ejections,
         upstream: &Upstream,
-        kind: &ErrorType,
+        kind: FailureKind,
     ) {
-        let is_ours = matches!(
-            kind,
-            ErrorType::SocketError | ErrorType::BindError | ErrorType::InternalError
-        );
+        let is_ours = kind == FailureKind::Socket;
         if let Some(address) = self.attempts.current.address.filter(|_| !is_ours) {
             let now = self.snapshot.services.clock.elapsed();
             ejections.failed(&upstream.name, address, now);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession;
 
 use crate::auth::grant::Decision;
 use crate::auth::method_override;
@@ -20,7 +20,7 @@ impl Gateway {
     /// request.
     pub(super) async fn serve_itself(
         &self,
-        session: &mut Session,
+        session: &mut ServerSession,
         request: &AdmittedRequest,
         progress: &mut RequestProgress,
     ) -> pingora::Result<bool> {
@@ -62,7 +62,7 @@ impl Gateway {
     /// Decides the request; returns whether it was answered.
     pub(super) async fn decide(
         &self,
-        session: &mut Session,
+        session: &mut ServerSession,
         request: &AdmittedRequest,
         progress: &mut RequestProgress,
     ) -> pingora::Result<bool> {

@@ -8,7 +8,7 @@ use http::header::{
 use http::{HeaderValue, Method, Request, Response, Uri};
 use http_body_util::BodyExt;
 use pingora::http::ResponseHeader;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession;
 use pingora::{Error, ErrorType, OrErr};
 use tokio::time::timeout;
 
@@ -27,7 +27,7 @@ use crate::snapshot::{OWN_BODY_BYTES_MAX, OwnEndpoints, RequestScope, Snapshot};
 /// # Errors
 /// The read or write error if the caller has disconnected or its body violates HTTP.
 pub async fn serve(
-    session: &mut Session,
+    session: &mut ServerSession,
     own: &dyn OwnEndpoints,
     target: &Target,
     scope: RequestScope,
@@ -46,7 +46,7 @@ pub async fn serve(
 /// # Errors
 /// The same as [`serve`].
 pub async fn verify(
-    session: &mut Session,
+    session: &mut ServerSession,
     own: &dyn OwnEndpoints,
     target: &Target,
     client: Client,
@@ -70,7 +70,7 @@ pub async fn verify(
 
 /// Writes a response; returns its status.
 async fn write(
-    session: &mut Session,
+    session: &mut ServerSession,
     response: Response<Body>,
     id: RequestId,
 ) -> pingora::Result<u16> {
@@ -84,7 +84,7 @@ async fn write(
 
 /// Reads the whole body of a request.
 async fn whole_body(
-    session: &mut Session,
+    session: &mut ServerSession,
     snapshot: &Snapshot,
 ) -> pingora::Result<Result<Bytes, DenyReason>> {
     if session.is_body_empty() {
@@ -101,7 +101,7 @@ async fn whole_body(
 }
 
 /// Reads the body; `None` if it is larger than the limit.
-async fn read_body(session: &mut Session) -> pingora::Result<Option<Bytes>> {
+async fn read_body(session: &mut ServerSession) -> pingora::Result<Option<Bytes>> {
     let head = session.req_header();
     let length = content_length(&head.headers);
     let length = length.map(|length| usize::try_from(length).unwrap_or(usize::MAX));
@@ -109,10 +109,10 @@ async fn read_body(session: &mut Session) -> pingora::Result<Option<Bytes>> {
         return Ok(None);
     }
     if head.headers.contains_key(EXPECT) {
-        session.downstream_session.write_continue_response().await?;
+        session.write_continue_response().await?;
     }
     let mut body = BytesMut::with_capacity(length.unwrap_or(0));
-    while let Some(piece) = session.downstream_session.read_request_body().await? {
+    while let Some(piece) = session.read_request_body().await? {
         if OWN_BODY_BYTES_MAX < body.len() + piece.len() {
             return Ok(None);
         }
@@ -121,7 +121,12 @@ async fn read_body(session: &mut Session) -> pingora::Result<Option<Bytes>> {
     Ok(Some(body.freeze()))
 }
 
-fn request(session: &Session, target: &Target, scope: RequestScope, body: Bytes) -> Request<Bytes> {
+fn request(
+    session: &ServerSession,
+    target: &Target,
+    scope: RequestScope,
+    body: Bytes,
+) -> Request<Bytes> {
     let head = session.req_header();
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();

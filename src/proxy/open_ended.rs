@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use pingora::http::ResponseHeader;
 
 /// Responses of these types are streams from their first byte on.
 const STREAM_TYPES: [&str; 3] = [
@@ -47,11 +47,11 @@ impl OpenEnded {
 /// Returns the age of the request at which this response counts as a stream; `None`: its end is known, or there is no
 /// body.
 #[must_use]
-pub fn stream_age(head: &ResponseHeader) -> Option<Duration> {
-    if head.headers.contains_key(CONTENT_LENGTH) {
+pub fn stream_age(headers: &HeaderMap) -> Option<Duration> {
+    if headers.contains_key(CONTENT_LENGTH) {
         return None;
     }
-    let kind = head.headers.get(CONTENT_TYPE);
+    let kind = headers.get(CONTENT_TYPE);
     let kind = kind.map_or_else(Vec::new, |it| it.as_bytes().to_ascii_lowercase());
     let is_stream = STREAM_TYPES
         .iter()
@@ -82,11 +82,11 @@ mod tests {
             (&[("content-type", "text/html")], Some(10)),
             (&[], Some(10)),
         ] {
-            let mut head = ResponseHeader::build(200, None).unwrap();
-            for (name, value) in fields {
-                head.insert_header(*name, *value).unwrap();
-            }
-            let age = stream_age(&head);
+            let fields_of = |(name, value): &(&'static str, &'static str)| {
+                let name = http::HeaderName::from_static(name);
+                (name, http::HeaderValue::from_static(value))
+            };
+            let age = stream_age(&fields.iter().map(fields_of).collect());
             assert_eq!(age.map(|it| it.as_secs()), age_s, "{fields:?}");
         }
     }

@@ -1,7 +1,7 @@
 //! Refusals: a problem document for programs, a page for people.
 
 use pingora::http::RequestHeader;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession;
 
 use crate::auth::navigation::wants_page;
 use crate::auth::origin::origin_of;
@@ -16,7 +16,7 @@ impl Gateway {
     /// Refuses the request and sends the answer. `request` is `None` if its head was refused.
     pub(super) async fn refuse(
         &self,
-        session: &mut Session,
+        session: &mut ServerSession,
         request: Option<&AdmittedRequest>,
         progress: &mut RequestProgress,
         reason: DenyReason,
@@ -29,7 +29,7 @@ impl Gateway {
     /// Sends a problem document to a program, or a page to a person.
     pub(super) async fn answer(
         &self,
-        session: &mut Session,
+        session: &mut ServerSession,
         request: Option<&AdmittedRequest>,
         progress: &mut RequestProgress,
         problem: &ProxyProblem,

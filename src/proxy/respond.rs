@@ -8,9 +8,9 @@ use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, LOCATION, RETRY_AFTER,
     TRANSFER_ENCODING, WWW_AUTHENTICATE,
 };
-use http::{Method, Version};
+use http::{HeaderMap, Method, StatusCode, Version};
 use pingora::http::ResponseHeader;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession;
 use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::auth::grant::{Denial, Unavailable};
@@ -21,6 +21,7 @@ use crate::model::problem::{MEDIA_TYPE, problem_json};
 use crate::proxy::connection::Connection;
 use crate::proxy::headers::{REQUEST_ID, content_length, id_value};
 use crate::snapshot::RefusalPage;
+use crate::upstream::failure::UpstreamFailure;
 
 /// The methods that are forwarded at all; `Allow` of a 405 if the route names none.
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
@@ -61,6 +62,17 @@ impl From<ErrorCode> for ProxyProblem {
             code,
             title,
             extra: None,
+        }
+    }
+}
+
+impl ProxyProblem {
+    /// Creates the response for a fault of the gateway.
+    #[must_use]
+    pub fn own() -> Self {
+        Self {
+            title: "The gateway failed",
+            ..ErrorCode::Internal.into()
         }
     }
 }
@@ -125,57 +137,55 @@ impl From<Unavailable> for ProxyProblem {
     }
 }
 
-/// The meaning of an error from Pingora.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PingoraFailure {
+/// Why a request got no response from its upstream or from the gateway's own endpoints, or not all of it.
+#[derive(Debug)]
+pub enum ProxyFailure {
     /// A fault of the caller's request.
     Refused(DenyReason),
     /// A fault of the upstream; the response is a 502 or 504.
-    Upstream(ProxyProblem),
+    Upstream(UpstreamFailure),
     /// The caller has disconnected: no response is possible.
     CallerGone,
     /// A fault of the gateway: 500.
-    Own(ProxyProblem),
+    Own(Box<Error>),
 }
 
-/// Returns the meaning of an error from Pingora.
-#[must_use]
-pub fn cause_of(error: &Error) -> PingoraFailure {
-    match (error.esource(), error.etype()) {
-        // From the gateway's own filter of request bodies.
-        (_, ErrorType::HTTPStatus(413)) => PingoraFailure::Refused(DenyReason::BodyTooLarge),
-        (ErrorSource::Upstream, kind) => PingoraFailure::Upstream(upstream_problem(kind)),
-        (
-            ErrorSource::Downstream,
-            ErrorType::ReadError
-            | ErrorType::ReadTimedout
-            | ErrorType::WriteError
-            | ErrorType::WriteTimedout
-            | ErrorType::ConnectionClosed,
-        ) => PingoraFailure::CallerGone,
-        (ErrorSource::Downstream, _) => PingoraFailure::Refused(DenyReason::RequestMalformed),
-        _ => PingoraFailure::Own(ProxyProblem {
-            title: "The gateway failed",
-            ..ErrorCode::Internal.into()
-        }),
+impl ProxyFailure {
+    /// Returns the failure of reading from a caller or writing to it.
+    // Consumes the error, so that it can be given to `map_err`.
+    pub(in crate::proxy) fn of_caller(error: Box<Error>) -> Self {
+        Self::from(error.into_down())
+    }
+
+    /// Creates a failure of the gateway.
+    pub(in crate::proxy) fn own(context: &'static str) -> Self {
+        Self::Own(Error::explain(ErrorType::InternalError, context).into_in())
     }
 }
 
-fn upstream_problem(kind: &ErrorType) -> ProxyProblem {
-    let code = match kind {
-        ErrorType::ConnectTimedout
-        | ErrorType::ConnectRefused
-        | ErrorType::ConnectNoRoute
-        | ErrorType::ConnectError
-        | ErrorType::ConnectProxyFailure
-        | ErrorType::SocketError
-        | ErrorType::BindError
-        | ErrorType::TLSHandshakeFailure
-        | ErrorType::TLSHandshakeTimedout => ErrorCode::UpstreamUnreachable,
-        ErrorType::ReadTimedout | ErrorType::WriteTimedout => ErrorCode::UpstreamTimeout,
-        _ => ErrorCode::UpstreamError,
-    };
-    code.into()
+impl From<UpstreamFailure> for ProxyFailure {
+    fn from(failure: UpstreamFailure) -> Self {
+        Self::Upstream(failure)
+    }
+}
+
+impl From<Box<Error>> for ProxyFailure {
+    fn from(error: Box<Error>) -> Self {
+        match (error.esource(), error.etype()) {
+            (
+                ErrorSource::Downstream,
+                ErrorType::ReadError
+                | ErrorType::ReadTimedout
+                | ErrorType::WriteError
+                | ErrorType::WriteTimedout
+                | ErrorType::ConnectionClosed
+                // The stream was reset.
+                | ErrorType::H2Error,
+            ) => Self::CallerGone,
+            (ErrorSource::Downstream, _) => Self::Refused(DenyReason::RequestMalformed),
+            _ => Self::Own(error),
+        }
+    }
 }
 
 /// Writes a problem, and leaves the connection so that nothing unread can be taken for a request: a small body is read
@@ -184,7 +194,7 @@ fn upstream_problem(kind: &ErrorType) -> ProxyProblem {
 /// # Errors
 /// The write error if the caller has disconnected.
 pub async fn problem(
-    session: &mut Session,
+    session: &mut ServerSession,
     problem: &ProxyProblem,
     id: RequestId,
     page: Option<RefusalPage>,
@@ -229,16 +239,14 @@ pub async fn problem(
 /// # Errors
 /// The write error if the caller has disconnected.
 pub(in crate::proxy) async fn send(
-    session: &mut Session,
+    session: &mut ServerSession,
     head: ResponseHeader,
     body: Bytes,
 ) -> pingora::Result<()> {
     let is_bodyless = body.is_empty();
-    let mut sent = session
-        .write_response_header(Box::new(head), is_bodyless)
-        .await;
+    let mut sent = session.write_response_header(Box::new(head)).await;
     if sent.is_ok() && !is_bodyless {
-        sent = session.write_response_body(Some(body), true).await;
+        sent = session.write_response_body(body, true).await;
     }
     sent.map_err(Error::into_down)
 }
@@ -247,7 +255,11 @@ pub(in crate::proxy) async fn send(
 ///
 /// # Errors
 /// The write error if the caller has disconnected.
-pub async fn redirect(session: &mut Session, location: &str, id: RequestId) -> pingora::Result<()> {
+pub async fn redirect(
+    session: &mut ServerSession,
+    location: &str,
+    id: RequestId,
+) -> pingora::Result<()> {
     settle_body(session);
     let mut head = ResponseHeader::build(302, Some(5))?;
     head.insert_header(LOCATION, location)?;
@@ -257,34 +269,51 @@ pub async fn redirect(session: &mut Session, location: &str, id: RequestId) -> p
     send(session, head, Bytes::new()).await
 }
 
-/// Adapts an upstream's response to the caller's version. The response is HTTP/1.1, whatever version the upstream
-/// speaks. A caller with HTTP/1.0 does not support chunks: without a length its response ends with the connection (RFC
-/// 9112 section 6.3).
-pub fn fit_version(session: &mut Session, head: &mut ResponseHeader) {
-    head.set_version(Version::HTTP_11);
+/// Writes the head of an upstream's response. `is_end`: no body follows; over HTTP/2 the head then ends the stream.
+///
+/// # Errors
+/// The write error if the caller has disconnected.
+pub(in crate::proxy) async fn write_head(
+    session: &mut ServerSession,
+    head: ResponseHeader,
+    is_end: bool,
+) -> pingora::Result<()> {
+    match session {
+        ServerSession::H2(stream) => stream.write_response_header(Box::new(head), is_end),
+        other => other.write_response_header(Box::new(head)).await,
+    }
+}
+
+/// Adapts an upstream's response to the caller's version. A caller with HTTP/1.0 does not support chunks: without a
+/// length its response ends with the connection (RFC 9112 section 6.3).
+pub(in crate::proxy) fn fit_version(session: &mut ServerSession, headers: &mut HeaderMap) {
     let is_old = session.req_header().version == Version::HTTP_10;
-    if is_old && head.remove_header(&TRANSFER_ENCODING).is_some() {
+    if is_old && headers.remove(TRANSFER_ENCODING).is_some() {
         session.set_keepalive(None);
     }
 }
 
 /// Whether no body follows the head of a response.
-pub fn is_bodyless(session: &Session, head: &ResponseHeader) -> bool {
+pub(in crate::proxy) fn is_bodyless(
+    session: &ServerSession,
+    status: StatusCode,
+    headers: &HeaderMap,
+) -> bool {
     session.req_header().method == Method::HEAD
-        || matches!(head.status.as_u16(), 204 | 304)
-        || head.headers.get(CONTENT_LENGTH).is_some_and(|it| it == "0")
+        || matches!(status.as_u16(), 204 | 304)
+        || headers.get(CONTENT_LENGTH).is_some_and(|it| it == "0")
 }
 
 /// Announces in the response that the connection ends with it, if the gateway drains: the caller's next request then
 /// uses another connection instead of being lost.
-pub fn announce_end(session: &mut Session) {
+pub fn announce_end(session: &mut ServerSession) {
     if Connection::of(session.digest()).is_some_and(|it| it.going_away.is_set()) {
         session.set_keepalive(None);
     }
 }
 
 /// Decides whether an unread body is drained or the connection closed.
-fn settle_body(session: &mut Session) {
+fn settle_body(session: &mut ServerSession) {
     announce_end(session);
     if session.as_http1().is_none() || session.is_body_done() {
         return;
@@ -322,37 +351,24 @@ mod tests {
 
     #[test]
     fn errors_tell_what_broke_and_nothing_else() {
-        let upstream = |kind| match cause(kind, ErrorSource::Upstream) {
-            PingoraFailure::Upstream(problem) => (problem.status, problem.code.as_str()),
-            other => panic!("{other:?}"),
-        };
-        for kind in [ErrorType::ConnectRefused, ErrorType::ConnectTimedout] {
-            assert_eq!(upstream(kind), (502, "upstream_unreachable"));
-        }
-        for kind in [ErrorType::ConnectionClosed, ErrorType::InvalidHTTPHeader] {
-            assert_eq!(upstream(kind), (502, "upstream_error"));
-        }
-        assert_eq!(upstream(ErrorType::ReadTimedout), (504, "upstream_timeout"));
-        let malformed = cause(ErrorType::InvalidHTTPHeader, ErrorSource::Downstream);
-        assert_eq!(
+        let malformed = failure(ErrorType::InvalidHTTPHeader, ErrorSource::Downstream);
+        assert!(matches!(
             malformed,
-            PingoraFailure::Refused(DenyReason::RequestMalformed)
-        );
-        let too_large = cause(ErrorType::HTTPStatus(413), ErrorSource::Unset);
-        assert_eq!(too_large, PingoraFailure::Refused(DenyReason::BodyTooLarge));
-        let gone = cause(ErrorType::ReadError, ErrorSource::Downstream);
-        assert_eq!(gone, PingoraFailure::CallerGone);
+            ProxyFailure::Refused(DenyReason::RequestMalformed)
+        ));
+        let gone = failure(ErrorType::ReadError, ErrorSource::Downstream);
+        assert!(matches!(gone, ProxyFailure::CallerGone));
         for source in [ErrorSource::Internal, ErrorSource::Unset] {
             assert!(matches!(
-                cause(ErrorType::InternalError, source),
-                PingoraFailure::Own(_)
+                failure(ErrorType::InternalError, source),
+                ProxyFailure::Own(_)
             ));
         }
     }
 
-    fn cause(kind: ErrorType, source: ErrorSource) -> PingoraFailure {
+    fn failure(kind: ErrorType, source: ErrorSource) -> ProxyFailure {
         let mut error = Error::new(kind);
         error.esource = source;
-        cause_of(&error)
+        error.into()
     }
 }

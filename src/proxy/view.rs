@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::header::{COOKIE, EXPECT};
 use http::{HeaderValue, Method, Version};
 use pingora::http::RequestHeader;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession;
 
 use crate::auth::client::Client;
 use crate::auth::origin::origin_of;
@@ -54,7 +54,7 @@ pub struct RefusedRequest {
 /// Reads from the head what the decision needs, or refuses the request. A request id from a trusted proxy replaces
 /// `id`.
 pub(in crate::proxy) fn admit(
-    session: &mut Session,
+    session: &mut ServerSession,
     connection: Arc<Connection>,
     snapshot: &Snapshot,
     id: &mut RequestId,
@@ -62,7 +62,7 @@ pub(in crate::proxy) fn admit(
     session.set_write_timeout(Some(CALLER_WRITE_TIMEOUT));
     match session.req_header().version {
         // HTTP/1.0 has no interim responses; only the switch to another protocol is passed on (RFC 9110 section 15.2).
-        Version::HTTP_10 => session.as_downstream_mut().set_ignore_info_resp(true),
+        Version::HTTP_10 => session.set_ignore_info_resp(true),
         Version::HTTP_2 => join_cookies(session.req_header_mut())?,
         _ => {}
     }

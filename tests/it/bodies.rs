@@ -141,6 +141,22 @@ fn a_body_ends_once_at_the_upstream_whatever_it_came_in() {
     );
 }
 
+// Over a kept connection on which the service spoke HTTP/1.0, hyper would send HTTP/1.0 too, which has no chunks.
+#[test]
+fn a_body_in_chunks_reaches_a_service_that_speaks_http_1_0() {
+    let upstream = Upstream::answering(
+        "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok".to_owned(),
+    );
+    let gateway = Gateway::start(&routes(&upstream));
+    gateway.get("/public/a").send().expect(200);
+    let mut caller = gateway.connect();
+    caller.write(
+        "POST /public/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    );
+    assert_eq!(caller.answer().status, 200);
+    assert_eq!(upstream.last().body, b"hello");
+}
+
 /// Returns an answer as bytes, up to the end of the connection.
 fn exchange(gateway: &Gateway, head: &str) -> (String, Vec<(String, String)>, Vec<u8>) {
     let mut caller: Connection = gateway.connect();

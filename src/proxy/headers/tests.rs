@@ -40,7 +40,11 @@ impl Default for Sent<'_> {
 }
 
 impl Sent<'_> {
-    fn edit(&self) -> RequestHeader {
+    fn edit(&self) -> Parts {
+        self.try_edit(false).unwrap()
+    }
+
+    fn try_edit(&self, has_body: bool) -> Result<Parts, DenyReason> {
         let mut head = RequestHeader::build("GET", self.target.as_bytes(), None).unwrap();
         head.insert_header("Host", "a.b:80").unwrap();
         for (name, value) in self.fields {
@@ -67,15 +71,11 @@ impl Sent<'_> {
             peer: &HeaderValue::from_static("192.0.2.1"),
             believed: self.believed.iter().copied().collect(),
         };
-        to_upstream(
-            &mut head,
-            &forwarding,
-            [
-                (&names.uid, HeaderValue::from_static("u-ours0000")),
-                (&names.method, HeaderValue::from_static("jwt")),
-            ],
-        );
-        head
+        let identity = [
+            (&names.uid, HeaderValue::from_static("u-ours0000")),
+            (&names.method, HeaderValue::from_static("jwt")),
+        ];
+        to_upstream(&head, &forwarding, identity, has_body)
     }
 
     fn values(&self, name: &str) -> Vec<String> {
@@ -264,14 +264,13 @@ fn the_matched_target_is_the_one_sent() {
             ..Sent::default()
         }
         .edit();
-        assert_eq!(head.raw_path(), b"/x?y=1", "{target}");
+        assert_eq!(head.uri, "/x?y=1", "{target}");
     }
 }
 
 #[test]
 fn answers_carry_no_identity_and_none_of_our_cookies() {
-    let mut head = ResponseHeader::build(200, None).unwrap();
-    for (name, value) in [
+    let mut headers = fields(&[
         ("X-Auth-Uid", "u-forged00"),
         ("x_auth_roles", "admin"),
         ("Set-Cookie", "a=1"),
@@ -290,12 +289,9 @@ fn answers_carry_no_identity_and_none_of_our_cookies() {
         ("Set-Cookie", "c=doorward_session=x"),
         ("X-Request-Id", "theirs"),
         ("Keep-Alive", "timeout=5"),
-    ] {
-        head.append_header(name, value).unwrap();
-    }
-    to_caller(&mut head, &set(), RequestId::from_number(7)).unwrap();
-    let mut left: Vec<_> = head
-        .headers
+    ]);
+    cleaned(&mut headers, 200);
+    let mut left: Vec<_> = headers
         .iter()
         .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
         .collect();
@@ -321,7 +317,7 @@ fn answers_end_in_one_way() {
         (&[("Content-Length", "5, 5")], false),
         (
             &[("Content-Length", "5"), ("Transfer-Encoding", "chunked")],
-            false,
+            true,
         ),
         (&[("Transfer-Encoding", "gzip, chunked")], false),
         (&[("Transfer-Encoding", "x")], false),
@@ -334,57 +330,130 @@ fn answers_end_in_one_way() {
         ),
     ];
     for (fields, is_sound) in cases {
-        let mut head = ResponseHeader::build(200, None).unwrap();
-        for (name, value) in fields {
-            head.append_header(*name, *value).unwrap();
-        }
-        assert_eq!(is_framed_once(&head), is_sound, "{fields:?}");
+        let mut headers = super::tests::fields(fields);
+        let is_once = frame_once(&mut headers, Version::HTTP_11);
+        assert_eq!(is_once, is_sound, "{fields:?}");
+        let has_both =
+            headers.contains_key(CONTENT_LENGTH) && headers.contains_key(TRANSFER_ENCODING);
+        assert!(!has_both, "{fields:?}");
     }
 }
 
 #[test]
 fn answers_of_http_1_0_have_no_chunks() {
-    let mut head = ResponseHeader::build(200, None).unwrap();
-    head.append_header("Transfer-Encoding", "chunked").unwrap();
-    assert!(is_framed_once(&head));
-    head.set_version(http::Version::HTTP_10);
-    assert!(!is_framed_once(&head));
+    let mut headers = fields(&[("Transfer-Encoding", "chunked")]);
+    assert!(frame_once(&mut headers, Version::HTTP_11));
+    assert!(!frame_once(&mut headers, Version::HTTP_10));
 }
 
 #[test]
 fn answers_without_a_body_tell_no_length() {
     for (status, length) in [(200, true), (204, false), (103, false), (304, true)] {
-        let mut head = ResponseHeader::build(status, None).unwrap();
-        head.append_header("Content-Length", "5").unwrap();
-        to_caller(&mut head, &set(), RequestId::from_number(7)).unwrap();
-        assert_eq!(
-            head.headers.contains_key(CONTENT_LENGTH),
-            length,
-            "{status}"
-        );
+        let mut headers = fields(&[("Content-Length", "5")]);
+        cleaned(&mut headers, status);
+        assert_eq!(headers.contains_key(CONTENT_LENGTH), length, "{status}");
     }
 }
 
 #[test]
 fn what_an_answer_names_in_connection_ends_here() {
-    let mut head = ResponseHeader::build(200, None).unwrap();
-    for (name, value) in [
+    let mut headers = fields(&[
         ("Connection", "close, X-Hop"),
         ("Connection", "content-length,x-request-id"),
         ("X-Hop", "1"),
         ("X-Stays", "1"),
         ("Content-Length", "5"),
-    ] {
-        head.append_header(name, value).unwrap();
-    }
-    to_caller(&mut head, &set(), RequestId::from_number(7)).unwrap();
+    ]);
+    cleaned(&mut headers, 200);
     for (name, stays) in [
         ("x-hop", false),
         ("x-stays", true),
         ("content-length", true),
         ("x-request-id", true),
     ] {
-        assert_eq!(head.headers.contains_key(name), stays, "{name}");
+        assert_eq!(headers.contains_key(name), stays, "{name}");
+    }
+}
+
+fn fields(list: &[(&str, &str)]) -> HeaderMap {
+    let field = |(name, value): &(&str, &str)| {
+        let name: HeaderName = name.parse().unwrap();
+        (name, HeaderValue::from_str(value).unwrap())
+    };
+    list.iter().map(field).collect()
+}
+
+fn cleaned(headers: &mut HeaderMap, status: u16) {
+    let status = StatusCode::from_u16(status).unwrap();
+    to_caller(headers, status, &set(), RequestId::from_number(7));
+}
+
+#[test]
+fn fields_about_the_callers_connection_end_here() {
+    let about_it = [
+        ("Connection", "keep-alive, X-Hop, Cookie"),
+        ("Keep-Alive", "timeout=5"),
+        ("Proxy-Connection", "keep-alive"),
+        ("Proxy-Authorization", "Basic x"),
+        ("TE", "trailers"),
+        ("Trailer", "x-end"),
+        ("Transfer-Encoding", "chunked"),
+        ("Upgrade", "h2c"),
+        ("HTTP2-Settings", "x"),
+        ("X-Hop", "1"),
+        ("Cookie", "a=1"),
+    ];
+    let sent = stranger_with("a.b:80", &about_it);
+    for (name, _) in about_it {
+        assert!(sent.values(&name.to_ascii_lowercase()).is_empty(), "{name}");
+    }
+    let with_body = sent.try_edit(true).unwrap();
+    assert_eq!(with_body.headers.get(TRANSFER_ENCODING).unwrap(), "chunked");
+    let known = [("Content-Length", "5")];
+    let with_body = stranger_with("a.b:80", &known).try_edit(true).unwrap();
+    assert!(!with_body.headers.contains_key(TRANSFER_ENCODING));
+}
+
+#[test]
+fn connection_names_few_fields_and_none_that_tell_where_a_request_came_from() {
+    let many = ["x"; 10].join(",");
+    for bad in [
+        "Host",
+        "x-Forwarded-For",
+        "X-Forwarded-Proto",
+        "a b",
+        "\"X-A\"",
+        ":path",
+        &many,
+    ] {
+        let named = [("Connection", bad)];
+        let refused = stranger_with("a.b:80", &named).try_edit(false).err();
+        assert_eq!(refused, Some(DenyReason::RequestMalformed), "{bad}");
+    }
+    // A field that it names is not believed either.
+    let fields = [("Connection", "X-Real-IP"), ("X-Real-IP", "1.1.1.1")];
+    let sent = Sent {
+        fields: &fields,
+        believed: &ForwardingField::ALL,
+        ..Sent::default()
+    };
+    assert!(sent.values("x-real-ip").is_empty());
+}
+
+#[test]
+fn a_websocket_is_the_only_switch_that_is_asked_for() {
+    for (upgrade, passes) in [("WebSocket", true), ("h2c", false), ("websocket, x", false)] {
+        let fields = [
+            ("Connection", "Upgrade, X-Hop"),
+            ("Upgrade", upgrade),
+            ("X-Hop", "1"),
+        ];
+        let sent = stranger_with("a.b:80", &fields);
+        let wanted: &[&str] = if passes { &["websocket"] } else { &[] };
+        assert_eq!(sent.values("upgrade"), wanted, "{upgrade}");
+        let wanted: &[&str] = if passes { &["Upgrade"] } else { &[] };
+        assert_eq!(sent.values("connection"), wanted, "{upgrade}");
+        assert!(sent.values("x-hop").is_empty());
     }
 }
 

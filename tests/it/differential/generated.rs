@@ -79,14 +79,13 @@ const CODINGS: [&str; 5] = [
     "chunked;a=b",
     "gzip",
 ];
-const BAD_CHUNKS: [&str; 9] = [
+const BAD_CHUNKS: [&str; 8] = [
     "zz\r\n",
     "-1\r\n",
     "5\n",
     "0x3\r\nabc\r\n",
     "3\r\nabcd\r\n",
     "ffffffffffffffff\r\n",
-    "\r\n",
     "3 \r\nabc\r\n",
     "10000000000000003\r\nabc\r\n",
 ];

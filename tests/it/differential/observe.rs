@@ -31,7 +31,7 @@ const IGNORED_TO_UPSTREAM: [&str; 5] = [
 
 /// Fields of an answer that are about one connection. The gateway removes them, and Pingora passes them on (RFC 9110
 /// section 7.6.1).
-const HOP_BY_HOP: [&str; 2] = ["keep-alive", "proxy-connection"];
+const HOP_BY_HOP: [&str; 3] = ["keep-alive", "proxy-connection", "trailer"];
 
 /// The proxy that was observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +99,14 @@ pub(super) fn describe_answer(answer: Option<&Answer>, engine: Engine, named: &[
     // Whether they leave before a failure is noticed is a matter of time.
     if !is_own(answer, engine) {
         for head in &answer.interim {
-            describe_head(&mut text, head, engine, named);
+            // hyper keeps no phrase of an interim answer.
+            let line = head.line.splitn(3, ' ').take(2).collect::<Vec<_>>();
+            let line = line.join(" ");
+            let head = Head {
+                line,
+                ..head.clone()
+            };
+            describe_head(&mut text, &head, engine, named);
         }
     }
     let Some(head) = &answer.head else {
@@ -118,8 +125,12 @@ pub(super) fn describe_answer(answer: Option<&Answer>, engine: Engine, named: &[
             Framing::Close => "until close",
             Framing::Tunnel => "tunnel",
         };
-        let body = shortened(&answer.body);
-        let _ = writeln!(text, "{framing} {:?} {body}", answer.end);
+        // How much arrives before a fault depends on how much a proxy reads at a time: Pingora drops what it has read with
+        // the fault, hyper passes it on.
+        let _ = match answer.end {
+            End::Cut => writeln!(text, "{framing} Cut"),
+            end => writeln!(text, "{framing} {end:?} {}", shortened(&answer.body)),
+        };
     }
     if !answer.excess.is_empty() {
         let _ = writeln!(text, "then {}", shortened(&answer.excess));

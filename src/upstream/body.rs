@@ -1,0 +1,90 @@
+//! The body of a request on its way to an upstream.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame};
+
+/// A place for one piece of a body: the task that reads the caller fills it, and hyper, which the same task polls,
+/// empties it.
+#[derive(Debug, Default)]
+pub(super) struct BodySlot(Mutex<SlotState>);
+
+#[derive(Debug, Default)]
+struct SlotState {
+    piece: Option<Bytes>,
+    has_ended: bool,
+    reader: Option<Waker>,
+}
+
+impl BodySlot {
+    /// Whether the slot has room for a piece.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().piece.is_none()
+    }
+
+    /// Whether the whole body was taken out.
+    pub(super) fn is_exhausted(&self) -> bool {
+        let state = self.lock();
+        state.has_ended && state.piece.is_none()
+    }
+
+    /// Fills the slot. `is_end`: no piece follows. An empty piece is dropped: in chunks it would end the body.
+    pub(super) fn fill(&self, piece: Option<Bytes>, is_end: bool) {
+        let reader = {
+            let mut state = self.lock();
+            state.piece = piece.filter(|piece| !piece.is_empty());
+            state.has_ended |= is_end;
+            state.reader.take()
+        };
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, SlotState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The body of a request, as hyper reads it.
+#[derive(Debug)]
+pub(super) enum RequestBody {
+    /// No body.
+    Empty,
+    /// A body that comes in pieces. Its framing is given by the header fields of the request.
+    Pieces(Arc<BodySlot>),
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let Self::Pieces(slot) = &*self else {
+            return Poll::Ready(None);
+        };
+        let mut state = slot.lock();
+        match state.piece.take() {
+            Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),
+            None if state.has_ended => Poll::Ready(None),
+            None => {
+                state.reader = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Pieces(slot) => slot.is_exhausted(),
+        }
+    }
+}
