@@ -1,6 +1,6 @@
 //! A small cache per worker thread, in front of the shared one: it finds a credential without computing its digest.
 //!
-//! A credential of 570 bytes costs 0.4 µs to digest and 0.02 µs to compare. The cache holds no identity: an entry ends
+//! A token of 570 bytes costs 0.4 µs to digest, and 150 instructions to compare. The cache holds no identity: an entry ends
 //! with that of the shared cache, and the checks of a hit are the same for both.
 
 use std::cell::RefCell;

@@ -1,4 +1,4 @@
-//! A cache of tokens with a wrong signature, for callers that repeat one: verifying an ES256 signature takes 70 µs.
+//! A cache of tokens with a wrong signature, for callers that repeat one: verifying an ES256 signature takes 50 µs.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
