@@ -7,6 +7,7 @@
 //! `Counters::restore`).
 
 mod cell;
+pub mod deadline;
 mod keeping;
 mod kept;
 pub mod pardons;

@@ -3,20 +3,19 @@
 //! hyper parses and frames. Its connection is a future of its own, which is usually spawned; here the task of the
 //! request that uses the connection polls it, so that no other task is woken on the way.
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 
+use crate::limit::deadline::Deadline;
 use crate::upstream::body::RequestBody;
 use crate::upstream::failure::{FailureKind, UpstreamFailure};
 use crate::upstream::stream::{SocketProgress, UpstreamStream};
@@ -32,9 +31,8 @@ pub struct UpstreamConnection {
     driver: Box<Connection<TokioIo<UpstreamStream>, RequestBody>>,
     has_ended: bool,
     pub(super) progress: Arc<SocketProgress>,
-    /// The timer of the exchange. It is kept with the connection and reset only when it elapses, because registering a
-    /// timer for each request costs more than the rest of the exchange's bookkeeping.
-    timer: Pin<Box<Sleep>>,
+    /// When the wait of the exchange ends. It belongs to the connection, which keeps its timer between two exchanges.
+    pub(super) deadline: Deadline,
     fd: RawFd,
     pub(super) idle_since: Instant,
 }
@@ -67,15 +65,14 @@ impl UpstreamConnection {
             .handshake(TokioIo::new(stream))
             .await;
         let (sender, driver) = shaken.map_err(|_| UpstreamFailure::unsent(FailureKind::Connect))?;
-        let now = Instant::now();
         Ok(Self {
             sender,
             driver: Box::new(driver),
             has_ended: false,
             progress,
-            timer: Box::pin(sleep_until(now + limit)),
+            deadline: Deadline::never(),
             fd,
-            idle_since: now,
+            idle_since: Instant::now(),
         })
     }
 
@@ -108,20 +105,6 @@ impl UpstreamConnection {
         // The error of a connection reaches the exchange as that of its response.
         self.has_ended = self.has_ended || self.driver.poll_without_shutdown(cx).is_ready();
         self.has_ended
-    }
-
-    /// Completes at `deadline`.
-    pub(super) fn poll_deadline(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
-        if deadline < self.timer.deadline() {
-            self.timer.as_mut().reset(deadline);
-        }
-        ready!(self.timer.as_mut().poll(cx));
-        if deadline <= self.timer.deadline() {
-            return Poll::Ready(());
-        }
-        // It was set for an earlier exchange.
-        self.timer.as_mut().reset(deadline);
-        self.timer.as_mut().poll(cx)
     }
 
     /// Takes the connection apart after a switch to another protocol: the socket, and the bytes of the other protocol

@@ -6,7 +6,6 @@
 //! back until the guard has checked all of it, follows a body to its end, and holds back what follows until Pingora
 //! asks for it.
 
-mod deadline;
 mod frames;
 mod gathered;
 mod opening;
@@ -29,11 +28,11 @@ use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::{SocketDigest, UniqueIDType};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use self::deadline::Deadline;
 use self::frames::FrameBudget;
 use self::gathered::CoalescedWrites;
 use self::pace::{PaceBudget, PacedStream};
 use self::websocket::WebSocket;
+use crate::limit::deadline::Deadline;
 use crate::proxy::connection::Connection;
 use crate::proxy::guard::body::BodyCheck;
 use crate::proxy::guard::{HeadCheck, HeadLimits};

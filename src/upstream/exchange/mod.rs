@@ -104,8 +104,6 @@ pub struct UpstreamExchange {
     /// Whether the response is HTTP/1.1, as hyper speaks HTTP/1.0 on the connection of an older one ever after.
     is_current: bool,
     limits: ExchangeLimits,
-    /// When the wait for the upstream ends. Set when a wait begins.
-    deadline: Option<Instant>,
     /// Whether it waits for the upstream to accept bytes, and not for bytes from it.
     is_write_wait: bool,
 }
@@ -120,6 +118,7 @@ impl UpstreamExchange {
         limits: ExchangeLimits,
     ) -> Self {
         connection.progress.begin();
+        connection.deadline.clear();
         let body = has_body.then(Arc::<BodySlot>::default);
         let sent = body.as_ref().map_or(RequestBody::Empty, |slot| {
             RequestBody::Pieces(Arc::clone(slot))
@@ -143,7 +142,6 @@ impl UpstreamExchange {
             interims,
             is_current: false,
             limits,
-            deadline: None,
             is_write_wait: false,
         }
     }
@@ -158,7 +156,7 @@ impl UpstreamExchange {
     pub fn send_body(&mut self, piece: Option<Bytes>, is_end: bool) {
         if let Some(slot) = &self.body {
             slot.fill(piece, is_end);
-            self.deadline = None;
+            self.connection.deadline.clear();
         }
     }
 
@@ -172,7 +170,7 @@ impl UpstreamExchange {
     ) -> Poll<Result<UpstreamEvent, UpstreamFailure>> {
         match self.poll_response(cx) {
             Poll::Ready(event) => {
-                self.deadline = None;
+                self.connection.deadline.clear();
                 Poll::Ready(event)
             }
             Poll::Pending => self.poll_deadline(cx).map(Err),
@@ -192,7 +190,7 @@ impl UpstreamExchange {
             return Poll::Ready(false);
         }
         if self.body.as_ref().is_none_or(|slot| slot.is_empty()) {
-            self.deadline = None;
+            self.connection.deadline.clear();
             return Poll::Ready(true);
         }
         self.poll_deadline(cx).map(|_| false)
@@ -233,11 +231,10 @@ impl UpstreamExchange {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<UpstreamEvent, UpstreamFailure>> {
-        if let ResponseState::Awaited(_) = &self.response {
-            return self.poll_head(cx);
-        }
-        let ResponseState::Body(body) = &mut self.response else {
-            return Poll::Ready(Ok(UpstreamEvent::End));
+        let body = match &mut self.response {
+            ResponseState::Awaited(_) => return self.poll_head(cx),
+            ResponseState::Body(body) => body,
+            ResponseState::Ended => return Poll::Ready(Ok(UpstreamEvent::End)),
         };
         loop {
             if body.is_end_stream() {
@@ -302,15 +299,19 @@ impl UpstreamExchange {
         let has_moved = self.connection.progress.take_moved();
         if has_moved || is_write_wait != self.is_write_wait {
             self.is_write_wait = is_write_wait;
-            self.deadline = None;
+            self.connection.deadline.clear();
         }
         let (limit, kind) = if is_write_wait {
             (self.limits.write, FailureKind::WriteTimedout)
         } else {
             (self.limits.read, FailureKind::ReadTimedout)
         };
-        let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + limit);
-        ready!(self.connection.poll_deadline(cx, deadline));
+        let deadline = &mut self.connection.deadline;
+        // It is set when a wait begins.
+        if !deadline.is_set() {
+            deadline.start(limit);
+        }
+        ready!(deadline.poll_passed(cx));
         Poll::Ready(self.fail(kind))
     }
 

@@ -1,4 +1,4 @@
-//! The deadline of a connection, moved with every request.
+//! A deadline that moves with every request on a connection.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -9,14 +9,16 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// A deadline that is cheap to move. Its timer stays registered when the deadline moves back or is cleared, and follows
 /// only when it fires: registering one takes a lock and an allocation, and requests move the deadline far more often than
 /// it passes.
-pub(super) struct Deadline {
+#[derive(Debug)]
+pub struct Deadline {
     at: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Deadline {
     /// Creates a deadline that never passes.
-    pub(super) const fn never() -> Self {
+    #[must_use]
+    pub const fn never() -> Self {
         Self {
             at: None,
             timer: None,
@@ -24,21 +26,23 @@ impl Deadline {
     }
 
     /// Sets the deadline to this span from now.
-    pub(super) fn start(&mut self, span: Duration) {
+    pub fn start(&mut self, span: Duration) {
         self.at = Some(Instant::now() + span);
     }
 
     /// Clears the deadline.
-    pub(super) const fn clear(&mut self) {
+    pub const fn clear(&mut self) {
         self.at = None;
     }
 
-    pub(super) const fn is_set(&self) -> bool {
+    /// Whether there is a deadline.
+    #[must_use]
+    pub const fn is_set(&self) -> bool {
         self.at.is_some()
     }
 
     /// Ready once the deadline has passed; pending without one.
-    pub(super) fn poll_passed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub fn poll_passed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(at) = self.at else {
             return Poll::Pending;
         };
