@@ -3,13 +3,13 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame};
 
-/// A place for one piece of a body: the task that reads the caller fills it, and hyper, which the same task polls,
-/// empties it.
+/// A place for one piece of a body: the task that reads the caller fills it, and hyper, which the same task polls after
+/// that, empties it. So neither side is woken for the other.
 #[derive(Debug, Default)]
 pub(super) struct BodySlot(Mutex<SlotState>);
 
@@ -17,7 +17,6 @@ pub(super) struct BodySlot(Mutex<SlotState>);
 struct SlotState {
     piece: Option<Bytes>,
     has_ended: bool,
-    reader: Option<Waker>,
 }
 
 impl BodySlot {
@@ -34,15 +33,9 @@ impl BodySlot {
 
     /// Fills the slot. `is_end`: no piece follows. An empty piece is dropped: in chunks it would end the body.
     pub(super) fn fill(&self, piece: Option<Bytes>, is_end: bool) {
-        let reader = {
-            let mut state = self.lock();
-            state.piece = piece.filter(|piece| !piece.is_empty());
-            state.has_ended |= is_end;
-            state.reader.take()
-        };
-        if let Some(reader) = reader {
-            reader.wake();
-        }
+        let mut state = self.lock();
+        state.piece = piece.filter(|piece| !piece.is_empty());
+        state.has_ended |= is_end;
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, SlotState> {
@@ -65,7 +58,7 @@ impl Body for RequestBody {
 
     fn poll_frame(
         self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
+        _cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let Self::Pieces(slot) = &*self else {
             return Poll::Ready(None);
@@ -74,10 +67,7 @@ impl Body for RequestBody {
         match state.piece.take() {
             Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),
             None if state.has_ended => Poll::Ready(None),
-            None => {
-                state.reader = Some(cx.waker().clone());
-                Poll::Pending
-            }
+            None => Poll::Pending,
         }
     }
 
