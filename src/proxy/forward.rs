@@ -143,7 +143,7 @@ impl Gateway {
                         let is_switch = head.status == StatusCode::SWITCHING_PROTOCOLS;
                         if is_switch && !exchange.is_request_sent() {
                             // The rest of the body would be lost.
-                            return Err(malformed());
+                            return Err(ProxyFailure::of_upstream(FailureKind::Malformed));
                         }
                         let has_ended = exchange.has_response_ended();
                         self.pass_head(session, progress, head, has_ended).await?;
@@ -188,7 +188,7 @@ impl Gateway {
         let is_switch = status == StatusCode::SWITCHING_PROTOCOLS;
         let is_asked_for = !is_switch || headers::asks_for_websocket(session.req_header());
         if !is_asked_for || !headers::frame_once(&mut head.headers, head.version) {
-            return Err(malformed());
+            return Err(ProxyFailure::of_upstream(FailureKind::Malformed));
         }
         if is_switch || !status.is_informational() {
             progress.status = status.as_u16();
@@ -321,10 +321,6 @@ fn note_body_begins(progress: &RequestProgress, session: &mut ServerSession, fd:
 /// Whether the end of a body is determined otherwise than by the end of the connection.
 fn is_framed(headers: &HeaderMap) -> bool {
     headers.contains_key(TRANSFER_ENCODING) || headers.contains_key(CONTENT_LENGTH)
-}
-
-fn malformed() -> ProxyFailure {
-    ProxyFailure::Upstream(UpstreamFailure::partial(FailureKind::Malformed))
 }
 
 fn interim(status: StatusCode, headers: HeaderMap) -> Result<Parts, ProxyFailure> {

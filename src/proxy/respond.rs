@@ -21,7 +21,7 @@ use crate::model::problem::{MEDIA_TYPE, problem_json};
 use crate::proxy::connection::Connection;
 use crate::proxy::headers::{REQUEST_ID, content_length, id_value};
 use crate::snapshot::RefusalPage;
-use crate::upstream::failure::UpstreamFailure;
+use crate::upstream::failure::{FailureKind, UpstreamFailure};
 
 /// The methods that are forwarded at all; `Allow` of a 405 if the route names none.
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
@@ -66,6 +66,12 @@ impl From<ErrorCode> for ProxyProblem {
     }
 }
 
+impl From<DenyReason> for ProxyProblem {
+    fn from(reason: DenyReason) -> Self {
+        Self::denied(ErrorCode::Denied(reason), reason)
+    }
+}
+
 impl ProxyProblem {
     /// Creates the response for a fault of the gateway.
     #[must_use]
@@ -75,15 +81,7 @@ impl ProxyProblem {
             ..ErrorCode::Internal.into()
         }
     }
-}
 
-impl From<DenyReason> for ProxyProblem {
-    fn from(reason: DenyReason) -> Self {
-        Self::denied(ErrorCode::Denied(reason), reason)
-    }
-}
-
-impl ProxyProblem {
     /// Returns the seconds until a retry is worthwhile, if known.
     #[must_use]
     pub const fn retry_after_s(&self) -> Option<u32> {
@@ -155,6 +153,11 @@ impl ProxyFailure {
     // Consumes the error, so that it can be given to `map_err`.
     pub(in crate::proxy) fn of_caller(error: Box<Error>) -> Self {
         Self::from(error.into_down())
+    }
+
+    /// Creates the failure of an upstream in the middle of an exchange.
+    pub(in crate::proxy) const fn of_upstream(kind: FailureKind) -> Self {
+        Self::Upstream(UpstreamFailure::partial(kind))
     }
 
     /// Creates a failure of the gateway.
@@ -356,8 +359,10 @@ mod tests {
             malformed,
             ProxyFailure::Refused(DenyReason::RequestMalformed)
         ));
-        let gone = failure(ErrorType::ReadError, ErrorSource::Downstream);
-        assert!(matches!(gone, ProxyFailure::CallerGone));
+        for kind in [ErrorType::ReadError, ErrorType::H2Error] {
+            let gone = failure(kind, ErrorSource::Downstream);
+            assert!(matches!(gone, ProxyFailure::CallerGone));
+        }
         for source in [ErrorSource::Internal, ErrorSource::Unset] {
             assert!(matches!(
                 failure(ErrorType::InternalError, source),

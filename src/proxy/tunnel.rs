@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use crate::proxy::respond::ProxyFailure;
 use crate::upstream::exchange::{ExchangeLimits, UpstreamExchange};
-use crate::upstream::failure::{FailureKind, UpstreamFailure};
+use crate::upstream::failure::FailureKind;
 
 /// Bytes read from the upstream at a time.
 const READ_BYTES: usize = 16 * 1024;
@@ -50,16 +50,16 @@ pub(super) async fn pass(
                 None => return Ok(()),
             },
             TunnelStep::Sent(sent) => {
-                let sent = sent.map_err(failure)?;
-                sent.map_err(|_| failure(FailureKind::Closed))?;
+                let sent = sent.map_err(ProxyFailure::of_upstream)?;
+                sent.map_err(|_| ProxyFailure::of_upstream(FailureKind::Closed))?;
             }
-            TunnelStep::FromUpstream(piece) => match piece.map_err(failure)? {
+            TunnelStep::FromUpstream(piece) => match piece.map_err(ProxyFailure::of_upstream)? {
                 Ok(piece) if piece.is_empty() => return Ok(()),
                 Ok(piece) => {
                     let written = session.write_response_body(piece, false);
                     writer.flush_while(written).await?;
                 }
-                Err(_) => return Err(failure(FailureKind::Read)),
+                Err(_) => return Err(ProxyFailure::of_upstream(FailureKind::Read)),
             },
         }
     }
@@ -94,7 +94,7 @@ impl PendingWrite<'_> {
             biased;
             done = &mut written => return done.map_err(ProxyFailure::of_caller),
             sent = self.flush(), if !self.piece.is_empty() => {
-                sent.map_err(|_| failure(FailureKind::Closed))?;
+                sent.map_err(|_| ProxyFailure::of_upstream(FailureKind::Closed))?;
             }
         }
         written.await.map_err(ProxyFailure::of_caller)
@@ -106,8 +106,4 @@ async fn next_piece(reader: &mut ReadHalf<'_>, buffer: &mut BytesMut) -> std::io
     buffer.reserve(READ_BYTES);
     reader.read_buf(buffer).await?;
     Ok(buffer.split().freeze())
-}
-
-fn failure(kind: FailureKind) -> ProxyFailure {
-    ProxyFailure::Upstream(UpstreamFailure::partial(kind))
 }

@@ -60,19 +60,7 @@ impl SocketProgress {
     pub(super) fn has_write_failed(&self) -> bool {
         self.has_write_failed.load(Ordering::Relaxed)
     }
-}
 
-/// The socket of an upstream connection, with its progress recorded.
-///
-/// An error of a write is not reported: an upstream may answer a request and close before it has read all of it, and
-/// hyper would drop the response with the error. Reading then shows what the upstream has sent, or the end.
-#[derive(Debug)]
-pub(super) struct UpstreamStream {
-    pub(super) socket: TcpStream,
-    pub(super) progress: Arc<SocketProgress>,
-}
-
-impl SocketProgress {
     /// Records a write. `length`: the number of bytes that were to be written.
     fn note_write(
         &self,
@@ -91,6 +79,16 @@ impl SocketProgress {
         }
         Poll::Ready(Ok(count))
     }
+}
+
+/// The socket of an upstream connection, with its progress recorded.
+///
+/// An error of a write is not reported: an upstream may answer a request and close before it has read all of it, and
+/// hyper would drop the response with the error. Reading then shows what the upstream has sent, or the end.
+#[derive(Debug)]
+pub(super) struct UpstreamStream {
+    pub(super) socket: TcpStream,
+    pub(super) progress: Arc<SocketProgress>,
 }
 
 impl AsyncRead for UpstreamStream {

@@ -362,11 +362,14 @@ fn what_an_answer_names_in_connection_ends_here() {
         ("Connection", "content-length,x-request-id"),
         ("X-Hop", "1"),
         ("X-Stays", "1"),
+        ("Trailer", "X-End"),
         ("Content-Length", "5"),
     ]);
     cleaned(&mut headers, 200);
     for (name, stays) in [
         ("x-hop", false),
+        ("connection", false),
+        ("trailer", false),
         ("x-stays", true),
         ("content-length", true),
         ("x-request-id", true),

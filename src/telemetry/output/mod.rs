@@ -2,9 +2,10 @@
 //! the log and audit events of commands.
 //!
 //! No caller waits for a reader. A line goes into the bounded queue of its stream, and one thread per output writes the
-//! queued lines, several with one write: while it gathers them, no caller pays for waking it. A line that does not fit or cannot be written is lost: it is counted in the metrics, reported in the
-//! stream once its reader is back, and until then listed in `/readyz`. If both outputs are the same file, one thread
-//! writes to it, so that lines never interleave.
+//! queued lines, several with one write: while it gathers them, no caller pays for waking it. A line that does not fit
+//! or cannot be written is lost: it is counted in the metrics, reported in the stream once its reader is back, and
+//! until then listed in `/readyz`. If both outputs are the same file, one thread writes to it, so that lines never
+//! interleave.
 
 mod lane;
 mod queue;
