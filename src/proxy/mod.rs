@@ -202,6 +202,11 @@ impl Gateway {
                 .answer(session, admitted.as_ref(), progress, &problem)
                 .await;
             if session.as_http1().is_some() {
+                if let Some(connection) = &progress.downstream.connection
+                    && !session.is_body_done()
+                {
+                    connection.linger();
+                }
                 session.shutdown().await;
             }
         }

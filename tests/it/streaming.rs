@@ -1,5 +1,7 @@
 //! Bodies pass as they arrive, in both directions, and a truncated body is never delivered as complete.
 
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -235,6 +237,57 @@ fn websockets_stay_open_however_soon_the_upstream_switches() {
             });
         }
     });
+}
+
+#[test]
+fn a_switch_before_the_whole_request_was_sent_is_not_followed() {
+    let upstream = switching();
+    let gateway = Gateway::start(&routes(&upstream));
+    let mut caller = gateway.connect();
+    let with_body = "\r\nContent-Length: 100\r\nUpgrade:";
+    let request = handshake(&gateway, "/public/x").replace("\r\nUpgrade:", with_body);
+    caller.write(request + "half");
+    caller.answer().refused(502, "upstream_error");
+}
+
+#[test]
+fn a_caller_that_is_still_sending_can_read_why_it_was_refused() {
+    let upstream = Upstream::serving(|exchange: &mut Exchange| {
+        if exchange.seen.target == "/public/broken" {
+            exchange.write("no HTTP\r\n\r\n");
+        } else {
+            exchange.body();
+        }
+    });
+    let limits = "[limits]\nbody_bytes_max = 3000\n";
+    let gateway = Gateway::start(&(routes(&upstream) + limits));
+    let chunk = format!("{:x}\r\n{}\r\n", 4000, "x".repeat(4000));
+    let chunks = ("Transfer-Encoding: chunked", chunk.as_str());
+    // So small a rest would be read before the next request, if there were one.
+    let rest = "x".repeat(100);
+    let small = ("Content-Length: 2000", rest.as_str());
+    for (path, (framing, piece), status) in [
+        ("/protected/x", chunks, "401"),
+        ("/public/x", chunks, "413"),
+        ("/public/broken", small, "502"),
+    ] {
+        let mut caller = TcpStream::connect(gateway.address).unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: {}\r\n{framing}\r\n\r\n",
+            gateway.address
+        );
+        caller.write_all(head.as_bytes()).unwrap();
+        for count in 0..20 {
+            let written = caller.write_all(piece.as_bytes());
+            assert!(written.is_ok(), "{path} {count}: {written:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        caller.shutdown(Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        caller.read_to_string(&mut answer).unwrap();
+        let wanted = format!("HTTP/1.1 {status} ");
+        assert!(answer.starts_with(&wanted), "{answer}");
+    }
 }
 
 #[test]

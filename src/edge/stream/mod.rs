@@ -6,6 +6,7 @@
 //! back until the guard has checked all of it, follows a body to its end, and holds back what follows until Pingora
 //! asks for it.
 
+mod closing;
 mod frames;
 mod gathered;
 mod opening;
@@ -83,6 +84,8 @@ pub struct CallerStream<S> {
     deadline: Deadline,
     /// The remaining time to wait for a body.
     body_pace: PaceBudget,
+    /// How many bytes may still be discarded, once the end was announced to a caller that is still sending.
+    linger_bytes_left: Option<usize>,
     /// Present on an HTTP/2 connection.
     frames: Option<Box<FrameBudget>>,
     /// The frame state of the upstream's side, once this is a WebSocket.
@@ -121,6 +124,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
             checked: 0,
             deadline: Deadline::never(),
             body_pace: PaceBudget::new(),
+            linger_bytes_left: None,
             frames: None,
             websocket: None,
         })
@@ -255,7 +259,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for CallerStream<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for CallerStream<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for CallerStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -279,7 +283,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CallerStream<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        self.poll_close(cx)
     }
 }
 

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora::protocols::raw_connect::ProxyDigest;
@@ -11,41 +10,15 @@ use pingora::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
     TimingDigest, UniqueID, UniqueIDType,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
-use crate::edge::stream::{CallerStream, H2_PREFACE, READ_BYTES};
-
-/// Timeout for flushing and closing.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a refused caller that is still sending may continue, so that it can read the answer: closing with unread
-/// bytes would reset the connection and could discard the answer.
-const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
-/// How many bytes such a caller may continue to send.
-const LINGER_BYTES_MAX: usize = 256 * 1024;
-
-impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
-    /// Reads and discards what a refused caller still sends.
-    async fn drain(&mut self) {
-        let mut bytes = [0; READ_BYTES];
-        let mut left = LINGER_BYTES_MAX;
-        while 0 < left {
-            match self.socket().read(&mut bytes).await {
-                Ok(count) if 0 < count => left = left.saturating_sub(count),
-                _ => return,
-            }
-        }
-    }
-}
+use crate::edge::stream::{CallerStream, H2_PREFACE};
 
 #[async_trait]
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Shutdown for CallerStream<S> {
     async fn shutdown(&mut self) {
-        let closed = timeout(CLOSE_TIMEOUT, AsyncWriteExt::shutdown(&mut self.inner)).await;
-        if matches!(closed, Ok(Ok(()))) && self.connection.lingering.is_set() {
-            // A caller that is too slow or sends too much is cut off.
-            let _ = timeout(LINGER_TIMEOUT, self.drain()).await;
-        }
+        // Nothing can be done about an error: the connection ends in any case.
+        let _ = AsyncWriteExt::shutdown(self).await;
     }
 }
 

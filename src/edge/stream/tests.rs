@@ -321,3 +321,46 @@ fn an_idle_connection_is_small() {
     let bytes = size_of::<CallerStream<tokio::net::TcpStream>>();
     assert!(bytes < 1024, "{bytes}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_is_still_sending_is_read_for_a_moment_after_its_response() {
+    for (lingers, sends_on, wanted) in [
+        (false, true, Duration::ZERO),
+        (true, false, Duration::ZERO),
+        (true, true, Duration::from_secs(1)),
+    ] {
+        let (mut caller, mut stream) = pair();
+        caller.write_all(POST).await.unwrap();
+        assert_eq!(read(&mut stream).await, POST);
+        if lingers {
+            stream.connection.linger();
+        }
+        let begin = tokio::time::Instant::now();
+        let sender = async move {
+            let mut response = Vec::new();
+            if sends_on {
+                let rest = async {
+                    while caller.write_all(b"body").await.is_ok() {
+                        sleep(Duration::from_millis(10)).await;
+                    }
+                };
+                let _ = timeout(Duration::from_secs(3), rest).await;
+            }
+            caller.read_to_end(&mut response).await.unwrap();
+            response
+        };
+        let closer = async move {
+            stream.write_all(b"refused").await.unwrap();
+            stream.shutdown().await.unwrap();
+            let spent = begin.elapsed();
+            drop(stream);
+            spent
+        };
+        let (response, spent) = tokio::join!(sender, closer);
+        assert_eq!(response, b"refused");
+        assert!(
+            spent.abs_diff(wanted) < Duration::from_millis(50),
+            "{lingers} {sends_on} {spent:?}"
+        );
+    }
+}
