@@ -1,11 +1,16 @@
 //! `X-Auth-Roles`: the roles that concern one request, as one value.
 
+use bytes::Bytes;
 use http::HeaderValue;
+use smallvec::SmallVec;
 
 use crate::auth::Authorizer;
 use crate::auth::caller::Caller;
 use crate::auth::policy::roles_on;
 use crate::model::access::{LevelOrder, ResourceRole};
+
+/// The text of the roles. The longest that fits into it itself is that of a few roles.
+type RolesText = SmallVec<[u8; 128]>;
 
 impl Authorizer {
     /// Returns the global roles and those on resources whose id is in the path; all roles if `all`.
@@ -47,22 +52,17 @@ impl Authorizer {
     }
 }
 
-/// Writes the global roles and the names of resource roles, separated by spaces; `None` if there are none. Its length is
-/// computed first, so that it is written into one allocation; its first clone adds a second, for the count of references.
+/// Writes the global roles and the names of resource roles, separated by spaces; `None` if there are none.
 fn value(
     global: Option<&HeaderValue>,
     concerned: &[&ResourceRole],
     ladder: &LevelOrder,
 ) -> Option<HeaderValue> {
     let global = global.map_or(&[][..], HeaderValue::as_bytes);
-    let names = || concerned.iter().flat_map(|role| role.names(ladder));
-    let name_bytes = names().flat_map(|name| name.parts()).map(str::len);
-    let length = global.len() + names().count() + name_bytes.sum::<usize>();
-    // The first name follows no space unless there are global roles.
-    let length = length.saturating_sub(usize::from(global.is_empty()));
-    let mut text = Vec::with_capacity(length);
+    // In one allocation, which clones share: a value made of a vector would take a second for the count of its clones.
+    let mut text = RolesText::new();
     text.extend_from_slice(global);
-    for name in names() {
+    for name in concerned.iter().flat_map(|role| role.names(ladder)) {
         if !text.is_empty() {
             text.push(b' ');
         }
@@ -73,7 +73,7 @@ fn value(
     if text.is_empty() {
         return None;
     }
-    HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).ok()
+    HeaderValue::from_maybe_shared(Bytes::from_owner(text)).ok()
 }
 
 #[cfg(test)]

@@ -22,8 +22,6 @@ use crate::upstream::stream::{SocketProgress, UpstreamStream};
 
 /// Maximum number of bytes read ahead on a connection, which also limits the head of a response.
 const READ_BYTES_MAX: usize = 64 * 1024;
-/// Maximum number of header fields of a response.
-const FIELDS_MAX: usize = 256;
 
 /// A connection to an upstream, idle or used by one exchange.
 pub struct UpstreamConnection {
@@ -58,7 +56,6 @@ impl UpstreamConnection {
         };
         let shaken = Builder::new()
             .max_buf_size(READ_BYTES_MAX)
-            .max_headers(FIELDS_MAX)
             // Old services send both, and a proxy may repair what it passes on (RFC 9112 sections 5.1 and 5.2).
             .allow_obsolete_multiline_headers_in_responses(true)
             .allow_spaces_after_header_name_in_responses(true)

@@ -31,7 +31,7 @@ from rig.ledger import Ledger, network
 from rig.mail import MailDirectory
 from rig.sockets import WebSocket
 from rig.tokens import Issuer
-from rig.upstream import KeyServer, Upstream, echo_frames, read_body, say
+from rig.upstream import KeyServer, Upstream, echo_frames, read_body
 from rig.writers import Writer
 
 CALLERS = 8
@@ -93,7 +93,7 @@ class Unexpected(Exception):
 class Service(Upstream):
     """An upstream that answers `/…/bytes/N` with N bytes, `/…/chunks/N` with them in chunks, and else with 100 bytes.
 
-    One in 200 answers closes its connection.
+    One in 200 answers announces that it closes its connection.
     """
 
     async def _exchange(self, reader, writer):
@@ -107,15 +107,19 @@ class Service(Upstream):
         self.requests += 1
         method, path = line.split()[:2]
         size = re.search(r"/(bytes|chunks)/(\d+)", path)
-        if method == "HEAD":
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 100\r\n\r\n")
-        elif size and size[1] == "chunks":
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
-                         + chunked(int(size[2]), 8192))
+        if size and size[1] == "chunks":
+            framing, body = "Transfer-Encoding: chunked", chunked(int(size[2]), 8192)
         else:
-            await say(writer, b"x" * int(size[2] if size else 100))
+            body = b"x" * int(size[2] if size else 100)
+            framing = f"Content-Length: {len(body)}"
+        # Announced, because a POST that is on its way already when a connection closes must not be sent twice.
+        closes = self.requests % 200 == 0
+        more = "Connection: close\r\n" if closes else ""
+        writer.write(f"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n{more}{framing}\r\n\r\n".encode())
+        if method != "HEAD":
+            writer.write(body)
         await writer.drain()
-        return self.requests % 200 != 0
+        return not closes
 
 
 class Load:
