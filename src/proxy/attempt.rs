@@ -22,8 +22,8 @@ pub struct Attempt {
 pub struct Attempts {
     /// Index of the first address to connect to, in the upstream's list.
     pub first_address: usize,
-    /// Number of failed connects.
-    pub failed_connects: usize,
+    /// The address of the failed connect, if there was one.
+    pub failed_connect: Option<SocketAddr>,
     /// Whether the request has been sent a second time.
     pub is_resent: bool,
     /// The current attempt.
@@ -34,7 +34,8 @@ impl Attempts {
     /// Returns the index of the next address to connect to.
     #[must_use]
     pub const fn next_address(&self) -> usize {
-        self.first_address.wrapping_add(self.failed_connects)
+        self.first_address
+            .wrapping_add(self.failed_connect.is_some() as usize)
     }
 
     /// Whether a request may be sent again after its connection broke: a kept connection may close just as it is used.

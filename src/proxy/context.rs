@@ -42,7 +42,7 @@ pub enum RequestVerdict {
 pub enum RequestFault {
     /// The upstream failed, with the code of the answer.
     Upstream(ErrorCode),
-    /// The caller disconnected, or its HTTP is malformed.
+    /// The caller disconnected.
     Caller,
     /// A drain ended a stream.
     Drained,

@@ -41,12 +41,11 @@ impl Gateway {
             session.enable_retry_buffering();
         }
         loop {
-            let now = Instant::now();
             ctx.progress.begin_attempt();
-            let Some(connection) = self.connect(session, ctx, now).await? else {
+            let Some(connection) = self.connect(session, ctx).await? else {
                 continue;
             };
-            match self.exchange(session, ctx, connection, now).await {
+            match self.exchange(session, ctx, connection).await {
                 Err(ProxyFailure::Upstream(failure))
                     if ctx.progress.attempts.may_resend(session, failure) =>
                 {
@@ -63,17 +62,17 @@ impl Gateway {
         &self,
         session: &mut ServerSession,
         ctx: &mut RequestContext,
-        now: Instant,
     ) -> Result<Option<UpstreamConnection>, ProxyFailure> {
         let upstream = ctx.granted()?.upstream;
         let snapshot = &ctx.progress.snapshot;
         let attempts = &ctx.progress.attempts;
-        let (place, elapsed) = (attempts.next_address(), snapshot.services.clock.elapsed());
-        let address = self.balancer.address(upstream, place, elapsed);
+        let (place, failed) = (attempts.next_address(), attempts.failed_connect);
+        let elapsed = snapshot.services.clock.elapsed();
+        let address = self.balancer.address(upstream, place, failed, elapsed);
         let address = address.ok_or(UpstreamFailure::unsent(FailureKind::ConnectNoRoute))?;
         // A tunnel ends its connection, and what is sent a second time must not meet a closed connection again.
         let reuses = !attempts.is_resent && !headers::asks_for_websocket(session.req_header());
-        let kept = reuses.then(|| self.pool.take(upstream, address, now));
+        let kept = reuses.then(|| self.pool.take(upstream, address, Instant::now()));
         let kept = kept.flatten();
         let is_reused = kept.is_some();
         let opened = if let Some(connection) = kept {
@@ -101,8 +100,8 @@ impl Gateway {
         }
         let has_another = upstream.is_some_and(|upstream| 1 < upstream.addresses.len());
         // Nothing was sent, so a request of any method may try the next address, once.
-        progress.attempts.failed_connects += 1;
-        if progress.attempts.failed_connects == 1 && has_another {
+        let is_first = progress.attempts.failed_connect.replace(address).is_none();
+        if is_first && has_another {
             return Ok(None);
         }
         Err(failure.into())
@@ -114,7 +113,6 @@ impl Gateway {
         session: &mut ServerSession,
         ctx: &mut RequestContext,
         connection: UpstreamConnection,
-        now: Instant,
     ) -> Result<(), ProxyFailure> {
         let has_body = !session.is_body_empty();
         let head = upstream_head(session, ctx, has_body)?;
@@ -123,16 +121,16 @@ impl Gateway {
         note_body_begins(progress, session, connection.fd());
         let mut exchange = UpstreamExchange::begin(connection, head, has_body, limits);
         // What an earlier attempt has read of the body comes first.
-        let (kept, mut is_sent) = (session.get_retry_buffer(), session.is_body_done());
-        if kept.is_some() || (has_body && is_sent) {
-            send_body(progress, &mut exchange, kept, is_sent)?;
+        let (kept, mut is_read) = (session.get_retry_buffer(), session.is_body_done());
+        if kept.is_some() || (has_body && is_read) {
+            send_body(progress, &mut exchange, kept, is_read)?;
         }
         loop {
-            match next_event(session, &mut exchange, is_sent).await {
+            match next_event(session, &mut exchange, is_read).await {
                 NextEvent::Caller(piece) => {
                     let piece = piece.map_err(ProxyFailure::of_caller)?;
-                    is_sent = piece.is_none() || session.is_body_done();
-                    send_body(progress, &mut exchange, piece, is_sent)?;
+                    is_read = piece.is_none() || session.is_body_done();
+                    send_body(progress, &mut exchange, piece, is_read)?;
                 }
                 NextEvent::Upstream(event) => match event? {
                     UpstreamEvent::Interim(status, fields) => {
@@ -141,7 +139,7 @@ impl Gateway {
                     }
                     UpstreamEvent::Head(head) => {
                         let is_switch = head.status == StatusCode::SWITCHING_PROTOCOLS;
-                        if is_switch && !exchange.is_request_sent() {
+                        if is_switch && !exchange.is_request_taken() {
                             // The rest of the body would be lost.
                             return Err(ProxyFailure::of_upstream(FailureKind::Malformed));
                         }
@@ -160,14 +158,17 @@ impl Gateway {
                 },
             }
         }
-        progress.downstream.end_answer();
-        if !is_sent {
+        if !is_read {
             let ended = session.finish_body().await;
             ended.map_err(ProxyFailure::of_caller)?;
-            // The caller has its response, whatever becomes of the rest.
-            let _ = pass_rest(session, progress, &mut exchange).await;
         }
-        if let Some(connection) = exchange.into_connection(now)
+        progress.downstream.end_answer();
+        if has_body {
+            // The caller has its response, whatever becomes of the rest.
+            let _ = pass_rest(session, progress, &mut exchange, is_read).await;
+            respond::linger(session);
+        }
+        if let Some(connection) = exchange.into_connection(Instant::now())
             && let (Some(upstream), Some(address)) =
                 (progress.upstream(), progress.attempts.current.address)
         {
@@ -250,19 +251,19 @@ fn upstream_head(
         .map_err(ProxyFailure::Refused)
 }
 
-/// Waits for the upstream, and meanwhile for the body of the caller, or for its leaving. `is_sent`: the whole body was
+/// Waits for the upstream, and meanwhile for the body of the caller, or for its leaving. `is_read`: the whole body was
 /// read, after which HTTP/2 may still report that it was not.
 async fn next_event(
     session: &mut ServerSession,
     exchange: &mut UpstreamExchange,
-    is_sent: bool,
+    is_read: bool,
 ) -> NextEvent {
-    let room = exchange.body_room().filter(|_| !is_sent);
+    let room = exchange.body_room().filter(|_| !is_read);
     let read = async {
         if let Some(room) = room {
             room.emptied().await;
         }
-        session.read_body_or_idle(is_sent).await
+        session.read_body_or_idle(is_read).await
     };
     tokio::select! {
         biased;
@@ -271,21 +272,31 @@ async fn next_event(
     }
 }
 
-/// Passes on the rest of a body whose response was sent already, until the caller has sent it or the upstream accepts
-/// no more.
+/// Passes on the rest of a body whose response was sent already, until the upstream has all of it or accepts no more.
+/// `is_read`: the whole body was read from the caller.
 async fn pass_rest(
     session: &mut ServerSession,
     progress: &mut RequestProgress,
     exchange: &mut UpstreamExchange,
+    mut is_read: bool,
 ) -> Result<(), ProxyFailure> {
-    let mut is_sent = false;
-    while poll_fn(|cx| exchange.poll_rest(cx)).await && !is_sent {
-        let piece = session.read_body_or_idle(false).await;
+    loop {
+        let room = exchange.body_room().filter(|_| !is_read);
+        let read = async {
+            if let Some(room) = &room {
+                room.emptied().await;
+            }
+            session.read_body_or_idle(false).await
+        };
+        let piece = tokio::select! {
+            biased;
+            () = poll_fn(|cx| exchange.poll_rest(cx)) => return Ok(()),
+            piece = read, if room.is_some() => piece,
+        };
         let piece = piece.map_err(ProxyFailure::of_caller)?;
-        is_sent = piece.is_none() || session.is_body_done();
-        send_body(progress, exchange, piece, is_sent)?;
+        is_read = piece.is_none() || session.is_body_done();
+        send_body(progress, exchange, piece, is_read)?;
     }
-    Ok(())
 }
 
 /// Sends a piece of the body to the upstream.

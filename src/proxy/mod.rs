@@ -25,7 +25,6 @@ pub mod view;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::Method;
 use pingora::ErrorType;
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
@@ -202,11 +201,7 @@ impl Gateway {
                 .answer(session, admitted.as_ref(), progress, &problem)
                 .await;
             if session.as_http1().is_some() {
-                if let Some(connection) = &progress.downstream.connection
-                    && !session.is_body_done()
-                {
-                    connection.linger();
-                }
+                respond::linger(session);
                 session.shutdown().await;
             }
         }
@@ -216,7 +211,6 @@ impl Gateway {
 /// Reads the head of the next request; returns whether there is one. A head that Pingora rejects is answered here.
 async fn read_head(session: &mut ServerSession) -> bool {
     let answered = match session.read_request().await {
-        Ok(true) if session.req_header().method == Method::CONNECT => 405,
         Ok(has_come) => return has_come,
         Err(error) if *error.etype() == ErrorType::InvalidHTTPHeader => 400,
         Err(_) => return false,

@@ -328,7 +328,16 @@ fn settle_body(session: &mut ServerSession) {
     if drains {
         session.set_close_on_response_before_downstream_finish(false);
         session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
-    } else if let Some(connection) = Connection::of(session.digest()) {
+    } else {
+        linger(session);
+    }
+}
+
+/// Keeps the connection for a moment at its end, if the caller is still sending its body.
+pub(in crate::proxy) fn linger(session: &mut ServerSession) {
+    if !session.is_body_done()
+        && let Some(connection) = Connection::of(session.digest())
+    {
         connection.linger();
     }
 }

@@ -1,10 +1,12 @@
 //! Another protocol, after an upstream has agreed to it: bytes pass both ways unchanged.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use pingora::protocols::http::ServerSession;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::proxy::respond::ProxyFailure;
 use crate::upstream::exchange::{ExchangeLimits, UpstreamExchange};
@@ -22,10 +24,7 @@ pub(super) async fn pass(
 ) -> Result<(), ProxyFailure> {
     let (mut socket, read) = exchange.into_socket();
     let (mut reader, writer) = socket.split();
-    let mut writer = PendingWrite {
-        writer,
-        piece: Bytes::new(),
-    };
+    let mut writer = PendingWrite::new(writer, limits.write);
     let mut buffer = BytesMut::new();
     if !read.is_empty() {
         writer
@@ -37,22 +36,17 @@ pub(super) async fn pass(
             piece = session.read_body_or_idle(false), if writer.piece.is_empty() => {
                 TunnelStep::FromCaller(piece)
             }
-            sent = timeout(limits.write, writer.flush()), if !writer.piece.is_empty() => {
-                TunnelStep::Sent(sent.map_err(|_| FailureKind::WriteTimedout))
-            }
+            sent = writer.flush(), if !writer.piece.is_empty() => TunnelStep::Sent(sent),
             piece = timeout(limits.read, next_piece(&mut reader, &mut buffer)) => {
                 TunnelStep::FromUpstream(piece.map_err(|_| FailureKind::ReadTimedout))
             }
         };
         match step {
             TunnelStep::FromCaller(piece) => match piece.map_err(ProxyFailure::of_caller)? {
-                Some(piece) => writer.piece = piece,
+                Some(piece) => writer.accept(piece),
                 None => return Ok(()),
             },
-            TunnelStep::Sent(sent) => {
-                let sent = sent.map_err(ProxyFailure::of_upstream)?;
-                sent.map_err(|_| ProxyFailure::of_upstream(FailureKind::Closed))?;
-            }
+            TunnelStep::Sent(sent) => sent.map_err(ProxyFailure::of_upstream)?,
             TunnelStep::FromUpstream(piece) => match piece.map_err(ProxyFailure::of_upstream)? {
                 Ok(piece) if piece.is_empty() => return Ok(()),
                 Ok(piece) => {
@@ -67,7 +61,7 @@ pub(super) async fn pass(
 
 enum TunnelStep {
     FromCaller(pingora::Result<Option<Bytes>>),
-    Sent(Result<std::io::Result<()>, FailureKind>),
+    Sent(Result<(), FailureKind>),
     FromUpstream(Result<std::io::Result<Bytes>, FailureKind>),
 }
 
@@ -75,12 +69,45 @@ enum TunnelStep {
 struct PendingWrite<'a> {
     writer: WriteHalf<'a>,
     piece: Bytes,
+    /// How long the upstream may accept nothing.
+    limit: Duration,
+    /// When it has accepted nothing for too long.
+    deadline: Instant,
+    /// Whether a write has failed. What the upstream has sent before it closed is still read.
+    has_failed: bool,
 }
 
-impl PendingWrite<'_> {
+impl<'a> PendingWrite<'a> {
+    fn new(writer: WriteHalf<'a>, limit: Duration) -> Self {
+        Self {
+            writer,
+            piece: Bytes::new(),
+            limit,
+            deadline: Instant::now(),
+            has_failed: false,
+        }
+    }
+
+    /// Accepts the next piece, once the last one was written.
+    fn accept(&mut self, piece: Bytes) {
+        if !self.has_failed {
+            self.piece = piece;
+            self.deadline = Instant::now() + self.limit;
+        }
+    }
+
     /// Writes the rest of the piece. If it is dropped, the bytes written so far are not written again.
-    async fn flush(&mut self) -> std::io::Result<()> {
-        self.writer.write_all_buf(&mut self.piece).await
+    async fn flush(&mut self) -> Result<(), FailureKind> {
+        while !self.piece.is_empty() {
+            let written = self.writer.write_buf(&mut self.piece);
+            let written = timeout_at(self.deadline, written).await;
+            if !matches!(written.map_err(|_| FailureKind::WriteTimedout)?, Ok(1..)) {
+                self.has_failed = true;
+                self.piece = Bytes::new();
+            }
+            self.deadline = Instant::now() + self.limit;
+        }
+        Ok(())
     }
 
     /// Writes the rest of the piece while the caller is written to, so that two peers that each write before they read
@@ -94,7 +121,7 @@ impl PendingWrite<'_> {
             biased;
             done = &mut written => return done.map_err(ProxyFailure::of_caller),
             sent = self.flush(), if !self.piece.is_empty() => {
-                sent.map_err(|_| ProxyFailure::of_upstream(FailureKind::Closed))?;
+                sent.map_err(ProxyFailure::of_upstream)?;
             }
         }
         written.await.map_err(ProxyFailure::of_caller)

@@ -61,7 +61,7 @@ pub(in crate::proxy) fn admit(
 ) -> pingora::Result<Result<AdmittedRequest, RefusedRequest>> {
     session.set_write_timeout(Some(CALLER_WRITE_TIMEOUT));
     match session.req_header().version {
-        // HTTP/1.0 has no interim responses; only the switch to another protocol is passed on (RFC 9110 section 15.2).
+        // HTTP/1.0 has no interim responses (RFC 9110 section 15.2).
         Version::HTTP_10 => session.set_ignore_info_resp(true),
         Version::HTTP_2 => join_cookies(session.req_header_mut())?,
         _ => {}

@@ -41,15 +41,28 @@ impl Balancer {
     }
 
     /// Returns the address at a place in the list, wrapping around, or the next one that is not skipped at `now`. If
-    /// all are skipped, returns the one at that place. `None` if it is the echo and the echo does not run.
+    /// all are skipped, returns the first of them, but not the one that has `failed` if there is another. `None` if it
+    /// is the echo and the echo does not run.
     #[must_use]
-    pub fn address(&self, upstream: &Upstream, place: usize, now: Duration) -> Option<SocketAddr> {
+    pub fn address(
+        &self,
+        upstream: &Upstream,
+        place: usize,
+        failed: Option<SocketAddr>,
+        now: Duration,
+    ) -> Option<SocketAddr> {
         let count = upstream.addresses.len();
-        let usable = (0..count)
-            .filter(|_| 1 < count)
-            .filter_map(|offset| self.address_at(upstream, place.wrapping_add(offset)))
-            .find(|address| self.ejections.is_usable(*address, now));
-        usable.or_else(|| self.address_at(upstream, place))
+        if count <= 1 {
+            return self.address_at(upstream, place);
+        }
+        let from_place = || {
+            (0..count).filter_map(|offset| self.address_at(upstream, place.wrapping_add(offset)))
+        };
+        let others = || from_place().filter(|address| Some(*address) != failed);
+        others()
+            .find(|address| self.ejections.is_usable(*address, now))
+            .or_else(|| others().next())
+            .or_else(|| from_place().next())
     }
 
     fn address_at(&self, upstream: &Upstream, place: usize) -> Option<SocketAddr> {
@@ -90,21 +103,28 @@ mod tests {
         );
         let (balancer, now) = (balancer(None), Duration::from_secs(1));
         let four = |now| -> Vec<_> {
-            let ports = (0..4).map(|_| balancer.address(&three, balancer.take(0), now));
+            let ports = (0..4).map(|_| balancer.address(&three, balancer.take(0), None, now));
             ports.map(|address| address.unwrap().port()).collect()
         };
         assert_eq!(four(now), [1, 2, 3, 1]);
         // Another upstream has its own counter.
         assert_eq!(balancer.take(1), 0);
-        assert_eq!(balancer.address(&three, 2 + 1, now).unwrap().port(), 1);
+        assert_eq!(balancer.address(&three, 2 + 1, None, now), Some(socket(1)));
         // Failed addresses are skipped, until no other is left.
         for (failed, wanted) in [(2, [3, 3, 1, 3]), (3, [1, 1, 1, 1]), (1, [1, 2, 3, 1])] {
             balancer.ejections.failed("lists", socket(failed), now);
             assert_eq!(four(now), wanted, "{failed}");
         }
+        // All are skipped now: the one that has just failed is not tried twice in a row.
+        for (place, failed, wanted) in [(0, 1, 2), (1, 1, 2), (2, 3, 1), (0, 3, 1)] {
+            let next = balancer.address(&three, place, Some(socket(failed)), now);
+            assert_eq!(next, Some(socket(wanted)), "{place} {failed}");
+        }
         // An upstream with one address always uses it.
         let one = upstream(vec![UpstreamAddress::Socket(socket(1))]);
-        assert_eq!(balancer.address(&one, 5, now), Some(socket(1)));
+        for failed in [None, Some(socket(1))] {
+            assert_eq!(balancer.address(&one, 5, failed, now), Some(socket(1)));
+        }
     }
 
     #[test]
@@ -112,7 +132,10 @@ mod tests {
         let echo = upstream(vec![UpstreamAddress::BuiltinEcho]);
         let bound = SocketAddr::from(([127, 0, 0, 1], 7));
         let now = Duration::ZERO;
-        assert_eq!(balancer(Some(bound)).address(&echo, 5, now), Some(bound));
-        assert_eq!(balancer(None).address(&echo, 0, now), None);
+        assert_eq!(
+            balancer(Some(bound)).address(&echo, 5, None, now),
+            Some(bound)
+        );
+        assert_eq!(balancer(None).address(&echo, 0, None, now), None);
     }
 }

@@ -17,6 +17,14 @@ pub(super) struct BodySlot(Mutex<SlotState>);
 struct SlotState {
     piece: Option<Bytes>,
     has_ended: bool,
+    /// Whether hyper takes no more of it.
+    is_dropped: bool,
+}
+
+impl SlotState {
+    const fn is_exhausted(&self) -> bool {
+        self.has_ended && self.piece.is_none()
+    }
 }
 
 impl BodySlot {
@@ -27,8 +35,13 @@ impl BodySlot {
 
     /// Whether the whole body was taken out.
     pub(super) fn is_exhausted(&self) -> bool {
+        self.lock().is_exhausted()
+    }
+
+    /// Whether hyper takes no more of the body, although it has not taken all.
+    pub(super) fn is_abandoned(&self) -> bool {
         let state = self.lock();
-        state.has_ended && state.piece.is_none()
+        state.is_dropped && !state.is_exhausted()
     }
 
     /// Fills the slot. `is_end`: no piece follows. An empty piece is dropped: in chunks it would end the body.
@@ -50,6 +63,14 @@ pub(super) enum RequestBody {
     Empty,
     /// A body that comes in pieces. Its framing is given by the header fields of the request.
     Pieces(Arc<BodySlot>),
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if let Self::Pieces(slot) = self {
+            slot.lock().is_dropped = true;
+        }
+    }
 }
 
 impl Body for RequestBody {

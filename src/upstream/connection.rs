@@ -20,7 +20,8 @@ use crate::upstream::body::RequestBody;
 use crate::upstream::failure::{FailureKind, UpstreamFailure};
 use crate::upstream::stream::{SocketProgress, UpstreamStream};
 
-/// Maximum number of bytes read ahead on a connection, which also limits the head of a response.
+/// Maximum number of bytes read ahead on a connection, which also limits the head of a response. The number of its
+/// header fields has hyper's limit of 100: with any other, hyper would allocate for each response.
 const READ_BYTES_MAX: usize = 64 * 1024;
 
 /// A connection to an upstream, idle or used by one exchange.
@@ -88,8 +89,8 @@ impl UpstreamConnection {
         !self.poll_driver(&mut cx) && self.sender.is_ready() && !self.progress.has_write_failed()
     }
 
-    /// Does the same just before a request is sent, and asks the system as well, which may know of a close or of bytes
-    /// that the runtime has not noticed.
+    /// Whether a request may be sent at this moment. The system is asked as well, because it may know of a close or of
+    /// bytes that the runtime has not noticed.
     pub(super) fn is_usable_now(&mut self) -> bool {
         self.progress.expect_silence(true);
         let is_usable = self.is_usable();

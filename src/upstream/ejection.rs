@@ -40,6 +40,13 @@ impl Ejected {
         }
         is_due
     }
+
+    /// Whether no retry was due since the address failed. The only address of an upstream is tried by every request, due
+    /// or not.
+    fn is_fresh(&self, now: Duration) -> bool {
+        !self.is_tried.load(Ordering::Relaxed)
+            && millis(now) < self.until_ms.load(Ordering::Relaxed)
+    }
 }
 
 /// The skipped addresses. Outlives reloads, since it concerns addresses and not a configuration.
@@ -75,8 +82,8 @@ impl Ejections {
         let _replacing = self.lock();
         let known = self.addresses.load().get(&address).map(Arc::clone);
         let span = match &known {
-            // One outage may fail many requests in flight: it counts once.
-            Some(ejected) if !ejected.is_tried.load(Ordering::Relaxed) => return,
+            // One outage may fail many requests in flight: it counts once until the address is tried again.
+            Some(ejected) if ejected.is_fresh(now) => return,
             Some(ejected) => (ejected.span * 2).min(EJECTED_FOR_MAX),
             None => EJECTED_FOR_MIN,
         };
@@ -117,7 +124,7 @@ impl Ejections {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the map, and removes addresses without a retry for long, which a reload has dropped.
+    /// Changes the map, and removes addresses that nothing has tried for long: a reload has dropped them.
     fn replace(&self, now: Duration, change: impl FnOnce(&mut HashMap<SocketAddr, Arc<Ejected>>)) {
         let mut addresses = HashMap::clone(&self.addresses.load());
         addresses.retain(|address, ejected| {
@@ -160,6 +167,15 @@ mod tests {
         }
         ejections.connected(address, now);
         assert!(ejections.is_usable(address, now));
+        // The only address of an upstream is tried without being due, and each span counts one failure.
+        ejections.failed("lists", address, now);
+        for wanted_s in [10, 20, 40] {
+            now += Duration::from_secs(wanted_s);
+            ejections.failed("lists", address, now);
+            ejections.failed("lists", address, now);
+            assert!(!ejections.is_usable(address, now), "{wanted_s}");
+        }
+        ejections.connected(address, now);
         // The next outage begins with the shortest time.
         ejections.failed("lists", address, now);
         assert!(ejections.is_usable(address, now + EJECTED_FOR_MIN));

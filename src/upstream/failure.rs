@@ -70,7 +70,7 @@ impl FailureKind {
             Self::Read => "ReadError",
             Self::ReadTimedout => "ReadTimedout",
             Self::WriteTimedout => "WriteTimedout",
-            Self::Malformed => "InvalidHTTPHeader",
+            Self::Malformed => "MalformedResponse",
         }
     }
 

@@ -70,19 +70,12 @@ impl Pool {
         let own = self.own_shard();
         let (before, after) = self.shards.split_at(own.min(self.shards.len()));
         let (mine, others) = after.split_first()?;
-        let take = |shard: &Shard, waits: bool| loop {
-            let mut connection = shard.lock(waits)?.pop(&upstream.name, address)?;
-            let age = now.saturating_duration_since(connection.idle_since);
-            // What is not usable is closed here, without the lock.
-            if age < upstream.keepalive_timeout && connection.is_usable_now() {
-                return Some(connection);
-            }
-        };
         let mut others = others.iter().chain(before);
-        take(mine, true).or_else(|| others.find_map(|shard| take(shard, false)))
+        mine.take_usable(upstream, address, now, true)
+            .or_else(|| others.find_map(|it| it.take_usable(upstream, address, now, false)))
     }
 
-    /// Keeps a connection after an exchange that ended at `now`, if it is still usable.
+    /// Keeps a connection after an exchange, if it is still usable.
     pub fn keep(
         &self,
         upstream: &Upstream,
@@ -135,6 +128,23 @@ impl Shard {
             return Some(self.0.lock().unwrap_or_else(PoisonError::into_inner));
         }
         self.0.try_lock().ok()
+    }
+
+    /// Takes connections from the shard until one is usable. The others are closed, without the lock.
+    fn take_usable(
+        &self,
+        upstream: &Upstream,
+        address: SocketAddr,
+        now: Instant,
+        waits: bool,
+    ) -> Option<UpstreamConnection> {
+        loop {
+            let mut connection = self.lock(waits)?.pop(&upstream.name, address)?;
+            let age = now.saturating_duration_since(connection.idle_since);
+            if age < upstream.keepalive_timeout && connection.is_usable_now() {
+                return Some(connection);
+            }
+        }
     }
 }
 

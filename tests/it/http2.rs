@@ -116,6 +116,27 @@ fn the_same_decisions_are_made_on_http_2() {
 }
 
 #[test]
+fn a_tunnel_is_refused_like_on_http_1() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&routes(&upstream));
+    run(async {
+        let sender = connect(&gateway).await;
+        let connect = Request::builder()
+            .version(Version::HTTP_2)
+            .method(Method::CONNECT)
+            .uri("internal.test:443");
+        let answer = send(&sender, connect.body(()).unwrap(), "").await.unwrap();
+        assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
+        assert!(answer.headers.contains_key("allow"));
+        let problem: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!(problem["code"], "method_refused");
+        let id = answer.headers["x-request-id"].to_str().unwrap().to_owned();
+        let record = gateway.record(&id);
+        assert_eq!(record["method"], "CONNECT");
+    });
+}
+
+#[test]
 fn forged_identities_are_removed_on_http_2_too() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&routes(&upstream));

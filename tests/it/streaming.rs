@@ -251,6 +251,80 @@ fn a_switch_before_the_whole_request_was_sent_is_not_followed() {
 }
 
 #[test]
+fn an_upgrade_that_connection_does_not_name_is_none() {
+    let upstream = Upstream::serving(|exchange: &mut Exchange| {
+        exchange.write(
+            "HTTP/1.1 200 OK\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 2\r\n\r\nok",
+        );
+    });
+    let gateway = Gateway::start(&routes(&upstream));
+    let asked = handshake(&gateway, "/public/x");
+    for request in [
+        asked.replace("Connection: Upgrade\r\n", ""),
+        asked.replace("Connection: Upgrade", "Connection: keep-alive"),
+        asked.replace("GET ", "POST "),
+    ] {
+        let answer = gateway.connect().write(request).answer();
+        assert_eq!(answer.status, 200);
+        assert_eq!(upstream.last().header("upgrade"), None);
+        // Nor does the offer of the upstream's own connection pass.
+        assert_eq!(answer.header("upgrade"), None);
+    }
+}
+
+#[test]
+fn a_body_arrives_whole_although_the_answer_came_first() {
+    const LENGTH: usize = 9 << 20;
+    let (tell, told) = channel();
+    let tell = Mutex::new(tell);
+    let upstream = Upstream::serving(move |exchange: &mut Exchange| {
+        exchange.write("HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n");
+        // Slower than the gateway, whose socket stays full to the end.
+        for _ in 0..LENGTH / (128 << 10) {
+            std::thread::sleep(Duration::from_millis(5));
+            exchange.read(128 << 10);
+        }
+        let _ = tell.lock().unwrap().send(());
+    });
+    let gateway = Gateway::start(&routes(&upstream));
+    let mut caller = gateway.connect();
+    caller.write(format!(
+        "POST /public/x HTTP/1.1\r\nHost: {}\r\nContent-Length: {LENGTH}\r\n\r\n",
+        gateway.address
+    ));
+    caller.write(vec![b'x'; LENGTH]);
+    assert_eq!(caller.answer().status, 202);
+    told.recv_timeout(SOON).unwrap();
+}
+
+#[test]
+fn a_tunnel_ends_when_its_upstream_accepts_nothing_for_too_long() {
+    let upstream = Upstream::serving(|exchange: &mut Exchange| {
+        exchange.write(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        );
+        // It sends all the time, and reads nothing.
+        for _ in 0..200 {
+            if !exchange.try_write(b"\x82\x01x") {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let limits = "[limits]\nupstream_write_timeout_ms = 500\n";
+    let gateway = Gateway::start(&(routes(&upstream) + limits));
+    let mut caller = gateway.connect();
+    caller.write(handshake(&gateway, "/public/x"));
+    assert_eq!(caller.head().unwrap().status, 101);
+    let mut sender = caller.stream.get_ref().try_clone().unwrap();
+    let begin = now();
+    let bytes = vec![0x82; 1 << 16];
+    std::thread::spawn(move || while sender.write_all(&bytes).is_ok() {});
+    caller.rest();
+    assert!(begin.elapsed() < SOON, "{:?}", begin.elapsed());
+}
+
+#[test]
 fn a_caller_that_is_still_sending_can_read_why_it_was_refused() {
     let upstream = Upstream::serving(|exchange: &mut Exchange| {
         if exchange.seen.target == "/public/broken" {

@@ -65,11 +65,14 @@ struct Place<T> {
     seen: u64,
     /// Whether the entry was hit since another credential came for its place.
     is_used: bool,
+    /// The number of hits, wrapping around.
+    hits: u8,
 }
 
 struct Kept<T> {
     mark: u64,
-    /// The whole credential, zeroed when the entry ends.
+    /// The whole credential, zeroed when the entry leaves its place: at the next look-up after it has ended, for another
+    /// credential, or after a reload.
     text: Secret,
     /// Weak, so that the shared cache alone decides how much memory identities take.
     remembered: Weak<T>,
@@ -81,6 +84,7 @@ impl<T> Default for Place<T> {
             kept: None,
             seen: 0,
             is_used: false,
+            hits: 0,
         }
     }
 }
@@ -113,7 +117,9 @@ impl<T> NearCache<T> {
         if found.is_none() {
             place.kept = None;
         }
-        found
+        place.hits = place.hits.wrapping_add(1);
+        // One hit in 256 is left to the shared cache, which would otherwise evict the busiest credentials first.
+        found.filter(|_| place.hits != 0)
     }
 
     fn offer(&mut self, verifier: VerifierNumber, text: &str, remembered: &Arc<T>) {
@@ -293,7 +299,8 @@ mod tests {
                 }
             }
         }
-        assert_eq!(hits, 300);
+        // At least one hit is left to the shared cache.
+        assert!((298..300).contains(&hits), "{hits}");
         // One in a hundred is copied at most.
         assert!(scene.kept() < 300, "{}", scene.kept());
     }

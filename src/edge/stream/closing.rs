@@ -12,8 +12,8 @@ use crate::edge::stream::{CallerStream, READ_BYTES};
 
 /// How long a caller that is still sending a request may continue after its response.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
-/// How many bytes such a caller may continue to send.
-const LINGER_BYTES_MAX: usize = 256 * 1024;
+/// How many bytes such a caller may continue to send: more than the buffers on the way hold.
+const LINGER_BYTES_MAX: usize = 8 << 20;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
     /// Writes what is left and announces the end. A caller that is still sending a request is then read for a moment, and

@@ -4,7 +4,7 @@ use http::header::{
     CONNECTION, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING,
     UPGRADE,
 };
-use http::{HeaderMap, HeaderName, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use pingora::http::RequestHeader;
 
 use crate::model::deny::DenyReason;
@@ -81,9 +81,13 @@ pub(super) fn is_hop_by_hop(name: &HeaderName) -> bool {
         )
 }
 
-/// Whether a request asks to switch to the WebSocket protocol. The gateway passes on no other switch.
+/// Whether a request asks to switch to the WebSocket protocol (RFC 6455 section 4.1). The gateway passes on no other
+/// switch. A proxy in front that does not know `Upgrade` passes it on without naming it in `Connection`, and would take
+/// what follows a switch for HTTP.
 pub(in crate::proxy) fn asks_for_websocket(head: &RequestHeader) -> bool {
-    let upgrade = head.headers.get(UPGRADE);
-    head.version == Version::HTTP_11
-        && upgrade.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+    let is_websocket = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"websocket");
+    head.headers.get(UPGRADE).is_some_and(is_websocket)
+        && head.version == Version::HTTP_11
+        && head.method == Method::GET
+        && NamedFields::read(&head.headers).is_ok_and(|named| named.has(&UPGRADE))
 }

@@ -213,9 +213,14 @@ pub fn frame_once(headers: &mut HeaderMap, version: Version) -> bool {
 pub fn to_caller(headers: &mut HeaderMap, status: StatusCode, strip: &StripSet, id: RequestId) {
     // Checked once: most responses have no such field.
     let may_name = headers.contains_key(CONNECTION);
+    let is_about_upgrade = matches!(
+        status,
+        StatusCode::SWITCHING_PROTOCOLS | StatusCode::UPGRADE_REQUIRED
+    );
     let is_removed = |name: &&HeaderName| {
-        // The first two are about the upstream connection; trailers are dropped.
+        // The first two are about the upstream connection, as is an offer of another protocol; trailers are dropped.
         matches!(name.as_str(), "keep-alive" | "proxy-connection" | "trailer")
+            || (**name == UPGRADE && !is_about_upgrade)
             || strip.is_identity(name)
             || (may_name && is_named(name, headers))
     };
@@ -244,10 +249,10 @@ pub fn to_caller(headers: &mut HeaderMap, status: StatusCode, strip: &StripSet, 
     headers.insert(REQUEST_ID, id_value(id));
 }
 
-/// Whether `Connection` names this field, which then ends here (RFC 9110 section 7.6.1). Pingora rewrites the framing
-/// and the upgrade itself.
+/// Whether `Connection` names this field, which then ends here (RFC 9110 section 7.6.1). Fields of the framing and of an
+/// upgrade are exempt, because they have rules of their own.
 fn is_named(name: &HeaderName, headers: &HeaderMap) -> bool {
-    let is_pingoras = [CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, UPGRADE].contains(name);
+    let has_own_rule = [CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, UPGRADE].contains(name);
     let named = |field: &HeaderValue| {
         let mut tokens = field.as_bytes().split(|byte| *byte == b',');
         tokens.any(|token| {
@@ -256,7 +261,7 @@ fn is_named(name: &HeaderName, headers: &HeaderMap) -> bool {
                 .eq_ignore_ascii_case(name.as_str().as_bytes())
         })
     };
-    !is_pingoras && headers.get_all(CONNECTION).iter().any(named)
+    !has_own_rule && headers.get_all(CONNECTION).iter().any(named)
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub enum UpstreamEvent {
 /// How long an upstream may take.
 #[derive(Clone, Copy, Debug)]
 pub struct ExchangeLimits {
-    /// Maximum time of waiting for the next bytes of the response.
+    /// Maximum time of waiting for the next bytes of the response, also while the caller still sends its body.
     pub read: Duration,
     /// Maximum time of waiting until the upstream accepts bytes of the request.
     pub write: Duration,
@@ -101,8 +101,9 @@ pub struct UpstreamExchange {
     /// The body on its way to the upstream; `None`: the request has none.
     body: Option<Arc<BodySlot>>,
     interims: Arc<Mutex<InterimHeads>>,
-    /// Whether the response is HTTP/1.1, as hyper speaks HTTP/1.0 on the connection of an older one ever after.
-    is_current: bool,
+    /// Whether the response is HTTP/1.1. After an older one hyper goes on speaking HTTP/1.0 on the connection, so it is
+    /// not used again.
+    is_http11: bool,
     limits: ExchangeLimits,
     /// Whether it waits for the upstream to accept bytes, and not for bytes from it.
     is_write_wait: bool,
@@ -140,7 +141,7 @@ impl UpstreamExchange {
             response: ResponseState::Awaited(response),
             body,
             interims,
-            is_current: false,
+            is_http11: false,
             limits,
             is_write_wait: false,
         }
@@ -177,23 +178,25 @@ impl UpstreamExchange {
         }
     }
 
-    /// Sends the rest of the request's body after the end of the response. Completes when another piece is wanted, or
-    /// with `false` when the upstream accepts none.
-    pub fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+    /// Sends the rest of the request's body after the end of the response. Completes when all of it was sent, or when the
+    /// upstream accepts no more of it. While it is pending, the next piece may be given to [`Self::send_body`].
+    pub fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let has_ended = self.connection.poll_driver(cx);
-        // hyper drops a body that it does not send to the end.
-        let is_dropped = self
-            .body
-            .as_ref()
-            .is_none_or(|it| Arc::strong_count(it) == 1);
-        if has_ended || is_dropped || self.connection.progress.has_write_failed() {
-            return Poll::Ready(false);
+        let Some(body) = &self.body else {
+            return Poll::Ready(());
+        };
+        let progress = &self.connection.progress;
+        let is_blocked = progress.is_write_blocked();
+        let is_over = has_ended || progress.has_write_failed() || body.is_abandoned();
+        if is_over || (body.is_exhausted() && !is_blocked) {
+            return Poll::Ready(());
         }
-        if self.body.as_ref().is_none_or(|slot| slot.is_empty()) {
+        if body.is_empty() && !body.is_exhausted() && !is_blocked {
+            // The pace of the caller has a limit of its own.
             self.connection.deadline.clear();
-            return Poll::Ready(true);
+            return Poll::Pending;
         }
-        self.poll_deadline(cx).map(|_| false)
+        self.poll_deadline(cx).map(|_| ())
     }
 
     /// Whether the whole response was received.
@@ -206,17 +209,16 @@ impl UpstreamExchange {
         }
     }
 
-    /// Whether the whole request was taken out for sending.
+    /// Whether hyper has taken the whole request for sending.
     #[must_use]
-    pub fn is_request_sent(&self) -> bool {
+    pub fn is_request_taken(&self) -> bool {
         self.body.as_ref().is_none_or(|slot| slot.is_exhausted())
     }
 
-    /// Returns the connection, if the whole request was sent and the whole response received. `now`: a time at which
-    /// it was still in use.
+    /// Returns the connection, which is idle since `now`, if the whole request was sent and the whole response received.
     #[must_use]
     pub fn into_connection(mut self, now: Instant) -> Option<UpstreamConnection> {
-        let is_whole = self.is_request_sent() && self.has_response_ended() && self.is_current;
+        let is_whole = self.is_request_taken() && self.has_response_ended() && self.is_http11;
         self.connection.idle_since = now;
         is_whole.then_some(self.connection)
     }
@@ -261,21 +263,12 @@ impl UpstreamExchange {
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<UpstreamEvent, UpstreamFailure>> {
-        let mut has_ended = false;
-        for is_driven in [false, true] {
-            if is_driven {
-                has_ended = self.connection.poll_driver(cx);
-            }
-            let (interim, count) = {
-                let mut interims = self.interims.lock().unwrap_or_else(PoisonError::into_inner);
-                (interims.heads.pop_front(), interims.count)
-            };
-            if INTERIMS_MAX < count {
-                return Poll::Ready(Err(self.fail(FailureKind::Malformed)));
-            }
-            if let Some((status, headers)) = interim {
-                return Poll::Ready(Ok(UpstreamEvent::Interim(status, headers)));
-            }
+        if let Some(interim) = self.next_interim() {
+            return Poll::Ready(interim);
+        }
+        let has_ended = self.connection.poll_driver(cx);
+        if let Some(interim) = self.next_interim() {
+            return Poll::Ready(interim);
         }
         let ResponseState::Awaited(response) = &mut self.response else {
             return Poll::Ready(Ok(UpstreamEvent::End));
@@ -283,7 +276,7 @@ impl UpstreamExchange {
         match response.as_mut().poll(cx) {
             Poll::Ready(Ok(response)) => {
                 let (head, body) = response.into_parts();
-                self.is_current = head.version == Version::HTTP_11;
+                self.is_http11 = head.version == Version::HTTP_11;
                 self.response = ResponseState::Body(body);
                 Poll::Ready(Ok(UpstreamEvent::Head(head)))
             }
@@ -291,6 +284,18 @@ impl UpstreamExchange {
             Poll::Pending if has_ended => Poll::Ready(Err(self.fail(FailureKind::Closed))),
             Poll::Pending => Poll::Pending,
         }
+    }
+
+    /// Returns the next interim response that was received, or a failure if there were too many.
+    fn next_interim(&self) -> Option<Result<UpstreamEvent, UpstreamFailure>> {
+        let (interim, count) = {
+            let mut interims = self.interims.lock().unwrap_or_else(PoisonError::into_inner);
+            (interims.heads.pop_front(), interims.count)
+        };
+        if INTERIMS_MAX < count {
+            return Some(Err(self.fail(FailureKind::Malformed)));
+        }
+        interim.map(|(status, headers)| Ok(UpstreamEvent::Interim(status, headers)))
     }
 
     /// Completes when the upstream has exceeded its time.

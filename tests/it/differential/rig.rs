@@ -270,7 +270,7 @@ fn may_ask_again(round: &Round, answer: &Answer) -> bool {
 }
 
 /// Returns the fields that `Connection` names in the upstream's heads. The gateway removes them, and Pingora passes them
-/// on (RFC 9110 section 7.6.1); `Upgrade` is Pingora's.
+/// on (RFC 9110 section 7.6.1). `Upgrade` has a rule of its own.
 pub(super) fn named_by_connection(round: &Round) -> Vec<String> {
     let bytes = round.answer_bytes();
     let lines = bytes.split(|byte| *byte == b'\n');
