@@ -9,7 +9,7 @@ use crate::auth::caller::Caller;
 use crate::auth::policy::roles_on;
 use crate::model::access::{LevelOrder, ResourceRole};
 
-/// The text of the roles. The longest that fits into it itself is that of a few roles.
+/// The text of the roles. Up to this length, that of a few roles, it needs no allocation of its own.
 type RolesText = SmallVec<[u8; 128]>;
 
 impl Authorizer {
