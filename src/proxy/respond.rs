@@ -318,7 +318,7 @@ pub fn announce_end(session: &mut ServerSession) {
 /// Decides whether an unread body is drained or the connection closed.
 fn settle_body(session: &mut ServerSession) {
     announce_end(session);
-    if session.as_http1().is_none() || session.is_body_done() {
+    if !is_body_still_coming(session) {
         return;
     }
     let head = session.req_header();
@@ -333,9 +333,15 @@ fn settle_body(session: &mut ServerSession) {
     }
 }
 
+/// Whether an HTTP/1 connection is still occupied by the body of the request. An HTTP/2 connection serves other streams
+/// meanwhile.
+fn is_body_still_coming(session: &mut ServerSession) -> bool {
+    session.as_http1().is_some() && !session.is_body_done()
+}
+
 /// Keeps the connection for a moment at its end, if the caller is still sending its body.
 pub(in crate::proxy) fn linger(session: &mut ServerSession) {
-    if !session.is_body_done()
+    if is_body_still_coming(session)
         && let Some(connection) = Connection::of(session.digest())
     {
         connection.linger();
