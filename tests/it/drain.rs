@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use crate::harness::gateway::Gateway;
 use crate::harness::http::Connection;
 use crate::harness::routes::routes;
-use crate::harness::upstream::{Exchange, Upstream};
+use crate::harness::upstream::{Exchange, SWITCH, Upstream};
 use crate::harness::{now, run, wait_for};
 use crate::http2;
 
@@ -176,8 +176,6 @@ fn a_kept_connection_loses_no_request_and_learns_of_its_end() {
     assert_eq!(gateway.wait().code(), Some(0));
 }
 
-const SWITCH: &str =
-    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
 const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
 const GOING_AWAY: [u8; 4] = [0x88, 2, 3, 0xE9];
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::harness::gateway::Gateway;
 use crate::harness::http::{Connection, read_chunk};
 use crate::harness::routes::routes;
-use crate::harness::upstream::{Exchange, Upstream};
+use crate::harness::upstream::{Exchange, SWITCH, Upstream};
 use crate::harness::{now, wait_for};
 
 /// Far longer than a streamed body needs, far shorter than waiting for a whole body.
@@ -185,9 +185,7 @@ fn trailers_are_dropped_both_ways() {
 /// An upstream that switches at once, and sends the first four bytes back.
 fn switching() -> Upstream {
     Upstream::serving(|exchange: &mut Exchange| {
-        exchange.write(
-            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-        );
+        exchange.write(SWITCH);
         let frame = exchange.read(4);
         exchange.write(frame);
         exchange.close = true;
@@ -300,9 +298,7 @@ fn a_body_arrives_whole_although_the_answer_came_first() {
 #[test]
 fn a_tunnel_ends_when_its_upstream_accepts_nothing_for_too_long() {
     let upstream = Upstream::serving(|exchange: &mut Exchange| {
-        exchange.write(
-            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-        );
+        exchange.write(SWITCH);
         // It sends all the time, and reads nothing.
         for _ in 0..200 {
             if !exchange.try_write(b"\x82\x01x") {
@@ -415,9 +411,7 @@ fn no_other_upgrade_reaches_an_upstream() {
         assert_eq!(passed, None, "{protocol}");
     }
     // An upstream that switches protocols without a request for it is not followed.
-    let upstream = Upstream::answering(
-        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-    );
+    let upstream = Upstream::answering(SWITCH);
     let gateway = Gateway::start(&routes(&upstream));
     gateway
         .get("/public/x")

@@ -18,6 +18,10 @@ pub(crate) const IDENTITY: [&str; 7] = [
     "X-Auth-Assertion",
 ];
 
+/// The answer of an upstream that agrees to a WebSocket.
+pub(crate) const SWITCH: &str =
+    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+
 /// A request as received.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
